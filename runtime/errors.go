@@ -1,0 +1,132 @@
+package runtime
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+// Domain is the domain of every ErrorInfo that Ponix sends.
+const Domain = "ponix"
+
+// Error returns an error that callers may see: a gRPC code, a stable upper-case
+// reason (ErrorInfo.reason, and the last token of a dead letter's subject) and
+// a message. Every other error reaches callers as an opaque INTERNAL.
+func Error(code codes.Code, reason, format string, args ...any) error {
+	st := status.New(code, fmt.Sprintf(format, args...))
+	with, err := st.WithDetails(&errdetails.ErrorInfo{Reason: reason, Domain: Domain})
+	if err != nil { // only for codes.OK, which is no error
+		return st.Err()
+	}
+	return with.Err()
+}
+
+// Violation is one bad field of a request.
+type Violation = errdetails.BadRequest_FieldViolation
+
+// Invalid returns INVALID_ARGUMENT with one violation per bad field.
+func Invalid(violations ...*Violation) error {
+	var text []string
+	for _, v := range violations {
+		text = append(text, v.Field+": "+v.Description)
+	}
+	st := status.New(codes.InvalidArgument, strings.Join(text, "; "))
+	with, err := st.WithDetails(
+		&errdetails.ErrorInfo{Reason: "INVALID_ARGUMENT", Domain: Domain},
+		&errdetails.BadRequest{FieldViolations: violations})
+	if err != nil {
+		return st.Err()
+	}
+	return with.Err()
+}
+
+// InvalidField returns INVALID_ARGUMENT with a violation of one field.
+func InvalidField(field, format string, args ...any) error {
+	return Invalid(&Violation{Field: field, Description: fmt.Sprintf(format, args...)})
+}
+
+// Terminate says that a message can never be handled: it becomes a dead letter
+// at once. Its reason is that of err where err was made by [Error].
+func Terminate(err error) error { return &terminal{err} }
+
+// RetryAfter says that a message should be delivered again, no sooner than d.
+func RetryAfter(d time.Duration, err error) error { return &retry{err, d} }
+
+// BatchError is what a batch handler returns when messages of one batch have
+// different fates: the error of each, in the order of the batch, nil for those
+// that are done.
+type BatchError []error
+
+func (b BatchError) Error() string {
+	failed := 0
+	var first error
+	for _, err := range b {
+		if err != nil {
+			if failed == 0 {
+				first = err
+			}
+			failed++
+		}
+	}
+	return fmt.Sprintf("%d of %d messages failed, the first with: %v", failed, len(b), first)
+}
+
+// Unwrap lets errors.Is and errors.As see each message's error.
+func (b BatchError) Unwrap() []error { return b }
+
+type terminal struct{ error }
+
+func (t *terminal) Unwrap() error { return t.error }
+
+type retry struct {
+	error
+	after time.Duration
+}
+
+func (r *retry) Unwrap() error { return r.error }
+
+// publicStatus is what a caller may learn about err: statuses pass, context
+// errors are translated, everything else is an opaque INTERNAL.
+func publicStatus(err error) *status.Status {
+	var s interface{ GRPCStatus() *status.Status }
+	switch {
+	case err == nil:
+		return status.New(codes.OK, "")
+	case errors.As(err, &s): // not status.FromError, which adds the wrapping text
+		return s.GRPCStatus()
+	case errors.Is(err, context.DeadlineExceeded):
+		return status.New(codes.DeadlineExceeded, "the deadline passed before the call was done")
+	case errors.Is(err, context.Canceled):
+		return status.New(codes.Canceled, "the call was cancelled")
+	}
+	return status.New(codes.Internal, "internal error")
+}
+
+// reason is the stable reason of err: its ErrorInfo's, or else its code's name.
+func reason(err error) string {
+	st := publicStatus(err)
+	for _, d := range st.Details() {
+		if info, ok := d.(*errdetails.ErrorInfo); ok && info.Reason != "" {
+			return info.Reason
+		}
+	}
+	return strings.ToUpper(codeName(st.Code()))
+}
+
+// codeName is the name of a gRPC code in the notation of the wire: NOT_FOUND.
+func codeName(c codes.Code) string {
+	var b strings.Builder
+	for i, r := range c.String() {
+		if i > 0 && r >= 'A' && r <= 'Z' {
+			b.WriteByte('_')
+		}
+		b.WriteRune(r)
+	}
+	return strings.ToUpper(b.String())
+}
