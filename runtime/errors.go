@@ -108,6 +108,16 @@ func publicStatus(err error) *status.Status {
 	return status.New(codes.Internal, "internal error")
 }
 
+// publicText is err's public message, or its whole text where it has none: for
+// dead letters, which only operators see.
+func publicText(err error) string {
+	var s interface{ GRPCStatus() *status.Status }
+	if errors.As(err, &s) {
+		return s.GRPCStatus().Message()
+	}
+	return err.Error()
+}
+
 // reason is the stable reason of err: its ErrorInfo's, or else its code's name.
 func reason(err error) string {
 	st := publicStatus(err)

@@ -1,0 +1,119 @@
+// Package streams holds Ponix's JetStream streams, their durable consumers and
+// its key-value buckets as data, and makes a server agree with them.
+//
+// A stream never discards what its consumers have not settled: when it is full
+// it refuses new messages. What is settled stays for a replay window and is
+// then purged (see runtime, retention.go).
+package streams
+
+import (
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// Config is what an operator may change. Its zero value is not usable; the
+// defaults stand in the tags.
+type Config struct {
+	Raw          string        `name:"nats-raw-stream" default:"raw_envelopes" help:"Stream of raw envelopes; its subjects start with its name."`
+	Processed    string        `name:"processed-envelopes-stream" default:"processed_envelopes" help:"Stream of processed envelopes; its subjects start with its name."`
+	Gateways     string        `name:"nats-gateway-stream" default:"gateways" help:"Stream of gateway events."`
+	Replicas     int           `name:"nats-replicas" default:"1" help:"Replicas of each stream and bucket: 1, 3 or 5."`
+	MaxBytes     int64         `name:"nats-stream-max-bytes" default:"2147483648" help:"Bytes that each of the two envelope streams holds before it refuses new messages."`
+	ReplayWindow time.Duration `name:"nats-replay-window" default:"24h" help:"How long a settled message is kept, as far as half of the stream's bytes allow."`
+}
+
+// Stream is a stream with its durable consumers.
+type Stream struct {
+	jetstream.StreamConfig
+	Consumers []jetstream.ConsumerConfig
+	Window    time.Duration // how long settled messages stay; 0: the stream's own limits decide
+}
+
+// Subject is a subject of the stream: its name, then the tokens.
+func (s Stream) Subject(tokens ...string) string {
+	n := len(s.Name)
+	for _, t := range tokens {
+		n += 1 + len(t)
+	}
+	b := make([]byte, 0, n)
+	b = append(b, s.Name...)
+	for _, t := range tokens {
+		b = append(append(b, '.'), t...)
+	}
+	return string(b)
+}
+
+// Consumer returns the consumer of that durable name.
+func (s Stream) Consumer(durable string) (jetstream.ConsumerConfig, bool) {
+	for _, c := range s.Consumers {
+		if c.Durable == durable {
+			return c, true
+		}
+	}
+	return jetstream.ConsumerConfig{}, false
+}
+
+// The durable consumers.
+const (
+	Convert = "convert" // of raw envelopes
+	Store   = "store"   // of processed envelopes
+)
+
+// AckWait is how long a delivered message may be worked on before the server
+// gives it to another instance.
+const AckWait = time.Minute
+
+// RawEnvelopes is what devices sent, on <name>.<organization_id>.<device_id>.
+// Any subject below the name is accepted: the payload carries the ids.
+func (c Config) RawEnvelopes() Stream {
+	return c.stream(c.Raw, c.MaxBytes, c.durable(Convert, 20_000))
+}
+
+// ProcessedEnvelopes is what payloads were converted to, on
+// <name>.<organization_id>.<end_device_id>.
+func (c Config) ProcessedEnvelopes() Stream {
+	return c.stream(c.Processed, c.MaxBytes, c.durable(Store, 50_000))
+}
+
+// DeadLetters is every message that could not be handled, on
+// dead_letters.<function>.<reason>, for 30 days.
+func (c Config) DeadLetters() Stream {
+	s := c.stream("dead_letters", 1<<30)
+	s.Window, s.MaxAge = 0, 30*24*time.Hour
+	return s
+}
+
+// All returns every stream.
+func (c Config) All() []Stream {
+	return []Stream{c.RawEnvelopes(), c.ProcessedEnvelopes(), c.DeadLetters()}
+}
+
+func (c Config) stream(name string, maxBytes int64, consumers ...jetstream.ConsumerConfig) Stream {
+	return Stream{
+		StreamConfig: jetstream.StreamConfig{
+			Name:               name,
+			Subjects:           []string{name + ".>"},
+			Storage:            jetstream.FileStorage,
+			Replicas:           c.Replicas,
+			MaxBytes:           maxBytes,
+			Discard:            jetstream.DiscardNew,
+			Duplicates:         2 * time.Minute,
+			AllowDirect:        true,
+			AllowAtomicPublish: true,
+		},
+		Consumers: consumers,
+		Window:    c.ReplayWindow,
+	}
+}
+
+func (c Config) durable(name string, pending int) jetstream.ConsumerConfig {
+	return jetstream.ConsumerConfig{
+		Durable:       name,
+		AckPolicy:     jetstream.AckExplicitPolicy,
+		AckWait:       AckWait,
+		MaxAckPending: pending,
+		MaxDeliver:    -1,
+		Replicas:      c.Replicas,
+	}
+}

@@ -1,0 +1,114 @@
+// Package deadletter is the queue of messages that could not be handled: how
+// one is written, read, given another try and dropped.
+//
+// A dead letter stands on dead_letters.<function>.<reason>. Its payload and
+// headers are those of the message; what happened to it stands in headers that
+// start with Ponix-.
+package deadletter
+
+import (
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// Headers of a dead letter. IDHeader and TimeHeader are also what a replayed
+// message carries, so that it keeps its identity.
+const (
+	IDHeader   = "Ponix-Envelope-Id" // the message's id
+	TimeHeader = "Ponix-Time"        // when it was stored first, RFC 3339
+
+	functionHeader   = "Ponix-Function"
+	reasonHeader     = "Ponix-Reason"
+	errorHeader      = "Ponix-Error"
+	streamHeader     = "Ponix-Stream"
+	subjectHeader    = "Ponix-Subject"
+	sequenceHeader   = "Ponix-Sequence"
+	deliveriesHeader = "Ponix-Deliveries"
+
+	traceHeader = "traceparent"
+)
+
+// Letter is one dead letter.
+type Letter struct {
+	Number     uint64    `json:"number"` // its place in the queue
+	Died       time.Time `json:"died"`
+	Function   string    `json:"function"`
+	Reason     string    `json:"reason"`
+	Error      string    `json:"error"`
+	ID         string    `json:"envelope_id"`
+	Stored     time.Time `json:"stored"`
+	Stream     string    `json:"stream"`
+	Subject    string    `json:"subject"`
+	Sequence   uint64    `json:"sequence"`
+	Deliveries int       `json:"deliveries"`
+	TraceID    string    `json:"trace_id"`
+
+	Header  nats.Header `json:"header,omitempty"` // of the message, without what NATS and Ponix wrote
+	Payload []byte      `json:"payload,omitempty"`
+}
+
+// Message encodes l. queue is the name of the stream of dead letters, traceID
+// the W3C traceparent of the attempt that gave up.
+func (l Letter) Message(queue string) *nats.Msg {
+	h := nats.Header{}
+	for k, v := range l.Header {
+		if !reserved(k) {
+			h[k] = v
+		}
+	}
+	h.Set(functionHeader, l.Function)
+	h.Set(reasonHeader, l.Reason)
+	h.Set(errorHeader, oneLine(l.Error))
+	h.Set(IDHeader, l.ID)
+	h.Set(TimeHeader, l.Stored.UTC().Format(time.RFC3339Nano))
+	h.Set(streamHeader, l.Stream)
+	h.Set(subjectHeader, l.Subject)
+	h.Set(sequenceHeader, strconv.FormatUint(l.Sequence, 10))
+	h.Set(deliveriesHeader, strconv.Itoa(l.Deliveries))
+	// One message dies once: a second attempt to write its letter is dropped.
+	h.Set(jetstream.MsgIDHeader, strings.Join([]string{"dead", l.Function, l.Stream, strconv.FormatInt(l.Stored.UnixNano(), 36), strconv.FormatUint(l.Sequence, 10)}, "."))
+	return &nats.Msg{
+		Subject: queue + "." + l.Function + "." + strings.ToLower(l.Reason),
+		Header:  h,
+		Data:    l.Payload,
+	}
+}
+
+// parse reads a stored dead letter.
+func parse(m *jetstream.RawStreamMsg) Letter {
+	l := Letter{
+		Number: m.Sequence, Died: m.Time, Payload: m.Data, Header: nats.Header{},
+		Function: m.Header.Get(functionHeader), Reason: m.Header.Get(reasonHeader), Error: m.Header.Get(errorHeader),
+		ID: m.Header.Get(IDHeader), Stream: m.Header.Get(streamHeader), Subject: m.Header.Get(subjectHeader),
+	}
+	l.Stored, _ = time.Parse(time.RFC3339Nano, m.Header.Get(TimeHeader))
+	l.Sequence, _ = strconv.ParseUint(m.Header.Get(sequenceHeader), 10, 64)
+	l.Deliveries, _ = strconv.Atoi(m.Header.Get(deliveriesHeader))
+	if parts := strings.Split(m.Header.Get(traceHeader), "-"); len(parts) == 4 {
+		l.TraceID = parts[1]
+	}
+	for k, v := range m.Header {
+		if !reserved(k) {
+			l.Header[k] = v
+		}
+	}
+	return l
+}
+
+func reserved(header string) bool {
+	return strings.HasPrefix(header, "Nats-") || strings.HasPrefix(header, "Ponix-")
+}
+
+// oneLine keeps a text on one header line.
+func oneLine(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' {
+			return ' '
+		}
+		return r
+	}, s)
+}

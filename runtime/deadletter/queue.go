@@ -1,0 +1,117 @@
+package deadletter
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// Queue reads and empties the stream of dead letters.
+type Queue struct {
+	js     jetstream.JetStream
+	stream jetstream.Stream
+	name   string
+}
+
+// Open returns the queue that stands on the stream of that name.
+func Open(ctx context.Context, js jetstream.JetStream, name string) (*Queue, error) {
+	s, err := js.Stream(ctx, name)
+	if err != nil {
+		return nil, fmt.Errorf("stream %s: %w", name, err)
+	}
+	return &Queue{js, s, name}, nil
+}
+
+// Filter selects letters; an empty field matches all.
+type Filter struct {
+	Function string
+	Reason   string
+}
+
+func (f Filter) matches(l Letter) bool {
+	return (f.Function == "" || f.Function == l.Function) && (f.Reason == "" || f.Reason == l.Reason)
+}
+
+// Each calls f for each matching letter, oldest first, until f returns an error.
+func (q *Queue) Each(ctx context.Context, filter Filter, f func(Letter) error) error {
+	info, err := q.stream.Info(ctx)
+	if err != nil || info.State.Msgs == 0 {
+		return err
+	}
+	c, err := q.stream.OrderedConsumer(ctx, jetstream.OrderedConsumerConfig{})
+	if err != nil {
+		return err
+	}
+	it, err := c.Messages()
+	if err != nil {
+		return err
+	}
+	defer it.Stop()
+	for {
+		msg, err := it.Next(jetstream.NextContext(ctx))
+		if err != nil {
+			return err
+		}
+		meta, err := msg.Metadata()
+		if err != nil {
+			return err
+		}
+		l := parse(&jetstream.RawStreamMsg{Sequence: meta.Sequence.Stream, Time: meta.Timestamp, Header: msg.Headers(), Data: msg.Data()})
+		if filter.matches(l) {
+			if err := f(l); err != nil {
+				return err
+			}
+		}
+		if meta.Sequence.Stream >= info.State.LastSeq || meta.NumPending == 0 {
+			return nil
+		}
+	}
+}
+
+// ErrNotFound is returned for a number that no dead letter has.
+var ErrNotFound = errors.New("no such dead letter")
+
+// Get returns one letter.
+func (q *Queue) Get(ctx context.Context, number uint64) (Letter, error) {
+	m, err := q.stream.GetMsg(ctx, number)
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return Letter{}, fmt.Errorf("%d: %w", number, ErrNotFound)
+	}
+	if err != nil {
+		return Letter{}, err
+	}
+	return parse(m), nil
+}
+
+// Replay puts the message of a letter back on its subject with the id that it
+// had, and then drops the letter. Doing it twice stores it once.
+func (q *Queue) Replay(ctx context.Context, l Letter) error {
+	if l.Subject == "" {
+		return fmt.Errorf("dead letter %d does not say which subject it came from", l.Number)
+	}
+	h := nats.Header{}
+	for k, v := range l.Header {
+		h[k] = v
+	}
+	h.Set(IDHeader, l.ID)
+	h.Set(TimeHeader, l.Stored.UTC().Format(time.RFC3339Nano))
+	h.Set(jetstream.MsgIDHeader, "replay."+strconv.FormatUint(l.Number, 10)+"."+strconv.FormatInt(l.Died.UnixNano(), 36))
+	if _, err := q.js.PublishMsg(ctx, &nats.Msg{Subject: l.Subject, Header: h, Data: l.Payload}); err != nil {
+		return fmt.Errorf("publish to %s: %w", l.Subject, err)
+	}
+	return q.Drop(ctx, l)
+}
+
+// Drop removes a letter for good.
+func (q *Queue) Drop(ctx context.Context, l Letter) error {
+	err := q.stream.DeleteMsg(ctx, l.Number)
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return fmt.Errorf("%d: %w", l.Number, ErrNotFound)
+	}
+	return err
+}

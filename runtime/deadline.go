@@ -1,0 +1,26 @@
+package runtime
+
+import (
+	"context"
+	"time"
+
+	"ponix/runtime/wire"
+)
+
+// deadline bounds a call by the time that its caller has left, or by the
+// default where the caller named none.
+func deadline(standard time.Duration) Middleware {
+	return func(next Handler) Handler {
+		return func(ctx context.Context, c *Call) ([]byte, error) {
+			d := standard
+			if v := c.Header.Get(wire.TimeoutHeader); v != "" {
+				if left, err := time.ParseDuration(v); err == nil {
+					d = left
+				}
+			}
+			ctx, cancel := context.WithTimeout(ctx, d)
+			defer cancel()
+			return next(ctx, c)
+		}
+	}
+}

@@ -1,0 +1,161 @@
+package runtime
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/nats-io/nats.go"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/reflect/protoregistry"
+
+	"ponix/runtime/wire"
+)
+
+// Endpoint serves one RPC. Use the generated constant for rpc, for example
+// organizationv1.OrganizationService_GetOrganization_FullMethodName.
+//
+// All instances share the requests. At most Config.Concurrency of them run at a
+// time in one instance; above that callers get RESOURCE_EXHAUSTED.
+func Endpoint[Req, Resp proto.Message](rpc string, h func(context.Context, Req) (Resp, error)) Binding {
+	return Binding{
+		name:  rpc,
+		check: func() error { return checkMethod[Req, Resp](rpc) },
+		start: func(ctx context.Context, b *binding) error {
+			e := &endpoint{binding: b, ctx: ctx}
+			e.handle = b.chain(func(ctx context.Context, c *Call) ([]byte, error) {
+				req, err := decode[Req](b.host.validator, c)
+				if err != nil {
+					return nil, err
+				}
+				if md := wire.IncomingMetadata(c.Header); md != nil {
+					ctx = metadata.NewIncomingContext(ctx, md)
+				}
+				resp, err := h(ctx, req)
+				if err != nil {
+					return nil, err
+				}
+				return wire.Marshal(resp, wire.IsJSON(c.Data))
+			})
+			return e.start()
+		},
+	}
+}
+
+type endpoint struct {
+	*binding
+	ctx    context.Context
+	handle Handler
+}
+
+func (e *endpoint) start() error {
+	method, err := findMethod(e.name)
+	if err != nil {
+		return err
+	}
+	p := newPool(e.host.Concurrency, e.serve)
+	sub, err := e.service.addEndpoint(endpointSpec{
+		name:     string(method.Name()),
+		subject:  wire.Subject(e.name),
+		counters: &e.counters,
+		metadata: map[string]string{
+			"request":  string(method.Input().FullName()),
+			"response": string(method.Output().FullName()),
+		},
+	}, func(m *nats.Msg) {
+		if !p.try(m) {
+			e.refuse(m)
+		}
+	})
+	if err != nil {
+		return err
+	}
+	e.stopIntake = func() { drain(sub) }
+	e.wait = p.close
+	return nil
+}
+
+// serve answers one request.
+func (e *endpoint) serve(m *nats.Msg) {
+	out, err := e.handle(e.ctx, &Call{Function: e.function, Source: e.name, Header: m.Header, Data: m.Data, Messages: 1})
+	if m.Reply == "" {
+		return
+	}
+	reply := &nats.Msg{Data: out}
+	if err != nil {
+		reply = wire.ErrorReply(publicStatus(err), wire.IsJSON(m.Data))
+	}
+	e.reply(m, reply)
+}
+
+func (e *endpoint) refuse(m *nats.Msg) {
+	err := Error(codes.ResourceExhausted, "AT_CAPACITY", "%s is at capacity: %d calls are running in this instance", e.function, e.host.Concurrency)
+	e.counters.requests.Add(1)
+	e.counters.failures.Add(1)
+	e.reply(m, wire.ErrorReply(publicStatus(err), wire.IsJSON(m.Data)))
+}
+
+// reply publishes on the connection rather than through micro's request, which
+// may only be answered before its handler returns.
+func (e *endpoint) reply(m, reply *nats.Msg) {
+	reply.Subject = m.Reply
+	err := e.host.Conn.PublishMsg(reply)
+	if errors.Is(err, nats.ErrMaxPayload) {
+		tooLarge := Error(codes.ResourceExhausted, "REPLY_TOO_LARGE", "the reply has %d bytes, NATS takes %d at most: ask for less", len(reply.Data), e.host.Conn.MaxPayload())
+		reply = wire.ErrorReply(publicStatus(tooLarge), wire.IsJSON(m.Data))
+		reply.Subject = m.Reply
+		err = e.host.Conn.PublishMsg(reply)
+	}
+	if err != nil {
+		e.host.Logger.Error("reply", "source", e.name, "error", err)
+	}
+}
+
+// checkMethod holds a handler's types to those of the RPC.
+func checkMethod[Req, Resp proto.Message](rpc string) error {
+	m, err := findMethod(rpc)
+	if err != nil {
+		return err
+	}
+	if m.IsStreamingClient() || m.IsStreamingServer() {
+		return fmt.Errorf("rpc %s streams, and streams are not carried over NATS", rpc)
+	}
+	var req Req
+	var resp Resp
+	in, out := req.ProtoReflect().Descriptor().FullName(), resp.ProtoReflect().Descriptor().FullName()
+	if in != m.Input().FullName() || out != m.Output().FullName() {
+		return fmt.Errorf("rpc %s takes %s and returns %s, but its handler takes %s and returns %s", rpc, m.Input().FullName(), m.Output().FullName(), in, out)
+	}
+	return nil
+}
+
+func findMethod(rpc string) (protoreflect.MethodDescriptor, error) {
+	d, err := protoregistry.GlobalFiles.FindDescriptorByName(protoreflect.FullName(wire.Subject(rpc)))
+	if err != nil {
+		return nil, fmt.Errorf("rpc %s is in no linked .proto file", rpc)
+	}
+	m, ok := d.(protoreflect.MethodDescriptor)
+	if !ok {
+		return nil, fmt.Errorf("%s is not an rpc", rpc)
+	}
+	return m, nil
+}
+
+// reasonOfRule turns a rule's id into an ErrorInfo-like reason: string.name
+// becomes STRING_NAME.
+func reasonOfRule(id string) string {
+	return strings.ToUpper(strings.ReplaceAll(id, ".", "_"))
+}
+
+// drain stops a subscription once what it has received is handed over.
+func drain(sub *nats.Subscription) {
+	closed := sub.StatusChanged(nats.SubscriptionClosed)
+	if sub.Drain() != nil { // the connection is gone, and the subscription with it
+		return
+	}
+	<-closed
+}

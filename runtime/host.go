@@ -1,0 +1,191 @@
+package runtime
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"buf.build/go/protovalidate"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/trace"
+
+	"ponix/nats/streams"
+)
+
+// Config is what the operator may change. Every field but Conn and Streams has
+// a default.
+type Config struct {
+	Conn        *nats.Conn     // required
+	Streams     streams.Config // required where a function has a trigger
+	Version     string         // SemVer; default "0.0.0"
+	Timeout     time.Duration  // of a call whose caller sets none, below streams.AckWait; default 30 s
+	Concurrency int            // calls in flight for each binding; default 256
+	Grace       time.Duration  // to finish what is in flight on shutdown; default 20 s
+	Middleware  []Middleware   // inside the built-in ones
+	Tracer      trace.Tracer   // default: that of OpenTelemetry's global provider
+	Logger      *slog.Logger   // default slog.Default()
+}
+
+func (c *Config) validate() error {
+	if c.Conn == nil {
+		return errors.New("runtime: Config.Conn is required")
+	}
+	if c.Version == "" {
+		c.Version = "0.0.0"
+	}
+	if c.Timeout == 0 {
+		c.Timeout = 30 * time.Second
+	}
+	if c.Timeout < 0 || c.Timeout >= streams.AckWait {
+		return fmt.Errorf("runtime: Config.Timeout is %v: it must be between 0 and %v, after which a message goes to another instance", c.Timeout, streams.AckWait)
+	}
+	if c.Concurrency == 0 {
+		c.Concurrency = 256
+	}
+	if c.Concurrency < 0 {
+		return fmt.Errorf("runtime: Config.Concurrency is %d: it must be positive", c.Concurrency)
+	}
+	if c.Grace == 0 {
+		c.Grace = 20 * time.Second
+	}
+	if c.Tracer == nil {
+		c.Tracer = otel.Tracer("ponix")
+	}
+	if c.Logger == nil {
+		c.Logger = slog.Default()
+	}
+	return nil
+}
+
+// Host is a set of running functions.
+type Host struct {
+	Config
+	js        jetstream.JetStream
+	validator protovalidate.Validator
+	bindings  []*binding
+	services  []*service
+	retained  map[string]bool
+	logFull   limitedLog
+	cancel    context.CancelFunc // ends what is in flight
+	watch     sync.WaitGroup     // retention
+	unwatch   context.CancelFunc
+	watching  context.Context
+}
+
+// binding is a Binding that runs.
+type binding struct {
+	host       *Host
+	service    *service
+	function   string
+	name       string
+	counters   counters
+	logPublish limitedLog
+	stopIntake func() // nothing new after it has returned
+	wait       func() // nothing in flight after it has returned
+}
+
+// Start checks the functions, makes their streams and starts them: they are
+// being served on return. Stop the host with [Host.Stop].
+func Start(ctx context.Context, c Config, fns ...Function) (*Host, error) {
+	if err := c.validate(); err != nil {
+		return nil, err
+	}
+	if err := Check(fns...); err != nil {
+		return nil, err
+	}
+	js, err := jetstream.New(c.Conn)
+	if err != nil {
+		return nil, err
+	}
+	v, err := protovalidate.New()
+	if err != nil {
+		return nil, err
+	}
+	h := &Host{Config: c, js: js, validator: v, retained: map[string]bool{}}
+	if err := h.ensureStreams(ctx, fns); err != nil {
+		return nil, err
+	}
+	work, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	h.cancel = cancel
+	h.watching, h.unwatch = context.WithCancel(work)
+	for _, fn := range fns {
+		if err := h.startFunction(work, fn); err != nil {
+			h.Stop()
+			return nil, fmt.Errorf("function %s: %w", fn.Name, err)
+		}
+	}
+	return h, c.Conn.FlushWithContext(ctx)
+}
+
+func (h *Host) ensureStreams(ctx context.Context, fns []Function) error {
+	var need []streams.Stream
+	for _, fn := range fns {
+		for _, b := range fn.Bindings {
+			need = append(need, b.streams...)
+		}
+	}
+	if len(need) == 0 {
+		return nil
+	}
+	return streams.Ensure(ctx, h.js, append(need, h.Streams.DeadLetters())...)
+}
+
+func (h *Host) startFunction(ctx context.Context, fn Function) error {
+	s := newService(h.Conn, fn.Name, h.Version, "Ponix function "+fn.Name)
+	h.services = append(h.services, s)
+	for _, b := range fn.Bindings {
+		running := &binding{host: h, service: s, function: fn.Name, name: b.name, stopIntake: func() {}, wait: func() {}}
+		if err := b.start(ctx, running); err != nil {
+			return fmt.Errorf("%s: %w", b.name, err)
+		}
+		h.bindings = append(h.bindings, running)
+	}
+	return s.listen()
+}
+
+// Stop stops the intake, waits for what is in flight, up to Config.Grace, and
+// then cancels it. What was not finished will be delivered again.
+func (h *Host) Stop() error {
+	h.unwatch()
+	defer h.cancel()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		each(h.bindings, func(b *binding) { b.stopIntake() })
+		each(h.bindings, func(b *binding) { b.wait() })
+		for _, s := range h.services {
+			s.close()
+		}
+		h.watch.Wait()
+	}()
+	select {
+	case <-done:
+		return h.Conn.FlushTimeout(h.Grace)
+	case <-time.After(h.Grace):
+		return fmt.Errorf("some calls were still running after %v and were given up", h.Grace)
+	}
+}
+
+// each runs f for all of items at once and waits.
+func each[T any](items []T, f func(T)) {
+	var all sync.WaitGroup
+	for _, item := range items {
+		all.Go(func() { f(item) })
+	}
+	all.Wait()
+}
+
+// Run serves the functions until ctx is done, then drains.
+func Run(ctx context.Context, c Config, fns ...Function) error {
+	h, err := Start(ctx, c, fns...)
+	if err != nil {
+		return err
+	}
+	<-ctx.Done()
+	return h.Stop()
+}

@@ -1,0 +1,75 @@
+package runtime
+
+import (
+	"context"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"google.golang.org/grpc/codes"
+)
+
+// logging writes one line a call: at debug level, or at error level where the
+// fault is ours. Of those it writes one a second for each binding, with the
+// number left out: an engine that is down must not fill the disk.
+func logging(log *slog.Logger) Middleware {
+	return func(next Handler) Handler {
+		var limit limitedLog
+		return func(ctx context.Context, c *Call) ([]byte, error) {
+			start := time.Now()
+			out, err := next(ctx, c)
+			level := levelOf(err)
+			if !log.Enabled(ctx, level) {
+				return out, err
+			}
+			var skipped int64
+			if level > slog.LevelInfo {
+				var ok bool
+				if skipped, ok = limit.allow(start); !ok {
+					return out, err
+				}
+			}
+			attrs := []slog.Attr{
+				slog.String("function", c.Function), slog.String("source", c.Source), slog.Duration("took", time.Since(start)),
+				slog.String("trace_id", c.Trace.TraceID().String()),
+			}
+			if err != nil {
+				attrs = append(attrs, slog.String("error", err.Error()), slog.Int("attempt", c.Message.Attempt), slog.Int64("suppressed", skipped))
+			}
+			log.LogAttrs(ctx, level, "call", attrs...)
+			return out, err
+		}
+	}
+}
+
+// levelOf is Error for faults that an operator should see, Warn for engines
+// that are away, Debug for everything that only concerns the caller.
+func levelOf(err error) slog.Level {
+	switch publicStatus(err).Code() {
+	case codes.Internal, codes.Unknown, codes.DataLoss:
+		return slog.LevelError
+	case codes.Unavailable, codes.ResourceExhausted:
+		return slog.LevelWarn
+	}
+	return slog.LevelDebug
+}
+
+// limitedLog writes one warning a second, with the number left out.
+type limitedLog struct{ last, suppressed atomic.Int64 }
+
+// log writes a warning, or counts it.
+func (l *limitedLog) log(to *slog.Logger, msg string, args ...any) {
+	if n, ok := l.allow(time.Now()); ok {
+		to.Warn(msg, append(args, "suppressed", n)...)
+	}
+}
+
+// allow tells whether it is time for another line, and how many were left out.
+func (l *limitedLog) allow(now time.Time) (suppressed int64, ok bool) {
+	then := l.last.Load()
+	if now.UnixNano()-then < int64(time.Second) || !l.last.CompareAndSwap(then, now.UnixNano()) {
+		l.suppressed.Add(1)
+		return 0, false
+	}
+	return l.suppressed.Swap(0), true
+}

@@ -1,0 +1,54 @@
+package runtime
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+	"time"
+)
+
+// counters count the calls of one binding. Messages of a batch count singly.
+type counters struct {
+	requests    atomic.Int64
+	failures    atomic.Int64
+	nanoseconds atomic.Int64
+	inFlight    atomic.Int64
+	retried     atomic.Int64 // messages given back for redelivery
+	deadLetters atomic.Int64
+	lastError   atomic.Pointer[string]
+}
+
+// metrics counts calls, errors and time for $SRV.STATS and for Prometheus.
+func metrics(n *counters) Middleware {
+	return func(next Handler) Handler {
+		return func(ctx context.Context, c *Call) ([]byte, error) {
+			start := time.Now()
+			n.inFlight.Add(int64(c.Messages))
+			out, err := next(ctx, c)
+			n.inFlight.Add(-int64(c.Messages))
+			n.nanoseconds.Add(int64(time.Since(start)))
+			n.requests.Add(int64(c.Messages))
+			if err != nil {
+				n.failures.Add(failedOf(err, c.Messages))
+				text := publicStatus(err).Message()
+				n.lastError.Store(&text)
+			}
+			return out, err
+		}
+	}
+}
+
+// failedOf is how many of a call's messages failed.
+func failedOf(err error, messages int) int64 {
+	var batch BatchError
+	if !errors.As(err, &batch) {
+		return int64(messages)
+	}
+	var failed int64
+	for _, e := range batch {
+		if e != nil {
+			failed++
+		}
+	}
+	return failed
+}

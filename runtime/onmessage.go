@@ -1,0 +1,42 @@
+package runtime
+
+import (
+	"context"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"google.golang.org/protobuf/proto"
+
+	"ponix/nats/streams"
+)
+
+// OnMessage calls h for each message of a stream's durable consumer, up to
+// Config.Concurrency of them at a time. h returns nil when the message is done,
+// [Terminate] when it never can be, [RetryAfter] or any other error when it
+// should come again.
+func OnMessage[M proto.Message](s streams.Stream, durable string, h func(context.Context, M) error) Binding {
+	return Binding{
+		name:    s.Name + "/" + durable,
+		check:   checkTrigger(s, durable),
+		streams: []streams.Stream{s},
+		start: func(ctx context.Context, b *binding) error {
+			t, c, err := newTrigger(ctx, b, s, durable)
+			if err != nil {
+				return err
+			}
+			handle := b.chain(func(ctx context.Context, c *Call) ([]byte, error) {
+				m, err := decode[M](b.host.validator, c)
+				if err != nil {
+					return nil, Terminate(err)
+				}
+				return nil, h(context.WithValue(ctx, messageKey{}, &c.Message), m)
+			})
+			p := newPool(b.host.Concurrency, func(msg jetstream.Msg) {
+				c := t.call(msg)
+				_, err := handle(ctx, c)
+				t.settle(msg, c, err)
+			})
+			b.wait = p.close
+			return t.consume(c, 2*b.host.Concurrency, p.do)
+		},
+	}
+}

@@ -1,0 +1,115 @@
+package runtime
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"ponix/nats/streams"
+)
+
+// retentionEvery is how often a stream's settled messages are looked at.
+const retentionEvery = time.Second
+
+// retain watches a stream, once for each host: settled messages are purged when
+// the replay window has passed or the stream is half full, so that a stream that
+// refuses messages is full of unsettled ones. It warns well before that.
+//
+// Streams keep messages by limits, not by interest: that way a replay window is
+// possible, and a consumer that is created late misses nothing. Any number of
+// hosts may do this at once.
+func (h *Host) retain(stream jetstream.Stream, spec streams.Stream) {
+	if spec.Window <= 0 || h.retained[spec.Name] {
+		return
+	}
+	h.retained[spec.Name] = true
+	h.watch.Go(func() {
+		tick := time.NewTicker(retentionEvery)
+		defer tick.Stop()
+		for {
+			select {
+			case <-h.watching.Done():
+				return
+			case <-tick.C:
+				err := h.purge(h.watching, stream, spec)
+				if err != nil && h.watching.Err() == nil {
+					h.Logger.Warn("retention", "stream", spec.Name, "error", err)
+				}
+			}
+		}
+	})
+}
+
+// fullAt and purgeAt are fractions of a stream's bytes.
+const (
+	fullAt  = 0.8
+	purgeAt = 0.5
+)
+
+func (h *Host) purge(ctx context.Context, stream jetstream.Stream, spec streams.Stream) error {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	info, err := stream.Info(ctx)
+	if err != nil || info.State.Msgs == 0 {
+		return err
+	}
+	filled := float64(info.State.Bytes) / float64(max(spec.MaxBytes, 1))
+	if spec.MaxBytes > 0 && filled > fullAt {
+		h.logFull.log(h.Logger, "a stream is filling up with messages that are not settled; when it is full it refuses new ones",
+			"stream", spec.Name, "full_percent", int(100*filled))
+	}
+	first := info.State.FirstSeq
+	upTo, err := ackFloor(ctx, stream)
+	if err != nil || upTo < first {
+		return err
+	}
+	if spec.MaxBytes > 0 && filled > purgeAt {
+		upTo = first + (upTo-first)/2 // the older half; the rest in a second, if need be
+	} else if upTo, err = lastBefore(ctx, stream, first, upTo, time.Now().Add(-spec.Window)); err != nil {
+		return err
+	}
+	if upTo < first {
+		return nil
+	}
+	return stream.Purge(ctx, jetstream.WithPurgeSequence(upTo+1))
+}
+
+// ackFloor is the sequence up to which every durable consumer has settled all.
+func ackFloor(ctx context.Context, stream jetstream.Stream) (uint64, error) {
+	floor := ^uint64(0)
+	list := stream.ListConsumers(ctx)
+	for c := range list.Info() {
+		if c.Config.Durable != "" {
+			floor = min(floor, c.AckFloor.Stream)
+		}
+	}
+	if list.Err() != nil {
+		return 0, list.Err()
+	}
+	if floor == ^uint64(0) {
+		return 0, nil // no consumer yet: nothing is settled
+	}
+	return floor, nil
+}
+
+// lastBefore returns the last sequence in first..last that was stored before t,
+// or first-1.
+func lastBefore(ctx context.Context, stream jetstream.Stream, first, last uint64, t time.Time) (uint64, error) {
+	low, high := first, last+1 // the answer is low-1 when they meet
+	for probe := first; low < high; probe = low + (high-low)/2 {
+		m, err := stream.GetMsg(ctx, probe)
+		switch {
+		case errors.Is(err, jetstream.ErrMsgNotFound): // purged by another host meanwhile
+			low = probe + 1
+		case err != nil:
+			return 0, err
+		case m.Time.Before(t):
+			low = probe + 1
+		default:
+			high = probe
+		}
+	}
+	return low - 1, nil
+}

@@ -1,0 +1,55 @@
+package runtime
+
+import (
+	"context"
+	"time"
+)
+
+// Source runs work that is neither a request nor a message, such as tailing a
+// replication slot. run returns when its context is done; when it returns
+// earlier it is started again, after a delay that grows while it keeps failing.
+func Source(name string, run func(context.Context) error) Binding {
+	return Binding{
+		name:  name,
+		check: func() error { return nil },
+		start: func(ctx context.Context, b *binding) error {
+			ctx, cancel := context.WithCancel(ctx)
+			b.service.addTrigger(endpointSpec{name: name, subject: name, counters: &b.counters, metadata: map[string]string{"source": name}})
+			handle := b.chainSource(run)
+			done := make(chan struct{})
+			go func() {
+				defer close(done)
+				repeat(ctx, handle)
+			}()
+			b.stopIntake = cancel
+			b.wait = func() { <-done }
+			return nil
+		},
+	}
+}
+
+// chainSource is chain without what only makes sense for a call that ends.
+func (b *binding) chainSource(run func(context.Context) error) func(context.Context) error {
+	h := Handler(func(ctx context.Context, _ *Call) ([]byte, error) { return nil, run(ctx) })
+	h = tracing(b.host.Tracer)(logging(b.host.Logger)(metrics(&b.counters)(recovery()(h))))
+	return func(ctx context.Context) error {
+		_, err := h(ctx, &Call{Function: b.function, Source: b.name, Messages: 1})
+		return err
+	}
+}
+
+// repeat calls f until ctx is done.
+func repeat(ctx context.Context, f func(context.Context) error) {
+	for attempt := 1; ; attempt++ {
+		started := time.Now()
+		err := f(ctx)
+		if err == nil || time.Since(started) > time.Minute {
+			attempt = 1
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(backoff(attempt)):
+		}
+	}
+}

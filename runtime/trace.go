@@ -1,0 +1,44 @@
+package runtime
+
+import (
+	"context"
+	"encoding/binary"
+	"math/rand/v2"
+
+	"go.opentelemetry.io/otel/attribute"
+	otelcodes "go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/trace"
+
+	"ponix/runtime/wire"
+)
+
+// tracing continues the caller's trace, or starts one: every call has a trace
+// id, in its logs and in the headers of the calls that it makes, whether or not
+// an exporter is configured.
+func tracing(tracer trace.Tracer) Middleware {
+	return func(next Handler) Handler {
+		return func(ctx context.Context, c *Call) ([]byte, error) {
+			ctx = wire.ExtractTrace(ctx, c.Header)
+			ctx, span := tracer.Start(ctx, c.Source, trace.WithSpanKind(trace.SpanKindServer))
+			defer span.End()
+			if !span.SpanContext().IsValid() {
+				ctx = trace.ContextWithSpanContext(ctx, randomSpan())
+			}
+			c.Trace = trace.SpanContextFromContext(ctx)
+			out, err := next(ctx, c)
+			if err != nil && span.IsRecording() {
+				span.SetAttributes(attribute.String("error.type", reason(err)))
+				span.SetStatus(otelcodes.Error, err.Error())
+			}
+			return out, err
+		}
+	}
+}
+
+func randomSpan() trace.SpanContext {
+	var c trace.SpanContextConfig
+	binary.NativeEndian.PutUint64(c.TraceID[:8], rand.Uint64()|1) // never all zero
+	binary.NativeEndian.PutUint64(c.TraceID[8:], rand.Uint64())
+	binary.NativeEndian.PutUint64(c.SpanID[:], rand.Uint64()|1)
+	return trace.NewSpanContext(c)
+}

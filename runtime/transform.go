@@ -1,0 +1,87 @@
+package runtime
+
+import (
+	"context"
+	"errors"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"go.opentelemetry.io/otel/trace"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/proto"
+
+	"ponix/nats/streams"
+	"ponix/runtime/wire"
+)
+
+// transformBuffer is how many messages of a transform are pulled ahead, and
+// publishWindow how many results may wait for their acknowledgement.
+const (
+	transformBuffer = 5_000
+	publishWindow   = 4_096
+)
+
+// Transform calls h for each message of the stream from and publishes what it
+// returns to the stream to, on the subject with the tokens of subject. The
+// message's id is the Nats-Msg-Id of the result, and the message is acknowledged
+// only when the result is stored: each message gives exactly one result.
+// Errors of h mean what they mean to [OnMessage].
+func Transform[In, Out proto.Message](from streams.Stream, durable string, to streams.Stream, subject func(Out) []string, h func(context.Context, In) (Out, error)) Binding {
+	return Binding{
+		name:    from.Name + "/" + durable,
+		check:   checkTrigger(from, durable),
+		streams: []streams.Stream{from, to},
+		start: func(ctx context.Context, b *binding) error {
+			t, c, err := newTrigger(ctx, b, from, durable)
+			if err != nil {
+				return err
+			}
+			pub, err := newPublisher(b.host.Conn, publishWindow)
+			if err != nil {
+				return err
+			}
+			handle := b.chain(func(ctx context.Context, c *Call) ([]byte, error) {
+				in, err := decode[In](b.host.validator, c)
+				if err != nil {
+					return nil, Terminate(err)
+				}
+				out, err := h(context.WithValue(ctx, messageKey{}, &c.Message), in)
+				if err != nil {
+					return nil, err
+				}
+				c.subject = to.Subject(subject(out)...)
+				return proto.Marshal(out)
+			})
+			p := newPool(b.host.Concurrency, func(msg jetstream.Msg) {
+				c := t.call(msg)
+				data, err := handle(ctx, c)
+				if err != nil {
+					t.settle(msg, c, err)
+					return
+				}
+				t.publish(pub, msg, c, data)
+			})
+			b.wait = func() {
+				p.close()
+				pub.close()
+			}
+			return t.consume(c, transformBuffer, p.do)
+		},
+	}
+}
+
+// publish sends a result, and settles its message when the server has answered.
+func (t *trigger) publish(pub *publisher, msg jetstream.Msg, c *Call, data []byte) {
+	result := &nats.Msg{Subject: c.subject, Data: data, Header: nats.Header{jetstream.MsgIDHeader: {c.Message.ID}}}
+	wire.InjectTrace(trace.ContextWithSpanContext(context.Background(), c.Trace), result.Header)
+	pub.publish(result, func(err error) {
+		if errors.Is(err, nats.ErrMaxPayload) {
+			err = Terminate(Error(codes.ResourceExhausted, "RESULT_TOO_LARGE", "the result has %d bytes, NATS takes %d at most", len(data), t.host.Conn.MaxPayload()))
+		}
+		if err != nil {
+			t.counters.failures.Add(1)
+			t.logPublish.log(t.host.Logger, "publish", "source", t.name, "error", err)
+		}
+		t.settle(msg, c, err)
+	})
+}

@@ -1,0 +1,139 @@
+package runtime
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"go.opentelemetry.io/otel/trace"
+
+	"ponix/nats/streams"
+	"ponix/runtime/deadletter"
+	"ponix/runtime/wire"
+)
+
+// trigger consumes a durable consumer that all instances share.
+type trigger struct {
+	*binding
+	stream   streams.Stream
+	consumer string
+	epoch    string
+}
+
+// newTrigger finds the consumer, shows it in the service and arranges for the
+// purge of what is settled.
+func newTrigger(ctx context.Context, b *binding, s streams.Stream, durable string) (*trigger, jetstream.Consumer, error) {
+	stream, err := b.host.js.Stream(ctx, s.Name)
+	if err != nil {
+		return nil, nil, err
+	}
+	c, err := stream.Consumer(ctx, durable)
+	if err != nil {
+		return nil, nil, err
+	}
+	t := &trigger{binding: b, stream: s, consumer: durable, epoch: epoch(stream.CachedInfo().Created)}
+	b.service.addTrigger(endpointSpec{
+		name: durable, subject: strings.Join(s.Subjects, ","), group: s.Name + "/" + durable, counters: &b.counters,
+		metadata: map[string]string{"trigger." + durable + ".stream": s.Name, "trigger." + durable + ".consumer": durable},
+	})
+	b.host.retain(stream, s)
+	return t, c, nil
+}
+
+func checkTrigger(s streams.Stream, durable string) func() error {
+	return func() error {
+		if _, ok := s.Consumer(durable); !ok {
+			return fmt.Errorf("stream %q has no consumer %q in nats/streams", s.Name, durable)
+		}
+		return nil
+	}
+}
+
+// consume pulls messages and hands each to f, which may block: then nothing is
+// pulled. It fills the binding's stopIntake.
+func (t *trigger) consume(c jetstream.Consumer, buffer int, f func(jetstream.Msg)) error {
+	cc, err := c.Consume(f,
+		jetstream.PullMaxMessages(buffer),
+		jetstream.ConsumeErrHandler(func(_ jetstream.ConsumeContext, err error) {
+			t.host.Logger.Warn("consume", "source", t.name, "error", err)
+		}))
+	if err != nil {
+		return err
+	}
+	t.stopIntake = func() {
+		cc.Stop()
+		<-cc.Closed()
+	}
+	return nil
+}
+
+// call describes one message to the middleware.
+func (t *trigger) call(msg jetstream.Msg) *Call {
+	return &Call{Function: t.function, Source: t.name, Header: msg.Headers(), Data: msg.Data(), Messages: 1, Message: t.describe(msg)}
+}
+
+// maxPanics is how often a message may make its handler panic before it becomes
+// a dead letter.
+const maxPanics = 5
+
+// settle carries out what the handler's error says about a message.
+func (t *trigger) settle(msg jetstream.Msg, c *Call, err error) {
+	var after *retry
+	var panicked *panicError
+	switch {
+	case err == nil:
+		t.logUnsettled(msg.Ack())
+	case errors.As(err, new(*terminal)):
+		t.bury(msg, c, reason(err), err)
+	case errors.As(err, &panicked) && c.Message.Attempt >= maxPanics:
+		t.bury(msg, c, "PANIC", fmt.Errorf("panic: %v", panicked.value))
+	case errors.As(err, &after):
+		t.giveBack(msg, after.after)
+	default:
+		t.giveBack(msg, backoff(c.Message.Attempt))
+	}
+}
+
+func (t *trigger) giveBack(msg jetstream.Msg, d time.Duration) {
+	t.counters.retried.Add(1)
+	t.logUnsettled(msg.NakWithDelay(d))
+}
+
+// bury writes a dead letter, and ends the message only when that is stored.
+func (t *trigger) bury(msg jetstream.Msg, c *Call, reason string, cause error) {
+	l := deadletter.Letter{
+		Function: t.function, Reason: reason, Error: publicText(cause), ID: c.Message.ID, Stored: c.Message.Stored,
+		Stream: t.stream.Name, Subject: msg.Subject(), Sequence: c.Message.Sequence, Deliveries: c.Message.Attempt,
+		Header: msg.Headers(), Payload: msg.Data(),
+	}
+	letter := l.Message(t.host.Streams.DeadLetters().Name)
+	wire.InjectTrace(trace.ContextWithSpanContext(context.Background(), c.Trace), letter.Header)
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	if _, err := t.host.js.PublishMsg(ctx, letter); err != nil {
+		t.host.Logger.Error("dead letter", "source", t.name, "reason", reason, "error", err)
+		t.giveBack(msg, backoff(c.Message.Attempt))
+		return
+	}
+	t.counters.deadLetters.Add(1)
+	t.logUnsettled(msg.TermWithReason(reason))
+}
+
+// logUnsettled notes an acknowledgement that did not get out. The message will
+// be delivered again, which changes nothing.
+func (t *trigger) logUnsettled(err error) {
+	if err != nil {
+		t.host.Logger.Warn("settle", "source", t.name, "error", err)
+	}
+}
+
+// backoff is the delay before a further delivery: 0.5 s doubled with each
+// attempt up to 15 s, with jitter, so that instances do not fall into step.
+func backoff(attempt int) time.Duration {
+	d := min(500*time.Millisecond<<min(max(attempt-1, 0), 10), 15*time.Second)
+	return d/2 + rand.N(d)
+}

@@ -1,0 +1,114 @@
+package wire
+
+import (
+	"context"
+	"errors"
+	"path"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+)
+
+// DefaultTimeout bounds a call whose context has no deadline.
+const DefaultTimeout = 10 * time.Second
+
+// Call sends one request and returns the encoded reply. The context's deadline,
+// trace and outgoing metadata travel with it. Every error is a gRPC status: the
+// function's own, unchanged, or UNAVAILABLE, DEADLINE_EXCEEDED, CANCELED or
+// RESOURCE_EXHAUSTED for what happened on the way.
+func Call(ctx context.Context, nc *nats.Conn, rpc string, payload []byte) ([]byte, error) {
+	if _, ok := ctx.Deadline(); !ok {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, DefaultTimeout)
+		defer cancel()
+	}
+	deadline, _ := ctx.Deadline()
+	msg := &nats.Msg{Subject: Subject(rpc), Data: payload, Header: nats.Header{}}
+	if md, ok := metadata.FromOutgoingContext(ctx); ok {
+		copyMetadata(msg.Header, md)
+	}
+	msg.Header[TimeoutHeader] = []string{time.Until(deadline).String()}
+	InjectTrace(ctx, msg.Header)
+	reply, err := nc.RequestMsgWithContext(ctx, msg)
+	if err != nil {
+		return nil, callError(ctx, nc, rpc, len(payload), err)
+	}
+	if st := ReplyStatus(reply); st != nil {
+		return nil, st.Err()
+	}
+	return reply.Data, nil
+}
+
+// copyMetadata turns gRPC metadata into headers of the same names, but for what
+// belongs to one hop only.
+func copyMetadata(to nats.Header, md metadata.MD) {
+	for k, v := range md {
+		switch {
+		case strings.HasPrefix(k, ":"), strings.HasPrefix(k, "grpc-"), strings.HasPrefix(k, "nats-"), strings.HasPrefix(k, "ponix-"):
+		case k == "content-type", k == "user-agent", k == "te", k == "authorization", k == traceParent, k == traceState:
+		default:
+			to[k] = v
+		}
+	}
+}
+
+// IncomingMetadata returns what copyMetadata of the caller put into h.
+func IncomingMetadata(h nats.Header) metadata.MD {
+	var md metadata.MD
+	for k, v := range h {
+		if k != strings.ToLower(k) || k == traceParent || k == traceState {
+			continue
+		}
+		if md == nil {
+			md = metadata.MD{}
+		}
+		md[k] = v
+	}
+	return md
+}
+
+func callError(ctx context.Context, nc *nats.Conn, rpc string, size int, err error) error {
+	service := strings.TrimPrefix(path.Dir(rpc), "/")
+	switch {
+	case errors.Is(err, nats.ErrNoResponders):
+		return status.Errorf(codes.Unavailable, "no instance serves %s", service)
+	case errors.Is(err, nats.ErrMaxPayload):
+		return status.Errorf(codes.ResourceExhausted, "the request has %d bytes, NATS takes %d at most", size, nc.MaxPayload())
+	case errors.Is(ctx.Err(), context.Canceled):
+		return status.Error(codes.Canceled, "the call was cancelled")
+	case ctx.Err() != nil, errors.Is(err, context.DeadlineExceeded), errors.Is(err, nats.ErrTimeout):
+		return status.Errorf(codes.DeadlineExceeded, "%s did not answer in time", service)
+	}
+	return status.Errorf(codes.Unavailable, "NATS: %v", err)
+}
+
+// Client returns a connection on which the generated clients call functions
+// over NATS.
+func Client(nc *nats.Conn) grpc.ClientConnInterface { return client{nc} }
+
+type client struct{ nc *nats.Conn }
+
+func (c client) Invoke(ctx context.Context, rpc string, args, reply any, _ ...grpc.CallOption) error {
+	payload, err := proto.Marshal(args.(proto.Message))
+	if err != nil {
+		return status.Errorf(codes.Internal, "encode the request: %v", err)
+	}
+	data, err := Call(ctx, c.nc, rpc, payload)
+	if err != nil {
+		return err
+	}
+	if err := proto.Unmarshal(data, reply.(proto.Message)); err != nil {
+		return status.Errorf(codes.Internal, "decode the reply: %v", err)
+	}
+	return nil
+}
+
+func (client) NewStream(context.Context, *grpc.StreamDesc, string, ...grpc.CallOption) (grpc.ClientStream, error) {
+	return nil, status.Error(codes.Unimplemented, "streams are not carried over NATS")
+}
