@@ -65,6 +65,15 @@ func OnBatch[M proto.Message](s streams.Stream, durable string, limits Batch, h 
 	}
 }
 
+// failure is nil for a BatchError in which nothing failed.
+func failure(err error) error {
+	var each BatchError
+	if errors.As(err, &each) && failedOf(err, len(each)) == 0 {
+		return nil
+	}
+	return err
+}
+
 // collect cuts the messages of in into batches, each as large or as old as the
 // limits allow, whichever comes first.
 func collect(in <-chan jetstream.Msg, limits Batch, emit func([]jetstream.Msg)) {
@@ -114,9 +123,9 @@ func runBatch[M proto.Message](ctx context.Context, t *trigger, batch []jetstrea
 		return
 	}
 	whole := &Call{Function: t.function, Source: t.name, Messages: len(items)}
-	_, err := t.chain(func(ctx context.Context, _ *Call) ([]byte, error) { return nil, h(ctx, items) })(ctx, whole)
+	_, err := t.chain(func(ctx context.Context, _ *Call) ([]byte, error) { return nil, failure(h(ctx, items)) })(ctx, whole)
 	var each BatchError
-	if err == nil || !errors.As(err, &each) || len(each) != len(msgs) {
+	if !errors.As(err, &each) || len(each) != len(msgs) {
 		each = nil
 	}
 	for i, msg := range msgs {

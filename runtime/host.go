@@ -119,7 +119,7 @@ func Start(ctx context.Context, c Config, fns ...Function) (*Host, error) {
 			return nil, fmt.Errorf("function %s: %w", fn.Name, err)
 		}
 	}
-	return h, c.Conn.FlushWithContext(ctx)
+	return h, c.Conn.FlushTimeout(c.Grace) // so that everybody can reach us
 }
 
 func (h *Host) ensureStreams(ctx context.Context, fns []Function) error {

@@ -1,0 +1,186 @@
+// Package bridge is the gRPC server in front of the functions. It serves every
+// service that is linked in as a descriptor and hands each call on as a NATS
+// request, without decoding it: it knows no method by name.
+package bridge
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/encoding"
+	_ "google.golang.org/grpc/encoding/proto" // the codec that the pass-through codec falls back to
+	"google.golang.org/grpc/health"
+	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/reflection"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/reflect/protoregistry"
+
+	_ "ponix/proto" // the services to serve
+	"ponix/runtime/wire"
+)
+
+// Config is what the operator may change. Conn is required.
+type Config struct {
+	Conn       *nats.Conn
+	MaxMessage int           // bytes of a request or reply; default 8 MiB
+	Timeout    time.Duration // of a call whose caller sets no deadline; default wire.DefaultTimeout
+	Grace      time.Duration // to finish calls on shutdown; default 20 s
+	Logger     *slog.Logger  // default slog.Default()
+}
+
+// Server is a running bridge.
+type Server struct {
+	Config
+	grpc   *grpc.Server
+	health *health.Server
+	addr   net.Addr
+	failed chan error
+	stop   context.CancelFunc
+}
+
+// Start serves on ln until Stop. Health is SERVING while NATS is connected.
+func Start(ln net.Listener, c Config) (*Server, error) {
+	if c.Conn == nil {
+		return nil, errors.New("bridge: Config.Conn is required")
+	}
+	if c.MaxMessage == 0 {
+		c.MaxMessage = 8 << 20
+	}
+	if c.Timeout == 0 {
+		c.Timeout = wire.DefaultTimeout
+	}
+	if c.Grace == 0 {
+		c.Grace = 20 * time.Second
+	}
+	if c.Logger == nil {
+		c.Logger = slog.Default()
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	s := &Server{Config: c, health: health.NewServer(), addr: ln.Addr(), failed: make(chan error, 1), stop: cancel}
+	s.grpc = grpc.NewServer(
+		grpc.ForceServerCodecV2(passThrough{encoding.GetCodecV2("proto")}),
+		grpc.MaxRecvMsgSize(c.MaxMessage), grpc.MaxSendMsgSize(c.MaxMessage),
+		grpc.ConnectionTimeout(10*time.Second),
+		grpc.UnknownServiceHandler(unknown),
+	)
+	s.register("ponix.")
+	healthv1.RegisterHealthServer(s.grpc, s.health)
+	reflection.Register(s.grpc)
+	go s.followConnection(ctx)
+	go func() { s.failed <- s.grpc.Serve(ln) }()
+	return s, nil
+}
+
+// Addr is the address that the bridge listens on.
+func (s *Server) Addr() net.Addr { return s.addr }
+
+// Failed receives the error of a server that stopped by itself.
+func (s *Server) Failed() <-chan error { return s.failed }
+
+// Stop refuses new calls and waits for those that run, up to Config.Grace.
+func (s *Server) Stop() {
+	s.stop()
+	s.health.Shutdown()
+	cut := time.AfterFunc(s.Grace, s.grpc.Stop)
+	defer cut.Stop()
+	s.grpc.GracefulStop()
+}
+
+// register adds every linked service whose name starts with prefix.
+func (s *Server) register(prefix string) {
+	protoregistry.GlobalFiles.RangeFiles(func(f protoreflect.FileDescriptor) bool {
+		for i := range f.Services().Len() {
+			if sd := f.Services().Get(i); strings.HasPrefix(string(sd.FullName()), prefix) {
+				s.grpc.RegisterService(s.describe(sd), nil)
+				s.health.SetServingStatus(string(sd.FullName()), healthv1.HealthCheckResponse_SERVING)
+			}
+		}
+		return true
+	})
+}
+
+// describe makes grpc's description of a service out of its descriptor.
+func (s *Server) describe(sd protoreflect.ServiceDescriptor) *grpc.ServiceDesc {
+	d := &grpc.ServiceDesc{ServiceName: string(sd.FullName()), Metadata: sd.ParentFile().Path()}
+	for i := range sd.Methods().Len() {
+		m := sd.Methods().Get(i)
+		if m.IsStreamingClient() || m.IsStreamingServer() {
+			continue // not carried over NATS
+		}
+		d.Methods = append(d.Methods, grpc.MethodDesc{
+			MethodName: string(m.Name()),
+			Handler:    s.unary(fmt.Sprintf("/%s/%s", sd.FullName(), m.Name())),
+		})
+	}
+	return d
+}
+
+func (s *Server) unary(rpc string) grpc.MethodHandler {
+	call := func(ctx context.Context, in any) (any, error) { return s.forward(ctx, rpc, *in.(*frame)) }
+	return func(srv any, ctx context.Context, decode func(any) error, intercept grpc.UnaryServerInterceptor) (any, error) {
+		in := new(frame)
+		if err := decode(in); err != nil {
+			return nil, err
+		}
+		if intercept == nil {
+			return call(ctx, in)
+		}
+		return intercept(ctx, in, &grpc.UnaryServerInfo{Server: srv, FullMethod: rpc}, call)
+	}
+}
+
+// forward sends one call over NATS. The deadline, the trace and the metadata of
+// the caller go with it.
+func (s *Server) forward(ctx context.Context, rpc string, in frame) (*frame, error) {
+	if _, ok := ctx.Deadline(); !ok {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, s.Timeout)
+		defer cancel()
+	}
+	if md, ok := metadata.FromIncomingContext(ctx); ok {
+		ctx = metadata.NewOutgoingContext(wire.ExtractTrace(ctx, nats.Header(md)), md)
+	}
+	reply, err := wire.Call(ctx, s.Conn, rpc, in)
+	if err != nil {
+		if status.Code(err) == codes.Unavailable {
+			s.Logger.Warn("call", "rpc", rpc, "error", err)
+		}
+		return nil, err
+	}
+	out := frame(reply)
+	return &out, nil
+}
+
+// unknown answers calls to services that no descriptor names.
+func unknown(_ any, stream grpc.ServerStream) error {
+	rpc, _ := grpc.MethodFromServerStream(stream)
+	return status.Errorf(codes.Unimplemented, "Ponix has no rpc %s", rpc)
+}
+
+// followConnection keeps the overall health in step with the NATS connection.
+func (s *Server) followConnection(ctx context.Context) {
+	changed := s.Conn.StatusChanged(nats.CONNECTED, nats.RECONNECTING, nats.DISCONNECTED, nats.CLOSED)
+	defer s.Conn.RemoveStatusListener(changed)
+	for {
+		state := healthv1.HealthCheckResponse_NOT_SERVING
+		if s.Conn.IsConnected() {
+			state = healthv1.HealthCheckResponse_SERVING
+		}
+		s.health.SetServingStatus("", state)
+		select {
+		case <-ctx.Done():
+			return
+		case <-changed:
+		}
+	}
+}

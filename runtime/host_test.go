@@ -1,0 +1,452 @@
+package runtime_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nats.go/micro"
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+
+	"ponix/nats/streams"
+	envelopev1 "ponix/proto/ponix/envelope/v1"
+	organizationv1 "ponix/proto/ponix/organization/v1"
+	"ponix/runtime"
+	"ponix/runtime/deadletter"
+	"ponix/runtime/wire"
+)
+
+const getRPC = organizationv1.OrganizationService_GetOrganization_FullMethodName
+
+type getHandler = func(context.Context, *organizationv1.GetOrganizationRequest) (*organizationv1.GetOrganizationResponse, error)
+
+// startNATS starts a server with JetStream and returns a connection to it.
+func startNATS(t *testing.T) *nats.Conn {
+	t.Helper()
+	s, err := server.NewServer(&server.Options{DontListen: true, JetStream: true, StoreDir: t.TempDir(), NoSigs: true, MaxPayload: 1 << 20})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Start()
+	t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
+	nc, err := nats.Connect("", nats.InProcessServer(s))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	return nc
+}
+
+func testStreams() streams.Config {
+	return streams.Config{Raw: "raw_envelopes", Processed: "processed_envelopes", Gateways: "gateways", Replicas: 1, MaxBytes: 1 << 26, ReplayWindow: time.Hour}
+}
+
+func start(t *testing.T, nc *nats.Conn, fns ...runtime.Function) *runtime.Host {
+	t.Helper()
+	h, err := runtime.Start(t.Context(), runtime.Config{Conn: nc, Streams: testStreams(), Concurrency: 4, Grace: 5 * time.Second, Logger: slog.New(slog.DiscardHandler)}, fns...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := h.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	return h
+}
+
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+		if ok() {
+			return
+		}
+	}
+	t.Fatal("never came true: " + what)
+}
+
+func serve(t *testing.T, h getHandler) (*nats.Conn, organizationv1.OrganizationServiceClient) {
+	nc := startNATS(t)
+	start(t, nc, runtime.Func("organization", runtime.Endpoint(getRPC, h)))
+	return nc, organizationv1.NewOrganizationServiceClient(wire.Client(nc))
+}
+
+func TestEndpointAnswers(t *testing.T) {
+	t.Parallel()
+	nc, client := serve(t, func(ctx context.Context, req *organizationv1.GetOrganizationRequest) (*organizationv1.GetOrganizationResponse, error) {
+		md, _ := metadata.FromIncomingContext(ctx)
+		return &organizationv1.GetOrganizationResponse{Organization: &organizationv1.Organization{Id: req.OrganizationId, Name: strings.Join(md["who"], ",")}}, nil
+	})
+	resp, err := client.GetOrganization(metadata.AppendToOutgoingContext(t.Context(), "who", "me"), &organizationv1.GetOrganizationRequest{OrganizationId: "o1"})
+	if err != nil || resp.Organization.Id != "o1" || resp.Organization.Name != "me" {
+		t.Fatalf("got %v, %v", resp, err)
+	}
+	raw, err := nc.Request(wire.Subject(getRPC), []byte(`{"organization_id":"o2"}`), time.Second)
+	if err != nil || !strings.Contains(string(raw.Data), `"o2"`) {
+		t.Fatalf("by hand: %s, %v", raw.Data, err)
+	}
+}
+
+func TestEndpointErrors(t *testing.T) {
+	t.Parallel()
+	answers := map[string]error{
+		"known":   runtime.Error(codes.NotFound, "ORGANIZATION_NOT_FOUND", "organization known does not exist"),
+		"secret":  errors.New("password is hunter2"),
+		"timeout": context.DeadlineExceeded,
+	}
+	nc, client := serve(t, func(_ context.Context, req *organizationv1.GetOrganizationRequest) (*organizationv1.GetOrganizationResponse, error) {
+		if req.OrganizationId == "panic" {
+			panic("hunter2")
+		}
+		return nil, answers[req.OrganizationId]
+	})
+	for id, want := range map[string]struct {
+		code    codes.Code
+		message string
+	}{
+		"known":   {codes.NotFound, "organization known does not exist"},
+		"secret":  {codes.Internal, "internal error"},
+		"panic":   {codes.Internal, "internal error"},
+		"timeout": {codes.DeadlineExceeded, "the deadline passed before the call was done"},
+		"a b":     {codes.InvalidArgument, "organization_id: must be an id: 1 to 64 letters, digits, '_' or '-'"},
+	} {
+		_, err := client.GetOrganization(t.Context(), &organizationv1.GetOrganizationRequest{OrganizationId: id})
+		if st := status.Convert(err); st.Code() != want.code || st.Message() != want.message {
+			t.Errorf("%s: got %v", id, err)
+		}
+	}
+	reply, err := nc.Request(wire.Subject(getRPC), []byte(`{"organization_id":""}`), time.Second)
+	if err != nil || reply.Header.Get(micro.ErrorCodeHeader) != "3" || !json.Valid(reply.Data) {
+		t.Fatalf("by hand: %v %s, %v", reply.Header, reply.Data, err)
+	}
+	bad := false
+	for _, d := range wire.ReplyStatus(reply).Details() {
+		if b, ok := d.(*errdetails.BadRequest); ok && b.FieldViolations[0].Field == "organization_id" {
+			bad = true
+		}
+	}
+	if !bad {
+		t.Errorf("no field violation in %s", reply.Data)
+	}
+	if reply, err = nc.Request(wire.Subject(getRPC), []byte{0xff}, time.Second); err != nil || reply.Header.Get(micro.ErrorCodeHeader) != "3" {
+		t.Errorf("undecodable: %v, %v", reply, err)
+	}
+}
+
+func TestEndpointRunsConcurrentlyUpToItsCapacity(t *testing.T) {
+	t.Parallel()
+	release, running := make(chan struct{}), make(chan struct{}, 16)
+	_, client := serve(t, func(ctx context.Context, _ *organizationv1.GetOrganizationRequest) (*organizationv1.GetOrganizationResponse, error) {
+		running <- struct{}{}
+		<-release
+		return &organizationv1.GetOrganizationResponse{}, nil
+	})
+	results := make(chan error, 4)
+	call := func() error {
+		_, err := client.GetOrganization(t.Context(), &organizationv1.GetOrganizationRequest{OrganizationId: "o"})
+		return err
+	}
+	for range 4 {
+		go func() { results <- call() }()
+	}
+	for range 4 {
+		<-running
+	}
+	if err := call(); status.Code(err) != codes.ResourceExhausted {
+		t.Errorf("the fifth call: %v", err)
+	}
+	close(release)
+	for range 4 {
+		if err := <-results; err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func TestDeadlineTravels(t *testing.T) {
+	t.Parallel()
+	left := make(chan time.Duration, 1)
+	_, client := serve(t, func(ctx context.Context, _ *organizationv1.GetOrganizationRequest) (*organizationv1.GetOrganizationResponse, error) {
+		deadline, _ := ctx.Deadline()
+		left <- time.Until(deadline)
+		<-ctx.Done()
+		return nil, ctx.Err()
+	})
+	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	_, err := client.GetOrganization(ctx, &organizationv1.GetOrganizationRequest{OrganizationId: "o"})
+	if status.Code(err) != codes.DeadlineExceeded {
+		t.Error(err)
+	}
+	if d := <-left; d <= 0 || d > 200*time.Millisecond {
+		t.Errorf("the function had %v", d)
+	}
+}
+
+func TestNobodyServes(t *testing.T) {
+	t.Parallel()
+	client := organizationv1.NewOrganizationServiceClient(wire.Client(startNATS(t)))
+	_, err := client.GetOrganization(t.Context(), &organizationv1.GetOrganizationRequest{OrganizationId: "o"})
+	if st := status.Convert(err); st.Code() != codes.Unavailable || !strings.Contains(st.Message(), "ponix.organization.v1.OrganizationService") {
+		t.Error(err)
+	}
+}
+
+func TestStatsAreTrue(t *testing.T) {
+	t.Parallel()
+	nc, client := serve(t, func(_ context.Context, req *organizationv1.GetOrganizationRequest) (*organizationv1.GetOrganizationResponse, error) {
+		time.Sleep(time.Millisecond) // work
+		if req.OrganizationId == "bad" {
+			return nil, runtime.Error(codes.NotFound, "X", "no such organization")
+		}
+		return &organizationv1.GetOrganizationResponse{}, nil
+	})
+	for _, id := range []string{"a", "b", "bad"} {
+		client.GetOrganization(t.Context(), &organizationv1.GetOrganizationRequest{OrganizationId: id}) //nolint:errcheck // counted below
+	}
+	var stats micro.Stats
+	var info micro.Info
+	ask(t, nc, "$SRV.STATS.organization", &stats)
+	ask(t, nc, "$SRV.INFO.organization", &info)
+	e := stats.Endpoints[0]
+	if e.NumRequests != 3 || e.NumErrors != 1 || e.LastError != "no such organization" || e.ProcessingTime < 3*time.Millisecond || e.AverageProcessingTime < time.Millisecond {
+		t.Errorf("stats: %+v", e)
+	}
+	if got := info.Endpoints[0]; got.Subject != "ponix.organization.v1.OrganizationService.GetOrganization" || got.Metadata["request"] != "ponix.organization.v1.GetOrganizationRequest" {
+		t.Errorf("info: %+v", got)
+	}
+}
+
+func ask(t *testing.T, nc *nats.Conn, subject string, into any) {
+	t.Helper()
+	m, err := nc.Request(subject, nil, time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(m.Data, into); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestCheckNamesWhatIsWrong(t *testing.T) {
+	t.Parallel()
+	h := func(context.Context, *organizationv1.GetOrganizationRequest) (*organizationv1.GetOrganizationResponse, error) {
+		return nil, nil
+	}
+	noop := func(context.Context, *envelopev1.RawEnvelope) error { return nil }
+	for want, fns := range map[string][]runtime.Function{
+		`function "a b"`:                    {runtime.Func("a b")},
+		"function a is listed twice":        {runtime.Func("a"), runtime.Func("a")},
+		"is bound by a already":             {runtime.Func("a", runtime.Endpoint(getRPC, h)), runtime.Func("b", runtime.Endpoint(getRPC, h))},
+		"is in no linked .proto file":       {runtime.Func("a", runtime.Endpoint("/ponix.x.v1.X/Y", h))},
+		"but its handler takes":             {runtime.Func("a", runtime.Endpoint(organizationv1.OrganizationService_DeleteOrganization_FullMethodName, h))},
+		`has no consumer "nope"`:            {runtime.Func("a", runtime.OnMessage(testStreams().RawEnvelopes(), "nope", noop))},
+		`stream "raw_envelopes" has no con`: {runtime.Func("a", runtime.OnBatch(testStreams().RawEnvelopes(), "", runtime.Batch{}, func(context.Context, []*envelopev1.RawEnvelope) error { return nil }))},
+	} {
+		if err := runtime.Check(fns...); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("want %q, got %v", want, err)
+		}
+	}
+}
+
+// publish puts raw envelopes for these devices on the stream.
+func publish(t *testing.T, nc *nats.Conn, devices ...string) {
+	t.Helper()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range devices {
+		data, err := wire.Marshal(&envelopev1.RawEnvelope{OrganizationId: "o", DeviceId: d}, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d == "undecodable" {
+			data = []byte{0xff}
+		}
+		if _, err := js.PublishMsg(t.Context(), &nats.Msg{Subject: "raw_envelopes.o." + d, Data: data, Header: nats.Header{"Custom": {"kept"}}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func letters(t *testing.T, nc *nats.Conn) map[string]deadletter.Letter {
+	t.Helper()
+	js, _ := jetstream.New(nc)
+	q, err := deadletter.Open(t.Context(), js, "dead_letters")
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := map[string]deadletter.Letter{}
+	if err := q.Each(t.Context(), deadletter.Filter{}, func(l deadletter.Letter) error { out[l.Reason] = l; return nil }); err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+func TestFateOfAMessage(t *testing.T) {
+	t.Parallel()
+	nc := startNATS(t)
+	var retries, done atomic.Int64
+	start(t, nc, runtime.Func("convert", runtime.OnMessage(testStreams().RawEnvelopes(), "convert", func(ctx context.Context, e *envelopev1.RawEnvelope) error {
+		m := runtime.MessageFrom(ctx)
+		switch e.DeviceId {
+		case "never":
+			return runtime.Terminate(runtime.Error(codes.InvalidArgument, "NEVER", "this can never work"))
+		case "later":
+			if m.Attempt < 3 {
+				retries.Add(1)
+				return runtime.RetryAfter(10*time.Millisecond, errors.New("not yet"))
+			}
+		case "panics":
+			if m.Attempt < 2 {
+				panic("once")
+			}
+		}
+		done.Add(1)
+		return nil
+	})))
+	publish(t, nc, "fine", "never", "later", "undecodable", "panics")
+	eventually(t, "three done, two retries, two dead", func() bool { return done.Load() == 3 && retries.Load() == 2 && len(letters(t, nc)) == 2 })
+	l := letters(t, nc)["NEVER"]
+	if l.Error != "this can never work" || l.Function != "convert" || l.Subject != "raw_envelopes.o.never" || l.Header.Get("Custom") != "kept" || l.Sequence != 2 || l.Deliveries != 1 || len(l.Payload) == 0 || l.TraceID == "" || l.ID == "" {
+		t.Errorf("%+v", l)
+	}
+	if l := letters(t, nc)["UNDECODABLE"]; l.Sequence != 4 || string(l.Payload) != "\xff" {
+		t.Errorf("%+v", l)
+	}
+	js, _ := jetstream.New(nc)
+	eventually(t, "all settled", func() bool {
+		c, err := js.Consumer(t.Context(), "raw_envelopes", "convert")
+		return err == nil && c.CachedInfo().NumAckPending == 0 && c.CachedInfo().AckFloor.Stream == 5
+	})
+}
+
+func TestReplayKeepsTheIdentity(t *testing.T) {
+	t.Parallel()
+	nc := startNATS(t)
+	var mended atomic.Bool
+	ids := make(chan runtime.Message, 8)
+	start(t, nc, runtime.Func("convert", runtime.OnMessage(testStreams().RawEnvelopes(), "convert", func(ctx context.Context, _ *envelopev1.RawEnvelope) error {
+		ids <- runtime.MessageFrom(ctx)
+		if !mended.Load() {
+			return runtime.Terminate(runtime.Error(codes.FailedPrecondition, "BROKEN", "not mended yet"))
+		}
+		return nil
+	})))
+	publish(t, nc, "d")
+	first := <-ids
+	js, _ := jetstream.New(nc)
+	q, err := deadletter.Open(t.Context(), js, "dead_letters")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // replayed while still broken, it dies again and is not lost
+		eventually(t, "dead", func() bool { return len(letters(t, nc)) == 1 })
+		if err := q.Replay(t.Context(), letters(t, nc)["BROKEN"]); err != nil {
+			t.Fatal(err)
+		}
+		if m := <-ids; m.ID != first.ID || !m.Stored.Equal(first.Stored) {
+			t.Errorf("first %+v, replayed %+v", first, m)
+		}
+	}
+}
+
+func TestTransformPublishesOnceWithTheMessagesID(t *testing.T) {
+	t.Parallel()
+	nc := startNATS(t)
+	cfg := testStreams()
+	start(t, nc, runtime.Func("convert", runtime.Transform(cfg.RawEnvelopes(), "convert", cfg.ProcessedEnvelopes(),
+		func(e *envelopev1.ProcessedEnvelope) []string { return []string{e.OrganizationId, e.EndDeviceId} },
+		func(ctx context.Context, e *envelopev1.RawEnvelope) (*envelopev1.ProcessedEnvelope, error) {
+			return &envelopev1.ProcessedEnvelope{OrganizationId: e.OrganizationId, EndDeviceId: e.DeviceId, EnvelopeId: runtime.MessageFrom(ctx).ID}, nil
+		})))
+	publish(t, nc, "a", "b", "c", "undecodable")
+	js, _ := jetstream.New(nc)
+	s, err := js.Stream(t.Context(), "processed_envelopes")
+	if err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "three results and a dead letter", func() bool {
+		info, err := s.Info(t.Context())
+		return err == nil && info.State.Msgs == 3 && len(letters(t, nc)) == 1
+	})
+	m, err := s.GetLastMsgForSubject(t.Context(), "processed_envelopes.o.b")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var e envelopev1.ProcessedEnvelope
+	if err := wire.Unmarshal(m.Data, &e); err != nil || e.EnvelopeId == "" || m.Header.Get("Nats-Msg-Id") != e.EnvelopeId {
+		t.Errorf("%v %v: %v", m.Header, &e, err)
+	}
+}
+
+func TestBatchSettlesEachMessage(t *testing.T) {
+	t.Parallel()
+	nc := startNATS(t)
+	var seen atomic.Int64
+	start(t, nc, runtime.Func("store", runtime.OnBatch(testStreams().RawEnvelopes(), "convert", runtime.Batch{Size: 3, Wait: 20 * time.Millisecond}, func(_ context.Context, batch []*envelopev1.RawEnvelope) error {
+		errs := make(runtime.BatchError, len(batch))
+		for i, e := range batch {
+			seen.Add(1)
+			if e.DeviceId == "bad" {
+				errs[i] = runtime.Terminate(runtime.Error(codes.InvalidArgument, "REFUSED", "the row was refused"))
+			}
+		}
+		if len(batch) > 3 {
+			t.Errorf("a batch of %d", len(batch))
+		}
+		return errs
+	})))
+	publish(t, nc, "a", "bad", "c", "d", "undecodable")
+	js, _ := jetstream.New(nc)
+	eventually(t, "all settled", func() bool {
+		c, err := js.Consumer(t.Context(), "raw_envelopes", "convert")
+		return err == nil && c.CachedInfo().AckFloor.Stream == 5 && seen.Load() == 4 && len(letters(t, nc)) == 2
+	})
+}
+
+func TestStopFinishesWhatIsInFlight(t *testing.T) {
+	t.Parallel()
+	nc := startNATS(t)
+	started, release := make(chan struct{}), make(chan struct{})
+	h, err := runtime.Start(t.Context(), runtime.Config{Conn: nc, Logger: slog.New(slog.DiscardHandler)}, runtime.Func("organization",
+		runtime.Endpoint(getRPC, func(context.Context, *organizationv1.GetOrganizationRequest) (*organizationv1.GetOrganizationResponse, error) {
+			close(started)
+			<-release
+			return &organizationv1.GetOrganizationResponse{}, nil
+		})))
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := organizationv1.NewOrganizationServiceClient(wire.Client(nc))
+	answered, stopped := make(chan error, 1), make(chan error, 1)
+	go func() {
+		_, err := client.GetOrganization(context.Background(), &organizationv1.GetOrganizationRequest{OrganizationId: "o"})
+		answered <- err
+	}()
+	<-started
+	go func() { stopped <- h.Stop() }()
+	eventually(t, "no new requests", func() bool {
+		_, err := client.GetOrganization(t.Context(), &organizationv1.GetOrganizationRequest{OrganizationId: "o"})
+		return status.Code(err) == codes.Unavailable
+	})
+	close(release)
+	if err := <-answered; err != nil {
+		t.Error(err)
+	}
+	if err := <-stopped; err != nil {
+		t.Error(err)
+	}
+}
