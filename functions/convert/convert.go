@@ -1,0 +1,129 @@
+// Package convert is where a payload becomes JSON: each raw envelope is
+// converted by the CEL expression of its device and published as a processed
+// envelope. How an expression is run stands in functions/internal/conversion.
+package convert
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"ponix/functions/internal/conversion"
+	"ponix/nats/streams"
+	envelopev1 "ponix/proto/ponix/envelope/v1"
+	"ponix/runtime"
+)
+
+// New returns the function: the pipeline's conversion, and its dry run.
+func New(s streams.Config, c *conversion.Converter, devices *Devices) runtime.Function {
+	f := converter{c, devices}
+	return runtime.Func("convert",
+		runtime.Endpoint(envelopev1.ConversionService_ConvertPayload_FullMethodName, f.dryRun),
+		runtime.Transform(s.RawEnvelopes(), streams.Convert, s.ProcessedEnvelopes(), subject, f.convert))
+}
+
+func subject(e *envelopev1.ProcessedEnvelope) []string {
+	return []string{e.OrganizationId, e.EndDeviceId}
+}
+
+type converter struct {
+	*conversion.Converter
+	devices *Devices
+}
+
+// convert turns a raw envelope into a processed one.
+func (f converter) convert(ctx context.Context, raw *envelopev1.RawEnvelope) (*envelopev1.ProcessedEnvelope, error) {
+	about := runtime.MessageFrom(ctx)
+	received, err := receivedAt(raw, about.Stored)
+	if err != nil {
+		return nil, runtime.Terminate(err)
+	}
+	dev, err := f.devices.resolve(ctx, raw.DeviceId, time.Time{})
+	if err != nil {
+		return nil, fate(err, about.Attempt)
+	}
+	result, err := f.run(ctx, dev, raw, received)
+	if err != nil && dev.staleAfter(time.Now()) {
+		// The device may have been mended since: what was cached decides no fate.
+		if dev, err = f.devices.resolve(ctx, raw.DeviceId, time.Now()); err != nil {
+			return nil, fate(err, about.Attempt)
+		}
+		result, err = f.run(ctx, dev, raw, received)
+	}
+	if err != nil {
+		return nil, fate(err, about.Attempt)
+	}
+	out := &envelopev1.ProcessedEnvelope{
+		EndDeviceId:    raw.DeviceId,
+		OrganizationId: raw.OrganizationId,
+		OccurredAt:     timestamppb.New(received),
+		ProcessedAt:    timestamppb.New(time.Now().Truncate(time.Microsecond)),
+		EnvelopeId:     about.ID,
+	}
+	if !result.Exact() {
+		out.DataJson, err = result.AppendJSON(nil)
+		return out, err
+	}
+	out.Data = result.Struct()
+	return out, nil
+}
+
+// run checks that the envelope is the device's, and evaluates.
+func (f converter) run(ctx context.Context, dev *device, raw *envelopev1.RawEnvelope, received time.Time) (conversion.Result, error) {
+	switch {
+	case dev.OrganizationId != raw.OrganizationId:
+		return conversion.Result{}, runtime.Error(codes.FailedPrecondition, "ORGANIZATION_MISMATCH", "device %s does not belong to organization %q", raw.DeviceId, raw.OrganizationId)
+	case dev.organizationDeleted:
+		return conversion.Result{}, runtime.Error(codes.FailedPrecondition, "ORGANIZATION_DELETED", "organization %s is deleted", raw.OrganizationId)
+	}
+	return f.evaluate(ctx, dev.PayloadConversion, conversion.Input{
+		Payload: raw.Payload, ReceivedAt: received,
+		DeviceID: dev.DeviceId, DeviceName: dev.Name, OrganizationID: dev.OrganizationId,
+	})
+}
+
+// evaluate runs an expression; its errors are fit for callers.
+func (f converter) evaluate(ctx context.Context, expression string, in conversion.Input) (conversion.Result, error) {
+	result, err := f.Convert(ctx, expression, in)
+	var bad *conversion.Error
+	if errors.As(err, &bad) {
+		return result, runtime.Error(codes.InvalidArgument, bad.Reason, "%s", bad.Message)
+	}
+	return result, err
+}
+
+// dryRun converts a payload that a caller sends.
+func (f converter) dryRun(ctx context.Context, req *envelopev1.ConvertPayloadRequest) (*envelopev1.ConvertPayloadResponse, error) {
+	in := conversion.Input{Payload: req.Payload, ReceivedAt: time.Now()}
+	expression := req.GetExpression()
+	if id := req.GetDeviceId(); id != "" {
+		dev, err := f.devices.resolve(ctx, id, time.Now())
+		if err != nil {
+			return nil, err
+		}
+		expression = dev.PayloadConversion
+		in.DeviceID, in.DeviceName, in.OrganizationID = dev.DeviceId, dev.Name, dev.OrganizationId
+	}
+	result, err := f.evaluate(ctx, expression, in)
+	if err != nil {
+		return nil, err
+	}
+	return &envelopev1.ConvertPayloadResponse{Data: result.Struct()}, nil
+}
+
+// receivedAt is when the envelope was received, in whole microseconds.
+func receivedAt(raw *envelopev1.RawEnvelope, stored time.Time) (time.Time, error) {
+	if raw.OrganizationId == "" || raw.DeviceId == "" {
+		return time.Time{}, runtime.Error(codes.InvalidArgument, "INVALID_ENVELOPE", "the envelope has no organization_id or no device_id")
+	}
+	if raw.ReceivedAt == nil {
+		return stored.Truncate(time.Microsecond), nil
+	}
+	if err := raw.ReceivedAt.CheckValid(); err != nil {
+		return time.Time{}, runtime.Error(codes.InvalidArgument, "INVALID_ENVELOPE", "received_at: %v", err)
+	}
+	return raw.ReceivedAt.AsTime().Truncate(time.Microsecond), nil
+}

@@ -1,0 +1,32 @@
+package convert
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"ponix/runtime"
+)
+
+// patience is how often an envelope of an unknown device is tried again: it may
+// be on its way. With delays of 1, 2, 4, 8 and 16 seconds that is half a minute.
+const patience = 5
+
+// fate says what becomes of a message: an engine that is away is waited for, an
+// unknown device for a while, and everything else will never be otherwise.
+func fate(err error, attempt int) error {
+	switch {
+	case errors.As(err, new(*unknownDevice)) && attempt <= patience:
+		return runtime.RetryAfter(time.Second<<(attempt-1), err)
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return err
+	}
+	switch st, _ := status.FromError(err); st.Code() {
+	case codes.Unavailable, codes.DeadlineExceeded, codes.Canceled, codes.ResourceExhausted, codes.Internal, codes.Unknown:
+		return err
+	}
+	return runtime.Terminate(err)
+}

@@ -1,0 +1,57 @@
+// Package config is how Ponix's parts are told where the infrastructure is.
+//
+// Each struct is one declaration for flags and environment: the field --nats-url
+// is also PONIX_NATS_URL. Without any of them they find what `ponix up` started
+// on this machine. Secrets come from the environment or from a file only, since
+// anybody can read a command line.
+package config
+
+import (
+	"fmt"
+	"os"
+	"reflect"
+	"strings"
+
+	"github.com/alecthomas/kong"
+)
+
+// EnvPrefix is what the name of every environment variable starts with.
+const EnvPrefix = "PONIX"
+
+// Default returns a T whose fields have the defaults of their tags.
+func Default[T any]() T {
+	var t T
+	k, err := kong.New(&t)
+	if err == nil {
+		_, err = k.Parse(nil)
+	}
+	if err != nil {
+		panic(fmt.Sprintf("config: the defaults of %s: %v", reflect.TypeFor[T](), err))
+	}
+	return t
+}
+
+// secret reads the variable PONIX_<name>, or the file that PONIX_<name>_FILE
+// names, or returns the fallback.
+func secret(name, file, fallback string) (string, error) {
+	if v, ok := os.LookupEnv(EnvPrefix + "_" + name); ok {
+		return v, nil
+	}
+	if file == "" {
+		return fallback, nil
+	}
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return "", &Error{EnvPrefix + "_" + name + "_FILE", err}
+	}
+	return strings.TrimRight(string(b), "\r\n"), nil
+}
+
+// Error is a setting that cannot be used. It names the variable.
+type Error struct {
+	Variable string
+	Cause    error
+}
+
+func (e *Error) Error() string { return e.Variable + ": " + e.Cause.Error() }
+func (e *Error) Unwrap() error { return e.Cause }
