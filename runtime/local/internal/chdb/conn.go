@@ -48,7 +48,12 @@ func (c *Conn) Exec(sql string) error {
 // Query runs a statement and hands its whole result to f, also when it is empty.
 // It returns the engine's error as an *Error, or that of f.
 func (c *Conn) Query(sql string, params []Param, f func(Chunk) error) error {
-	result := c.call(c.lib.query, sql, params)
+	return c.QueryAs("Native", sql, params, f)
+}
+
+// QueryAs is Query with the result in another of ClickHouse's formats.
+func (c *Conn) QueryAs(format, sql string, params []Param, f func(Chunk) error) error {
+	result := c.call(c.lib.query, format, sql, params)
 	if result == nil {
 		return f(Chunk{})
 	}
@@ -62,7 +67,7 @@ func (c *Conn) Query(sql string, params []Param, f func(Chunk) error) error {
 // Stream runs a query and hands its result to f piece by piece as the engine produces it. An error
 // of f cancels the query and is returned.
 func (c *Conn) Stream(sql string, params []Param, f func(Chunk) error) error {
-	stream := c.call(c.lib.stream, sql, params)
+	stream := c.call(c.lib.stream, "Native", sql, params)
 	if stream == nil {
 		return nil
 	}
@@ -100,13 +105,13 @@ func (c *Conn) next(stream ptr, f func(Chunk) error) (more bool, err error) {
 
 type statement func(conn, sql ptr, sqlLen uintptr, format ptr, formatLen uintptr, names, nameLens, values, valueLens ptr, n uintptr) ptr
 
-func (c *Conn) call(run statement, sql string, params []Param) ptr {
+func (c *Conn) call(run statement, format, sql string, params []Param) ptr {
 	names, nameLens := pack(params, func(p Param) string { return p.Name })
 	values, valueLens := pack(params, func(p Param) string { return p.Value })
-	text, format := []byte(sql), []byte("Native")
-	result := run(*c.handle, data(text), uintptr(len(text)), data(format), uintptr(len(format)),
+	text, form := []byte(sql), []byte(format)
+	result := run(*c.handle, data(text), uintptr(len(text)), data(form), uintptr(len(form)),
 		data(names), data(nameLens), data(values), data(valueLens), uintptr(len(params)))
-	for _, used := range []any{text, format, names, nameLens, values, valueLens} {
+	for _, used := range []any{text, form, names, nameLens, values, valueLens} {
 		runtime.KeepAlive(used)
 	}
 	return result

@@ -1,6 +1,7 @@
 package chserver
 
 import (
+	"encoding/json"
 	"errors"
 
 	"github.com/ClickHouse/ch-go/proto"
@@ -105,14 +106,32 @@ func (c *session) read(s statement, params []chdb.Param) error {
 		c.progress(chunk.Rows, chunk.Bytes, 0)
 		return nil
 	})
-	if err != nil || told || s.form != stream {
+	if err != nil || told {
 		return err
 	}
-	columns, err := c.describe("("+s.sql+"\n)", params)
+	columns, err := c.columns(s, params) // which an empty result does not name
 	if err != nil {
 		return err
 	}
-	return c.header(columns.header())
+	return c.header(columns)
+}
+
+// columns returns those of a query's result. SHOW and its like cannot be described, but are
+// quickly asked again in a format that names its columns.
+func (c *session) columns(s statement, params []chdb.Param) ([]native.Column, error) {
+	var out []native.Column
+	if s.form == stream {
+		all, err := c.describe("("+s.sql+"\n)", params)
+		for _, d := range all {
+			out = append(out, d.Column)
+		}
+		return out, err
+	}
+	var result struct{ Meta []native.Column }
+	err := c.db.QueryAs("JSONCompact", s.sql, params, func(chunk chdb.Chunk) error {
+		return json.Unmarshal(chunk.Data, &result)
+	})
+	return result.Meta, err
 }
 
 // described is a row of DESCRIBE TABLE.
@@ -121,19 +140,9 @@ type described struct {
 	origin string // "", DEFAULT, MATERIALIZED, ALIAS or EPHEMERAL
 }
 
-type describedList []described
-
-func (l describedList) header() []native.Column {
-	var out []native.Column
-	for _, d := range l {
-		out = append(out, d.Column)
-	}
-	return out
-}
-
 // describe returns the columns of a table or of a query in parentheses.
-func (c *session) describe(what string, params []chdb.Param) (describedList, error) {
-	var out describedList
+func (c *session) describe(what string, params []chdb.Param) ([]described, error) {
+	var out []described
 	err := c.db.Query("DESCRIBE TABLE "+what, params, func(chunk chdb.Chunk) error {
 		rows, err := native.NewBytes(chunk.Data).Table()
 		for _, row := range rows {
