@@ -1,0 +1,93 @@
+package local
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"ponix/runtime/local/internal/chserver"
+)
+
+// How a process is told that it is to be an engine.
+const (
+	engineVariable   = "PONIX_ENGINE"
+	engineClickHouse = "clickhouse"
+	socketFD         = 3 // the listener
+	reportFD         = 4 // gets a line when the engine is ready
+)
+
+// EngineMain is the whole program if this process was started to be an engine: it then does not
+// return. main and TestMain call it before anything else.
+func EngineMain() {
+	switch name := os.Getenv(engineVariable); name {
+	case "":
+		return
+	case engineClickHouse:
+		if err := runClickHouse(); err != nil {
+			fmt.Fprintln(os.Stderr, "clickhouse:", err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	default:
+		fmt.Fprintf(os.Stderr, "%s: no engine is called %q\n", engineVariable, name)
+		os.Exit(2)
+	}
+}
+
+// runClickHouse serves until SIGTERM or until standard input, which the parent holds, ends.
+func runClickHouse() error {
+	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	var config chserver.Config
+	if err := json.NewDecoder(os.Stdin).Decode(&config); err != nil {
+		return fmt.Errorf("read configuration: %w", err)
+	}
+	go func() {
+		_, _ = io.Copy(io.Discard, os.Stdin)
+		stop()
+	}()
+	lock, err := lockEngine(ctx, config.Path, log)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = lock.release() }()
+	socket := os.NewFile(socketFD, "listener")
+	listener, err := net.FileListener(socket)
+	if err := errors.Join(err, socket.Close()); err != nil {
+		return err
+	}
+	began := time.Now()
+	server, err := chserver.Open(config, log)
+	if err != nil {
+		return err
+	}
+	log.Info("ready", "address", listener.Addr(), "version", server.Version(), "took", time.Since(began))
+	report := os.NewFile(reportFD, "report")
+	_, err = fmt.Fprintln(report, server.Version())
+	if err := errors.Join(err, report.Close()); err != nil {
+		return err
+	}
+	err = server.Serve(ctx, listener)
+	log.Info("stopped", "error", err)
+	return err
+}
+
+// lockEngine waits for an engine that a killed parent has left dying.
+func lockEngine(ctx context.Context, path string, log *slog.Logger) (*fileLock, error) {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	if err := os.MkdirAll(path, 0o750); err != nil {
+		return nil, err
+	}
+	return waitLock(ctx, filepath.Join(path, "ponix.lock"), func() { log.Info("waiting for the engine that has the data directory") })
+}

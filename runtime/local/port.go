@@ -1,0 +1,37 @@
+package local
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"strconv"
+	"syscall"
+)
+
+// listen opens a port, 0 for any. Its error says how to avoid a port that is in use.
+func listen(host string, port int, portFlag, ownFlag string) (*net.TCPListener, error) {
+	address := net.JoinHostPort(host, strconv.Itoa(port))
+	listener, err := net.Listen("tcp", address)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return nil, fmt.Errorf("port %d of %s is in use: choose another with %s, or name your own server with %s", port, host, portFlag, ownFlag)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return listener.(*net.TCPListener), nil
+}
+
+// checkPort fails if the port is in use.
+func checkPort(host string, port int, portFlag, ownFlag string) error {
+	_, err := freePort(host, port, portFlag, ownFlag)
+	return err
+}
+
+// freePort returns port, or one that is free if it is 0.
+func freePort(host string, port int, portFlag, ownFlag string) (int, error) {
+	listener, err := listen(host, port, portFlag, ownFlag)
+	if err != nil {
+		return 0, err
+	}
+	return listener.Addr().(*net.TCPAddr).Port, listener.Close()
+}

@@ -1,0 +1,47 @@
+package runtimetest
+
+import (
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+)
+
+// NATSServer returns a server of this test alone, with JetStream on disk and a port that is free.
+func NATSServer(t testing.TB) *server.Server {
+	t.Helper()
+	srv, err := server.NewServer(&server.Options{
+		Host: "127.0.0.1", Port: server.RANDOM_PORT, NoLog: true, NoSigs: true,
+		JetStream: true, StoreDir: t.TempDir(),
+	})
+	if err != nil {
+		t.Fatalf("runtimetest: NATS: %v", err)
+	}
+	srv.Start()
+	t.Cleanup(func() {
+		srv.Shutdown()
+		srv.WaitForShutdown()
+	})
+	if !srv.ReadyForConnections(10 * time.Second) {
+		t.Fatal("runtimetest: NATS did not get ready")
+	}
+	return srv
+}
+
+// NATS returns a connection to a server of this test alone; see NATSServer.
+func NATS(t testing.TB) *nats.Conn {
+	t.Helper()
+	return Connect(t, NATSServer(t))
+}
+
+// Connect returns one more connection to srv, closed when the test ends.
+func Connect(t testing.TB, srv *server.Server, options ...nats.Option) *nats.Conn {
+	t.Helper()
+	nc, err := nats.Connect(srv.ClientURL(), append([]nats.Option{nats.InProcessServer(srv)}, options...)...)
+	if err != nil {
+		t.Fatalf("runtimetest: NATS: %v", err)
+	}
+	t.Cleanup(nc.Close)
+	return nc
+}
