@@ -108,9 +108,9 @@ func publicStatus(err error) *status.Status {
 	return status.New(codes.Internal, "internal error")
 }
 
-// publicText is err's public message, or its whole text where it has none: for
+// PublicText is the public message of err, or its whole text where it has none: for
 // dead letters, which only operators see.
-func publicText(err error) string {
+func PublicText(err error) string {
 	var s interface{ GRPCStatus() *status.Status }
 	if errors.As(err, &s) {
 		return s.GRPCStatus().Message()

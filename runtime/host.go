@@ -70,6 +70,7 @@ type Host struct {
 	bindings  []*binding
 	services  []*service
 	retained  map[string]bool
+	full      sync.Map // stream → part of its bytes in use, as float64
 	logFull   limitedLog
 	cancel    context.CancelFunc // ends what is in flight
 	watch     sync.WaitGroup     // retention

@@ -56,6 +56,7 @@ func (h *Host) purge(ctx context.Context, stream jetstream.Stream, spec streams.
 		return err
 	}
 	filled := float64(info.State.Bytes) / float64(max(spec.MaxBytes, 1))
+	h.full.Store(spec.Name, filled)
 	if spec.MaxBytes > 0 && filled > fullAt {
 		h.logFull.log(h.Logger, "a stream is filling up with messages that are not settled; when it is full it refuses new ones",
 			"stream", spec.Name, "full_percent", int(100*filled))
@@ -74,6 +75,16 @@ func (h *Host) purge(ctx context.Context, stream jetstream.Stream, spec streams.
 		return nil
 	}
 	return stream.Purge(ctx, jetstream.WithPurgeSequence(upTo+1))
+}
+
+// fullness is how full each watched stream was when it was last looked at.
+func (h *Host) fullness() map[string]float64 {
+	out := map[string]float64{}
+	h.full.Range(func(stream, part any) bool {
+		out[stream.(string)] = part.(float64)
+		return true
+	})
+	return out
 }
 
 // ackFloor is the sequence up to which every durable consumer has settled all.

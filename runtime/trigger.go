@@ -106,7 +106,7 @@ func (t *trigger) giveBack(msg jetstream.Msg, d time.Duration) {
 // bury writes a dead letter, and ends the message only when that is stored.
 func (t *trigger) bury(msg jetstream.Msg, c *Call, reason string, cause error) {
 	l := deadletter.Letter{
-		Function: t.function, Reason: reason, Error: publicText(cause), ID: c.Message.ID, Stored: c.Message.Stored,
+		Function: t.function, Reason: reason, Error: PublicText(cause), ID: c.Message.ID, Stored: c.Message.Stored,
 		Stream: t.stream.Name, Subject: msg.Subject(), Sequence: c.Message.Sequence, Deliveries: c.Message.Attempt,
 		Header: msg.Headers(), Payload: msg.Data(),
 	}

@@ -19,7 +19,7 @@ import (
 
 // NATS is the server or cluster that everything goes through.
 type NATS struct {
-	URL   string `name:"nats-url" default:"nats://localhost:4222" help:"NATS servers, comma separated."`
+	URL   string `name:"nats-url" default:"${nats_url=nats://localhost:4222}" help:"NATS servers, comma separated."`
 	Creds string `name:"nats-creds" type:"path" help:"File with NATS credentials."`
 }
 
@@ -82,7 +82,7 @@ func redact(urls string) string {
 
 // Postgres is where organizations, devices and gateways live.
 type Postgres struct {
-	Host         string `name:"postgres-host" default:"localhost" help:"PostgreSQL's host."`
+	Host         string `name:"postgres-host" default:"${postgres_host=localhost}" help:"PostgreSQL's host."`
 	Port         uint16 `name:"postgres-port" default:"5432" help:"PostgreSQL's port."`
 	Database     string `name:"postgres-database" default:"ponix" help:"PostgreSQL's database."`
 	Username     string `name:"postgres-username" default:"ponix" help:"PostgreSQL's user; the password is PONIX_POSTGRES_PASSWORD or in the file below."`
@@ -91,9 +91,14 @@ type Postgres struct {
 	Connections  int32  `name:"postgres-connections" default:"8" help:"Connections that one process opens at most."`
 }
 
+// Password is PONIX_POSTGRES_PASSWORD, what the file holds, or ponix.
+func (c Postgres) Password() (string, error) {
+	return secret("POSTGRES_PASSWORD", c.PasswordFile, "ponix")
+}
+
 // DSN is the connection URL, password included.
 func (c Postgres) DSN() (string, error) {
-	password, err := secret("POSTGRES_PASSWORD", c.PasswordFile, "ponix")
+	password, err := c.Password()
 	if err != nil {
 		return "", err
 	}
@@ -123,7 +128,7 @@ func (c Postgres) Pool(ctx context.Context) (*pgxpool.Pool, error) {
 // ClickHouse is where processed envelopes go.
 type ClickHouse struct {
 	URL          string        `name:"clickhouse-url" hidden:"" help:"Has no meaning any more: the native protocol is used."`
-	NativeURL    string        `name:"clickhouse-native-url" default:"localhost:9000" help:"ClickHouse servers, host:port, comma separated (native protocol)."`
+	NativeURL    string        `name:"clickhouse-native-url" default:"${clickhouse_url=localhost:9000}" help:"ClickHouse servers, host:port, comma separated (native protocol)."`
 	Database     string        `name:"clickhouse-database" default:"ponix" help:"ClickHouse's database."`
 	Username     string        `name:"clickhouse-username" default:"ponix" help:"ClickHouse's user; the password is PONIX_CLICKHOUSE_PASSWORD or in the file below."`
 	PasswordFile string        `name:"clickhouse-password-file" type:"path" help:"File with ClickHouse's password."`
