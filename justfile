@@ -1,0 +1,56 @@
+# Ponix. `just` alone lists what there is; without just: npx -y rust-just up
+
+export CGO_ENABLED := env("CGO_ENABLED", "0")
+version := env("PONIX_VERSION", "0.1.0")
+
+[private]
+default:
+    @just --list --unsorted
+
+# Start a whole cluster on this machine
+up *args: build
+    bin/ponix up {{args}}
+
+# Build bin/ponix
+build:
+    go build -trimpath -ldflags "-s -w -X main.version={{version}}" -o bin/ponix ./cmd/ponix
+
+# Run every test against real engines
+test *args: build
+    go test -timeout 10m {{args}} ./...
+
+# Run every test with the race detector (needs a C compiler)
+race *args:
+    CGO_ENABLED=1 go test -race -timeout 20m {{args}} ./...
+
+# Run each fuzz target for some seconds
+fuzz seconds="5":
+    #!/usr/bin/env bash
+    set -euo pipefail
+    grep -rl --include='*_test.go' '^func Fuzz' . | while read -r file; do
+        for target in $(sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\)(.*/\1/p' "$file"); do
+            go test -run '^$' -fuzz "^${target}\$" -fuzztime {{seconds}}s "$(dirname "$file")"
+        done
+    done
+
+# Format, vet, lint
+lint:
+    test -z "$(gofmt -l . | tee /dev/stderr)"
+    go vet ./...
+    go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0 run
+
+# Remake the Go code of proto/
+generate:
+    cd proto && go run ./internal/generate
+
+# Fail if the generated code differs from proto/, or go.mod from the code
+verify: generate
+    git diff --exit-code -- proto
+    go mod tidy -diff
+
+# Stop here if anything is wrong: what CI runs
+ci: verify lint test fuzz
+
+# Remove what was built, and the local cluster's data
+clean:
+    rm -rf bin .ponix
