@@ -1,0 +1,59 @@
+// Package functions lists what Ponix can do: one folder, and one line below,
+// for each function.
+package functions
+
+import (
+	"time"
+
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"ponix/functions/convert"
+	enddevice "ponix/functions/end_device"
+	"ponix/functions/gateway"
+	"ponix/functions/internal/conversion"
+	"ponix/functions/organization"
+	"ponix/functions/store"
+	"ponix/nats/streams"
+	"ponix/runtime"
+	"ponix/runtime/wire"
+)
+
+// Config is what an operator may change of the functions.
+type Config struct {
+	Streams   streams.Config `embed:""`
+	Devices   convert.Cache  `embed:""`
+	BatchSize int            `name:"nats-batch-size" default:"10000" help:"Rows that one insert into ClickHouse holds at most."`
+	BatchWait float64        `name:"nats-batch-wait-secs" default:"0.25" help:"Seconds that a row waits for others at most."`
+	Writers   int            `name:"clickhouse-writers" default:"2" help:"Inserts at a time."`
+}
+
+// Deps is what functions work on. Each connects when it is first used.
+type Deps struct {
+	NATS       *nats.Conn
+	Postgres   *pgxpool.Pool
+	ClickHouse driver.Conn
+}
+
+// All returns every function.
+func All(d Deps, c Config) ([]runtime.Function, error) {
+	js, err := jetstream.New(d.NATS)
+	if err != nil {
+		return nil, err
+	}
+	converter, err := conversion.New(conversion.Limits{})
+	if err != nil {
+		return nil, err
+	}
+	devices := convert.NewDevices(wire.Client(d.NATS), c.Devices)
+	batch := runtime.Batch{Size: c.BatchSize, Wait: time.Duration(c.BatchWait * float64(time.Second)), Writers: c.Writers}
+	return []runtime.Function{
+		organization.New(d.Postgres),
+		enddevice.New(d.Postgres, converter.Check),
+		gateway.New(d.Postgres),
+		convert.New(c.Streams, converter, devices),
+		store.New(d.ClickHouse, js, c.Streams, batch),
+	}, nil
+}

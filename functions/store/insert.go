@@ -1,0 +1,137 @@
+package store
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"io"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"github.com/ClickHouse/clickhouse-go/v2"
+	"google.golang.org/grpc/codes"
+
+	"ponix/runtime"
+)
+
+const insertSQL = `INSERT INTO processed_envelopes (organization_id, end_device_id, occurred_at, processed_at, data, envelope_id)`
+
+// insertSplitting inserts rows and notes each one's fate. Where ClickHouse
+// refuses a block for what is in it, the block is halved until the bad row is
+// alone: that row becomes a dead letter. Where ClickHouse is away, full or busy,
+// the rows are to come again.
+func (f store) insertSplitting(ctx context.Context, rows []row, fates runtime.BatchError) {
+	if len(rows) == 0 {
+		return
+	}
+	err := f.insertPatiently(ctx, rows)
+	switch {
+	case err == nil:
+	case !refused(err):
+		for _, r := range rows {
+			fates[r.index] = err
+		}
+	case len(rows) == 1:
+		fates[rows[0].index] = runtime.Terminate(runtime.Error(codes.InvalidArgument, "ROW_REFUSED", "ClickHouse refused the row: %s", exceptionText(err)))
+	default:
+		half := len(rows) / 2
+		f.insertSplitting(ctx, rows[:half], fates)
+		f.insertSplitting(ctx, rows[half:], fates)
+	}
+}
+
+// insertPatiently tries a block again while ClickHouse is away, so that a
+// restart of ClickHouse costs no redelivery. The block keeps its deduplication
+// token: one that was stored although the answer got lost is not stored twice.
+func (f store) insertPatiently(ctx context.Context, rows []row) error {
+	deadline, ok := ctx.Deadline()
+	for wait := 100 * time.Millisecond; ; wait = min(2*wait, 2*time.Second) {
+		err := f.insert(ctx, rows)
+		if err == nil || refused(err) || !ok || time.Until(deadline) < 2*wait+5*time.Second {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(wait/2 + rand.N(wait)):
+		}
+	}
+}
+
+// insert writes rows as one block: all of them or none.
+func (f store) insert(ctx context.Context, rows []row) error {
+	ctx = clickhouse.Context(ctx, clickhouse.WithSettings(clickhouse.Settings{
+		"insert_deduplication_token": token(rows),
+		// A block may span any number of months: clocks of devices are wrong.
+		"max_partitions_per_insert_block": 0,
+	}))
+	b, err := f.db.PrepareBatch(ctx, insertSQL)
+	if err != nil {
+		return unavailable(err)
+	}
+	defer b.Close() //nolint:errcheck // after Send it is closed already
+	columns := []any{
+		column(rows, func(r row) string { return r.organization }),
+		column(rows, func(r row) string { return r.device }),
+		column(rows, func(r row) time.Time { return r.occurred }),
+		column(rows, func(r row) time.Time { return r.processed }),
+		column(rows, func(r row) string { return r.data }),
+		column(rows, func(r row) string { return r.id }),
+	}
+	for i, values := range columns {
+		if err := b.Column(i).Append(values); err != nil {
+			return err
+		}
+	}
+	return unavailable(b.Send())
+}
+
+func column[T any](rows []row, value func(row) T) []T {
+	out := make([]T, len(rows))
+	for i, r := range rows {
+		out[i] = value(r)
+	}
+	return out
+}
+
+// token names a block by the envelopes in it.
+func token(rows []row) string {
+	h := sha256.New()
+	for _, r := range rows {
+		io.WriteString(h, r.organization)         //nolint:errcheck // a hash takes everything
+		io.WriteString(h, "\x00"+r.device+"\x00") //nolint:errcheck // likewise
+		io.WriteString(h, r.id+"\x00")            //nolint:errcheck // likewise
+	}
+	return hex.EncodeToString(h.Sum(nil)[:16])
+}
+
+// refusals are the codes of ClickHouse that speak of the data of an insert and
+// not of the server's state, from its src/Common/ErrorCodes.cpp.
+var refusals = []int32{
+	6, 26, 27, 33, 34, 38, 41, 53, 69, 70, 72, 117, 128, 131, 167, 321, 349, 432, 441, 467, 469, 636,
+}
+
+// refused tells whether err is about the rows themselves.
+func refused(err error) bool {
+	var e *clickhouse.Exception
+	return errors.As(err, &e) && slices.Contains(refusals, e.Code)
+}
+
+func exceptionText(err error) string {
+	var e *clickhouse.Exception
+	if errors.As(err, &e) {
+		return e.Message
+	}
+	return err.Error()
+}
+
+// unavailable gives what is not about the rows a code: the engine is away, busy
+// or full, and the message is retried. The cause is logged.
+func unavailable(err error) error {
+	if err == nil || refused(err) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
+		return err
+	}
+	return &away{err}
+}

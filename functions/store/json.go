@@ -1,0 +1,196 @@
+package store
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"strconv"
+
+	"google.golang.org/protobuf/types/known/structpb"
+
+	envelopev1 "ponix/proto/ponix/envelope/v1"
+)
+
+// maxExact is the largest integer up to which a double holds every one.
+const maxExact = 1 << 53
+
+// appendData appends an envelope's data as the JSON text that ClickHouse gets:
+// every number with a point or an exponent, so that one path holds 20 and 20.5
+// as the same type, Float64; only integers beyond 2^53 stay integers.
+func appendData(dst []byte, e *envelopev1.ProcessedEnvelope) ([]byte, error) {
+	if len(e.DataJson) == 0 {
+		return appendStruct(dst, e.Data)
+	}
+	v, err := parseJSON(e.DataJson)
+	if err != nil {
+		return dst, fmt.Errorf("data_json: %w", err)
+	}
+	if _, ok := v.(map[string]any); !ok {
+		return dst, errors.New("data_json is not a JSON object")
+	}
+	return appendAny(dst, v)
+}
+
+func appendStruct(dst []byte, s *structpb.Struct) ([]byte, error) {
+	dst = append(dst, '{')
+	first := true
+	var err error
+	for k, v := range s.GetFields() {
+		if !first {
+			dst = append(dst, ',')
+		}
+		first = false
+		dst = append(appendString(dst, k), ':')
+		if dst, err = appendValue(dst, v); err != nil {
+			return dst, fmt.Errorf("%s: %w", k, err)
+		}
+	}
+	return append(dst, '}'), nil
+}
+
+func appendValue(dst []byte, v *structpb.Value) ([]byte, error) {
+	switch x := v.GetKind().(type) {
+	case *structpb.Value_NumberValue:
+		return appendFloat(dst, x.NumberValue)
+	case *structpb.Value_StringValue:
+		return appendString(dst, x.StringValue), nil
+	case *structpb.Value_BoolValue:
+		return strconv.AppendBool(dst, x.BoolValue), nil
+	case *structpb.Value_StructValue:
+		return appendStruct(dst, x.StructValue)
+	case *structpb.Value_ListValue:
+		return appendList(dst, x.ListValue.GetValues(), appendValue)
+	}
+	return append(dst, "null"...), nil
+}
+
+// appendAny appends what parseJSON has made.
+func appendAny(dst []byte, v any) ([]byte, error) {
+	switch x := v.(type) {
+	case json.Number:
+		return appendNumber(dst, x)
+	case string:
+		return appendString(dst, x), nil
+	case bool:
+		return strconv.AppendBool(dst, x), nil
+	case []any:
+		return appendList(dst, x, appendAny)
+	case map[string]any:
+		dst = append(dst, '{')
+		first := true
+		var err error
+		for k, item := range x {
+			if !first {
+				dst = append(dst, ',')
+			}
+			first = false
+			if dst, err = appendAny(append(appendString(dst, k), ':'), item); err != nil {
+				return dst, err
+			}
+		}
+		return append(dst, '}'), nil
+	}
+	return append(dst, "null"...), nil
+}
+
+func appendList[T any](dst []byte, list []T, appendItem func([]byte, T) ([]byte, error)) ([]byte, error) {
+	dst = append(dst, '[')
+	var err error
+	for i, item := range list {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		if dst, err = appendItem(dst, item); err != nil {
+			return dst, err
+		}
+	}
+	return append(dst, ']'), nil
+}
+
+func appendNumber(dst []byte, n json.Number) ([]byte, error) {
+	if !isExact(n) {
+		return append(dst, n...), nil
+	}
+	f, err := n.Float64()
+	if err != nil {
+		return dst, err
+	}
+	return appendFloat(dst, f)
+}
+
+// isExact tells whether a double holds n as well as it can be held: all numbers
+// but integers beyond 2^53.
+func isExact(n json.Number) bool {
+	if i, err := strconv.ParseInt(string(n), 10, 64); err == nil {
+		return i >= -maxExact && i <= maxExact
+	}
+	_, err := strconv.ParseUint(string(n), 10, 64)
+	return err != nil
+}
+
+// appendFloat appends f so that ClickHouse infers Float64.
+func appendFloat(dst []byte, f float64) ([]byte, error) {
+	if math.IsNaN(f) || math.IsInf(f, 0) {
+		return dst, fmt.Errorf("%v is not a JSON number", f)
+	}
+	start := len(dst)
+	format := byte('f')
+	if abs := math.Abs(f); abs != 0 && (abs < 1e-6 || abs >= 1e21) {
+		format = 'e'
+	}
+	dst = strconv.AppendFloat(dst, f, format, -1, 64)
+	if !bytes.ContainsAny(dst[start:], ".e") {
+		dst = append(dst, ".0"...)
+	}
+	return dst, nil
+}
+
+// appendString appends s quoted.
+func appendString(dst []byte, s string) []byte {
+	for i := range len(s) {
+		if c := s[i]; c < 0x20 || c == '"' || c == '\\' {
+			quoted, _ := json.Marshal(s) //nolint:errcheck // a string always has a JSON form
+			return append(dst, quoted...)
+		}
+	}
+	dst = append(dst, '"')
+	dst = append(dst, s...)
+	return append(dst, '"')
+}
+
+// parseJSON reads one JSON text with its numbers as they are written.
+func parseJSON(text []byte) (any, error) {
+	d := json.NewDecoder(bytes.NewReader(text))
+	d.UseNumber()
+	var v any
+	if err := d.Decode(&v); err != nil {
+		return nil, err
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return nil, errors.New("there is more after the JSON text")
+	}
+	return v, nil
+}
+
+// plain turns what parseJSON has made into what structpb takes, and clears
+// exact where a number does not survive that.
+func plain(v any, exact *bool) any {
+	switch x := v.(type) {
+	case json.Number:
+		*exact = *exact && isExact(x)
+		f, _ := x.Float64() //nolint:errcheck // ClickHouse wrote it: it is in range
+		return f
+	case []any:
+		for i := range x {
+			x[i] = plain(x[i], exact)
+		}
+	case map[string]any:
+		for k := range x {
+			x[k] = plain(x[k], exact)
+		}
+	}
+	return v
+}

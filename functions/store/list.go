@@ -1,0 +1,85 @@
+package store
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"google.golang.org/protobuf/types/known/structpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"ponix/functions/internal/page"
+	envelopev1 "ponix/proto/ponix/envelope/v1"
+)
+
+const listSQL = `
+SELECT occurred_at, processed_at, toString(data), envelope_id
+FROM processed_envelopes FINAL
+WHERE organization_id = {organization:String} AND end_device_id = {device:String}`
+
+const orderSQL = `
+ORDER BY occurred_at DESC, envelope_id DESC
+LIMIT {limit:UInt32}`
+
+// list returns a page of a device's envelopes, newest first.
+func (f store) list(ctx context.Context, req *envelopev1.ListProcessedEnvelopesRequest) (*envelopev1.ListProcessedEnvelopesResponse, error) {
+	size := page.Size(req.PageSize)
+	sql, args, err := listQuery(req, size)
+	if err != nil {
+		return nil, err
+	}
+	rows, err := f.db.Query(ctx, sql, args...)
+	if err != nil {
+		return nil, queryError(err)
+	}
+	defer rows.Close() //nolint:errcheck // Err says more
+	resp := &envelopev1.ListProcessedEnvelopesResponse{}
+	for rows.Next() {
+		e := &envelopev1.ProcessedEnvelope{OrganizationId: req.OrganizationId, EndDeviceId: req.EndDeviceId}
+		var occurred, processed time.Time
+		var data string
+		if err := rows.Scan(&occurred, &processed, &data, &e.EnvelopeId); err != nil {
+			return nil, err
+		}
+		e.OccurredAt, e.ProcessedAt = timestamppb.New(occurred), timestamppb.New(processed)
+		if err := readData(e, data); err != nil {
+			return nil, err
+		}
+		resp.Envelopes = append(resp.Envelopes, e)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, queryError(err)
+	}
+	if len(resp.Envelopes) > size {
+		resp.Envelopes = resp.Envelopes[:size]
+		last := resp.Envelopes[size-1]
+		resp.NextPageToken = page.Token(scope(req), page.Key{Time: last.OccurredAt.AsTime(), ID: last.EnvelopeId})
+	}
+	return resp, nil
+}
+
+// scope is what a page token is good for: this rpc with these filters.
+func scope(req *envelopev1.ListProcessedEnvelopesRequest) string {
+	return strings.Join([]string{
+		envelopev1.EnvelopeService_ListProcessedEnvelopes_FullMethodName, req.OrganizationId, req.EndDeviceId,
+		req.StartTime.String(), req.EndTime.String(),
+	}, "\x00")
+}
+
+// readData fills in an envelope's data. Where a Struct cannot hold a number,
+// data_json has all of it.
+func readData(e *envelopev1.ProcessedEnvelope, text string) error {
+	v, err := parseJSON([]byte(text))
+	if err != nil {
+		return err
+	}
+	exact := true
+	object, _ := plain(v, &exact).(map[string]any)
+	if e.Data, err = structpb.NewStruct(object); err != nil {
+		return err
+	}
+	if !exact {
+		e.DataJson = []byte(text)
+	}
+	return nil
+}

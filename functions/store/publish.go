@@ -1,0 +1,79 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"regexp"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/rs/xid"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/proto"
+
+	envelopev1 "ponix/proto/ponix/envelope/v1"
+	"ponix/runtime"
+)
+
+var idPattern = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
+
+// publish puts raw envelopes on their stream and answers when each is durable.
+func (f store) publish(ctx context.Context, req *envelopev1.PublishRawEnvelopesRequest) (*envelopev1.PublishRawEnvelopesResponse, error) {
+	stream := f.streams.RawEnvelopes()
+	msgs := make([]*nats.Msg, len(req.Envelopes))
+	var bad []*runtime.Violation
+	for i, e := range req.Envelopes {
+		for field, id := range map[string]string{"organization_id": e.OrganizationId, "device_id": e.DeviceId} {
+			if !idPattern.MatchString(id) {
+				bad = append(bad, &runtime.Violation{Field: fmt.Sprintf("envelopes[%d].%s", i, field), Description: "must be an id: 1 to 64 letters, digits, '_' or '-'"})
+			}
+		}
+		data, err := proto.Marshal(e)
+		if err != nil {
+			return nil, err
+		}
+		msgs[i] = &nats.Msg{
+			Subject: stream.Subject(e.OrganizationId, e.DeviceId), Data: data,
+			Header: nats.Header{jetstream.MsgIDHeader: {xid.New().String()}},
+		}
+	}
+	if len(bad) > 0 {
+		return nil, runtime.Invalid(bad...)
+	}
+	resp := &envelopev1.PublishRawEnvelopesResponse{}
+	acks := make([]jetstream.PubAckFuture, len(msgs))
+	for i, m := range msgs {
+		ack, err := f.js.PublishMsgAsync(m)
+		if err != nil {
+			return nil, publishError(i, err)
+		}
+		acks[i] = ack
+	}
+	for i, ack := range acks {
+		select {
+		case <-ack.Ok():
+			resp.EnvelopeIds = append(resp.EnvelopeIds, msgs[i].Header.Get(jetstream.MsgIDHeader))
+		case err := <-ack.Err():
+			return nil, publishError(i, err)
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+	return resp, nil
+}
+
+// streamFull is JetStream's error code where a stream refuses what would exceed
+// its limits.
+const streamFull = 10077
+
+func publishError(i int, err error) error {
+	var api *jetstream.APIError
+	switch {
+	case errors.As(err, &api) && api.ErrorCode == streamFull:
+		return runtime.Error(codes.ResourceExhausted, "STREAM_FULL", "envelopes[%d]: the stream is full of envelopes that are not processed yet; try again later", i)
+	case errors.Is(err, nats.ErrMaxPayload):
+		return runtime.Error(codes.ResourceExhausted, "ENVELOPE_TOO_LARGE", "envelopes[%d] is larger than NATS takes", i)
+	}
+	return runtime.Error(codes.Unavailable, "STREAM_UNAVAILABLE", "envelopes[%d]: %v", i, err)
+}

@@ -1,0 +1,50 @@
+// Package store keeps processed envelopes in ClickHouse, and reads them back.
+//
+// A row is written before its message is acknowledged, never the other way
+// round. Writing it again changes nothing: its key has the envelope's id, and
+// the table is a ReplacingMergeTree.
+package store
+
+import (
+	"context"
+
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"ponix/nats/streams"
+	envelopev1 "ponix/proto/ponix/envelope/v1"
+	"ponix/runtime"
+)
+
+// New returns the function. batch bounds what one insert holds.
+func New(db driver.Conn, js jetstream.JetStream, s streams.Config, batch runtime.Batch) runtime.Function {
+	f := store{db, js, s}
+	return runtime.Func("store",
+		runtime.Endpoint(envelopev1.EnvelopeService_PublishRawEnvelopes_FullMethodName, f.publish),
+		runtime.Endpoint(envelopev1.EnvelopeService_WriteProcessedEnvelopes_FullMethodName, f.write),
+		runtime.Endpoint(envelopev1.EnvelopeService_ListProcessedEnvelopes_FullMethodName, f.list),
+		runtime.OnBatch(s.ProcessedEnvelopes(), streams.Store, batch, f.batch))
+}
+
+type store struct {
+	db      driver.Conn
+	js      jetstream.JetStream
+	streams streams.Config
+}
+
+// batch is the pipeline's end: a batch becomes rows. A row that ClickHouse
+// refuses is a dead letter; the rest is stored.
+func (f store) batch(ctx context.Context, batch []*envelopev1.ProcessedEnvelope) error {
+	fates := make(runtime.BatchError, len(batch))
+	var rows []row
+	for i, e := range batch {
+		r, err := newRow(e, i)
+		if err != nil {
+			fates[i] = runtime.Terminate(err)
+			continue
+		}
+		rows = append(rows, r)
+	}
+	f.insertSplitting(ctx, rows, fates)
+	return fates
+}

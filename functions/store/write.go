@@ -1,0 +1,38 @@
+package store
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/rs/xid"
+
+	envelopev1 "ponix/proto/ponix/envelope/v1"
+	"ponix/runtime"
+)
+
+// write stores the envelopes of one request: all of them or none.
+func (f store) write(ctx context.Context, req *envelopev1.WriteProcessedEnvelopesRequest) (*envelopev1.WriteProcessedEnvelopesResponse, error) {
+	rows := make([]row, len(req.Envelopes))
+	var bad []*runtime.Violation
+	for i, e := range req.Envelopes {
+		r, err := newRow(e, i)
+		if err != nil {
+			bad = append(bad, &runtime.Violation{Field: fmt.Sprintf("envelopes[%d]", i), Description: runtime.PublicText(err)})
+		}
+		if r.id == "" {
+			r.id = xid.New().String()
+		}
+		rows[i] = r
+	}
+	if len(bad) > 0 {
+		return nil, runtime.Invalid(bad...)
+	}
+	err := f.insert(ctx, rows)
+	if err != nil && refused(err) {
+		return nil, runtime.InvalidField("envelopes", "ClickHouse refused the rows, none is stored: %s", exceptionText(err))
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &envelopev1.WriteProcessedEnvelopesResponse{Written: uint64(len(rows))}, nil
+}
