@@ -1,0 +1,39 @@
+package main
+
+import (
+	"io"
+	"log/slog"
+
+	"github.com/alecthomas/kong"
+
+	"ponix/runtime/config"
+)
+
+// cli is the command line: one field a command.
+type cli struct {
+	LogLevel  string           `default:"info" enum:"debug,info,warn,error" help:"What is logged: ${enum}."`
+	LogFormat string           `default:"text" enum:"text,json" help:"How it is logged, on standard error: ${enum}."`
+	Version   kong.VersionFlag `help:"Show the version."`
+
+	Up      upCommand      `cmd:"" help:"Start a whole cluster on this machine: engines, migrations, every function, the gRPC bridge."`
+	Serve   serveCommand   `cmd:"" help:"Run functions against existing infrastructure, all of them or those that are named."`
+	Bridge  bridgeCommand  `cmd:"" help:"Run the gRPC server alone."`
+	Migrate migrateCommand `cmd:"" help:"Bring the tables of PostgreSQL and ClickHouse up to date, or back."`
+	Send    sendCommand    `cmd:"" help:"Send a payload as a device."`
+	SQL     sqlCommand     `cmd:"" name:"sql" help:"Run SQL on ClickHouse."`
+	Tail    tailCommand    `cmd:"" help:"Follow the processed envelopes."`
+	PS      psCommand      `cmd:"" name:"ps" help:"List the instances that run, with their counters."`
+	DLQ     dlqCommand     `cmd:"" name:"dlq" help:"Look at dead letters, replay or drop them."`
+}
+
+func (c *cli) logger(w io.Writer) (*slog.Logger, error) {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(c.LogLevel)); err != nil {
+		return nil, &config.Error{Variable: "PONIX_LOG_LEVEL", Cause: err}
+	}
+	o := &slog.HandlerOptions{Level: level}
+	if c.LogFormat == "json" {
+		return slog.New(slog.NewJSONHandler(w, o)), nil
+	}
+	return slog.New(slog.NewTextHandler(w, o)), nil
+}

@@ -1,0 +1,171 @@
+package main
+
+import (
+	"encoding/hex"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"ponix/nats/streams"
+	"ponix/runtime/config"
+	"ponix/runtime/deadletter"
+)
+
+type dlqCommand struct {
+	List   dlqList   `cmd:"" default:"withargs" help:"List dead letters, oldest first."`
+	Show   dlqShow   `cmd:"" help:"Show one dead letter with its payload and headers."`
+	Replay dlqReplay `cmd:"" help:"Put messages back where they came from, with their old ids. Mend the cause first."`
+	Drop   dlqDrop   `cmd:"" help:"Remove dead letters for good."`
+}
+
+// dlqQueue is where the queue is.
+type dlqQueue struct {
+	config.NATS
+	streams.Config
+}
+
+// with opens the queue for f.
+func (c *dlqQueue) with(e *env, f func(*deadletter.Queue) error) error {
+	nc, err := c.Connect(e.ctx, "ponix dlq", e.log)
+	if err != nil {
+		return err
+	}
+	defer nc.Close()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return err
+	}
+	q, err := deadletter.Open(e.ctx, js, c.DeadLetters().Name)
+	if err != nil {
+		return err
+	}
+	return f(q)
+}
+
+// dlqFilter selects letters.
+type dlqFilter struct {
+	Function string `help:"Only those of this function."`
+	Reason   string `help:"Only those with this reason."`
+}
+
+func (f dlqFilter) filter() deadletter.Filter {
+	return deadletter.Filter{Function: f.Function, Reason: strings.ToUpper(f.Reason)}
+}
+
+type dlqList struct {
+	dlqQueue
+	dlqFilter
+	format
+	Limit int `default:"100" help:"How many are listed at most; 0: all."`
+}
+
+func (c *dlqList) Run(e *env) error {
+	return c.with(e, func(q *deadletter.Queue) error {
+		var rows [][]string
+		total := 0
+		err := q.Each(e.ctx, c.filter(), func(l deadletter.Letter) error {
+			total++
+			if c.Limit > 0 && total > c.Limit {
+				return nil
+			}
+			if c.Format == "json" {
+				l.Payload, l.Header = nil, nil
+				return e.out.json(l)
+			}
+			rows = append(rows, []string{strconv.FormatUint(l.Number, 10), l.Died.Format(time.DateTime), l.Function, l.Reason, l.Subject, strconv.Itoa(l.Deliveries), l.Error})
+			return nil
+		})
+		if err != nil || c.Format == "json" {
+			return err
+		}
+		e.out.table([]string{"NUMBER", "DIED", "FUNCTION", "REASON", "SUBJECT", "DELIVERIES", "ERROR"}, rows)
+		if total > len(rows) {
+			fmt.Fprintf(e.out, "%d more: --limit 0 shows all\n", total-len(rows))
+		}
+		return nil
+	})
+}
+
+type dlqShow struct {
+	dlqQueue
+	format
+	Number uint64 `arg:"" help:"Its number in the list."`
+}
+
+func (c *dlqShow) Run(e *env) error {
+	return c.with(e, func(q *deadletter.Queue) error {
+		l, err := q.Get(e.ctx, c.Number)
+		if err != nil {
+			return err
+		}
+		if c.Format == "json" {
+			return e.out.json(l)
+		}
+		kv := []string{
+			"number", strconv.FormatUint(l.Number, 10), "died", l.Died.Format(time.RFC3339Nano),
+			"function", l.Function, "reason", l.Reason, "error", l.Error, "envelope id", l.ID,
+			"stored", l.Stored.Format(time.RFC3339Nano), "stream", l.Stream, "subject", l.Subject,
+			"sequence", strconv.FormatUint(l.Sequence, 10), "deliveries", strconv.Itoa(l.Deliveries), "trace id", l.TraceID,
+		}
+		for k, v := range l.Header {
+			kv = append(kv, "header "+k, strings.Join(v, ", "))
+		}
+		e.out.pairs(kv...)
+		fmt.Fprintf(e.out, "\n%d bytes:\n%s", len(l.Payload), hex.Dump(l.Payload))
+		return nil
+	})
+}
+
+// dlqSome selects letters by number, by filter, or all of them.
+type dlqSome struct {
+	dlqQueue
+	dlqFilter
+	Numbers []uint64 `arg:"" optional:"" help:"Their numbers in the list."`
+	All     bool     `help:"All that the filters select."`
+}
+
+// each calls f for each selected letter and tells how many there were.
+func (c *dlqSome) each(e *env, did string, f func(*deadletter.Queue, deadletter.Letter) error) error {
+	if len(c.Numbers) == 0 && !c.All {
+		return &usageError{fmt.Errorf("name the letters by their numbers, or give --all")}
+	}
+	return c.with(e, func(q *deadletter.Queue) error {
+		var selected []deadletter.Letter
+		for _, n := range c.Numbers {
+			l, err := q.Get(e.ctx, n)
+			if err != nil {
+				return err
+			}
+			selected = append(selected, l)
+		}
+		if c.All {
+			if err := q.Each(e.ctx, c.filter(), func(l deadletter.Letter) error { selected = append(selected, l); return nil }); err != nil {
+				return err
+			}
+		}
+		selected = slices.CompactFunc(selected, func(a, b deadletter.Letter) bool { return a.Number == b.Number })
+		for i, l := range selected {
+			if err := f(q, l); err != nil {
+				return fmt.Errorf("dead letter %d (%d were %s before it): %w", l.Number, i, did, err)
+			}
+		}
+		fmt.Fprintf(e.out, "%d %s\n", len(selected), did)
+		return nil
+	})
+}
+
+type dlqReplay struct{ dlqSome }
+
+func (c *dlqReplay) Run(e *env) error {
+	return c.each(e, "replayed", func(q *deadletter.Queue, l deadletter.Letter) error { return q.Replay(e.ctx, l) })
+}
+
+type dlqDrop struct{ dlqSome }
+
+func (c *dlqDrop) Run(e *env) error {
+	return c.each(e, "dropped", func(q *deadletter.Queue, l deadletter.Letter) error { return q.Drop(e.ctx, l) })
+}

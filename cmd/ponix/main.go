@@ -1,0 +1,75 @@
+// Command ponix is the whole of Ponix in one binary: the local cluster, the
+// functions, the gRPC bridge and the tools to look at them.
+//
+// It exits with 0 after a clean drain, 1 on failure, and 2 on bad usage or
+// configuration.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+
+	"ponix/runtime/config"
+	"ponix/runtime/local"
+)
+
+// version is set by the linker.
+var version = "0.0.0"
+
+func main() {
+	local.EngineMain()
+	os.Exit(run(os.Args[1:]))
+}
+
+func run(args []string) int {
+	var c cli
+	parser, err := kong.New(&c, kong.Name("ponix"), kong.DefaultEnvars(config.EnvPrefix), kong.UsageOnError(),
+		kong.Description("Ponix takes payloads of IoT devices, turns each into JSON by its device's CEL expression, and keeps the result in ClickHouse.\n\n"+
+			"Every flag is also an environment variable: --nats-url is PONIX_NATS_URL. Without any, the commands find the cluster that `ponix up` started on this machine."),
+		kong.Vars{"version": version})
+	if err != nil {
+		return fail(err, 2)
+	}
+	command, err := parser.Parse(args)
+	if err != nil {
+		return fail(err, 2)
+	}
+	log, err := c.logger(os.Stderr)
+	if err != nil {
+		return fail(err, 2)
+	}
+	slog.SetDefault(log)
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop) // a second Ctrl-C ends the process at once
+	err = command.Run(&env{ctx: ctx, log: log, out: newOutput(os.Stdout)})
+	switch {
+	case err == nil:
+		return 0
+	case errors.As(err, new(*config.Error)), errors.As(err, new(*usageError)):
+		return fail(err, 2)
+	}
+	return fail(err, 1)
+}
+
+func fail(err error, code int) int {
+	fmt.Fprintln(os.Stderr, "ponix:", err)
+	return code
+}
+
+// usageError is a mistake on the command line that the parser cannot see.
+type usageError struct{ error }
+
+// env is what every command gets.
+type env struct {
+	ctx context.Context
+	log *slog.Logger
+	out *output
+}

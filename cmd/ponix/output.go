@@ -1,0 +1,86 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"text/tabwriter"
+	"unicode/utf8"
+
+	"golang.org/x/term"
+)
+
+// format is how a command shows rows.
+type format struct {
+	Format string `default:"table" enum:"table,json" help:"How rows are shown: ${enum} (one JSON object a line)."`
+}
+
+// output writes for a person at a terminal, and plainly otherwise.
+type output struct {
+	io.Writer
+	colour bool
+}
+
+func newOutput(f *os.File) *output {
+	return &output{f, term.IsTerminal(int(f.Fd())) && os.Getenv("NO_COLOR") == ""}
+}
+
+// The colours that are used, as ANSI escape codes.
+const (
+	bold  = "1"
+	dim   = "2"
+	red   = "31"
+	green = "32"
+	cyan  = "36"
+)
+
+func (o *output) paint(code, s string) string {
+	if !o.colour {
+		return s
+	}
+	return "\x1b[" + code + "m" + s + "\x1b[0m"
+}
+
+// table shows rows below a header. Cells are never cut.
+func (o *output) table(header []string, rows [][]string) {
+	width := make([]int, len(header))
+	for _, r := range append([][]string{header}, rows...) {
+		for i, cell := range r {
+			width[i] = max(width[i], utf8.RuneCountInString(cell))
+		}
+	}
+	line := func(cells []string, code string) {
+		for i, cell := range cells {
+			if i < len(cells)-1 {
+				cell += strings.Repeat(" ", width[i]-utf8.RuneCountInString(cell)+2)
+			}
+			if code != "" {
+				cell = o.paint(code, cell)
+			}
+			io.WriteString(o, cell) //nolint:errcheck // a closed terminal
+		}
+		fmt.Fprintln(o)
+	}
+	line(header, bold)
+	for _, r := range rows {
+		line(r, "")
+	}
+}
+
+// pairs shows names and values below each other.
+func (o *output) pairs(kv ...string) {
+	w := tabwriter.NewWriter(o, 0, 0, 2, ' ', 0)
+	for i := 0; i+1 < len(kv); i += 2 {
+		fmt.Fprintf(w, "%s\t%s\n", kv[i], kv[i+1])
+	}
+	w.Flush() //nolint:errcheck // a closed terminal
+}
+
+// json writes v as one line.
+func (o *output) json(v any) error {
+	e := json.NewEncoder(o)
+	e.SetEscapeHTML(false)
+	return e.Encode(v)
+}

@@ -1,0 +1,94 @@
+package main
+
+import (
+	"encoding/base64"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	enddevicev1 "ponix/proto/ponix/end_device/v1"
+	envelopev1 "ponix/proto/ponix/envelope/v1"
+	"ponix/runtime/config"
+	"ponix/runtime/wire"
+)
+
+type sendCommand struct {
+	config.NATS
+	Device       string `required:"" help:"The device that sends."`
+	Organization string `help:"Its organization; looked up if empty."`
+	Hex          string `xor:"payload" help:"The payload in hexadecimal digits."`
+	Base64       string `xor:"payload" help:"The payload in base64."`
+	File         string `xor:"payload" type:"path" help:"A file with the payload; without any of the three it is read from standard input."`
+	Count        int    `default:"1" help:"How often it is sent."`
+}
+
+func (c *sendCommand) Run(e *env) error {
+	payload, err := c.payload()
+	if err != nil {
+		return &usageError{err}
+	}
+	if c.Count < 1 {
+		return &usageError{fmt.Errorf("--count must be at least 1")}
+	}
+	nc, err := c.Connect(e.ctx, "ponix send", e.log)
+	if err != nil {
+		return err
+	}
+	defer nc.Close()
+	conn := wire.Client(nc)
+	if c.Organization == "" {
+		resp, err := enddevicev1.NewEndDeviceServiceClient(conn).GetEndDevice(e.ctx, &enddevicev1.GetEndDeviceRequest{DeviceId: c.Device})
+		if err != nil {
+			return plainStatus(err)
+		}
+		c.Organization = resp.EndDevice.OrganizationId
+	}
+	envelopes := envelopev1.NewEnvelopeServiceClient(conn)
+	for left := c.Count; left > 0; {
+		n := min(left, 1000)
+		req := &envelopev1.PublishRawEnvelopesRequest{}
+		for range n {
+			req.Envelopes = append(req.Envelopes, &envelopev1.RawEnvelope{OrganizationId: c.Organization, DeviceId: c.Device, Payload: payload, ReceivedAt: timestamppb.Now()})
+		}
+		resp, err := envelopes.PublishRawEnvelopes(e.ctx, req)
+		if err != nil {
+			return plainStatus(err)
+		}
+		for _, id := range resp.EnvelopeIds {
+			fmt.Fprintln(e.out, id)
+		}
+		left -= n
+	}
+	return nil
+}
+
+func (c *sendCommand) payload() ([]byte, error) {
+	switch {
+	case c.Hex != "":
+		b, err := hex.DecodeString(strings.Join(strings.Fields(c.Hex), ""))
+		if err != nil {
+			return nil, fmt.Errorf("--hex: %w", err)
+		}
+		return b, nil
+	case c.Base64 != "":
+		b, err := base64.StdEncoding.DecodeString(c.Base64)
+		if err != nil {
+			return nil, fmt.Errorf("--base64: %w", err)
+		}
+		return b, nil
+	case c.File != "":
+		return os.ReadFile(c.File)
+	}
+	return io.ReadAll(os.Stdin)
+}
+
+// plainStatus shows a gRPC status as a person reads it.
+func plainStatus(err error) error {
+	st := status.Convert(err)
+	return fmt.Errorf("%s: %s", strings.ToLower(st.Code().String()), st.Message())
+}

@@ -1,0 +1,149 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"ponix/functions"
+	"ponix/runtime"
+	"ponix/runtime/config"
+)
+
+// engines are the three that functions need.
+type engines struct {
+	config.NATS
+	config.Postgres
+	config.ClickHouse
+}
+
+// hosting is how functions are run.
+type hosting struct {
+	functions.Config
+	Concurrency int           `default:"256" help:"Calls in flight for each endpoint and trigger of an instance."`
+	Timeout     time.Duration `default:"30s" help:"Time of a call whose caller sets none; below a minute."`
+	Grace       time.Duration `default:"20s" help:"Time to finish what is in flight on shutdown."`
+	MetricsAddr string        `help:"Address on which to serve /metrics for Prometheus; empty: nowhere."`
+}
+
+type serveCommand struct {
+	Functions []string `arg:"" optional:"" help:"Functions to run; all if none is named."`
+	engines
+	hosting
+}
+
+func (c *serveCommand) Run(e *env) error {
+	nc, err := c.Connect(e.ctx, "ponix serve", e.log)
+	if err != nil {
+		return err
+	}
+	defer nc.Close()
+	h, names, err := host(e, nc, c.engines, c.hosting, c.Functions)
+	if err != nil {
+		return err
+	}
+	defer h.close()
+	e.log.Info("serving", "functions", strings.Join(names, " "))
+	<-e.ctx.Done()
+	e.log.Info("draining")
+	return h.Stop()
+}
+
+// hosted is a set of running functions with what they hold open.
+type hosted struct {
+	*runtime.Host
+	close func()
+}
+
+// host starts the named functions, or all.
+func host(e *env, nc *nats.Conn, en engines, ho hosting, only []string) (*hosted, []string, error) {
+	deps, closeDeps, err := connect(e.ctx, nc, en)
+	if err != nil {
+		return nil, nil, err
+	}
+	fns, err := functions.All(deps, ho.Config)
+	if err != nil {
+		closeDeps()
+		return nil, nil, err
+	}
+	fns, names, err := choose(fns, only)
+	if err != nil {
+		closeDeps()
+		return nil, nil, err
+	}
+	h, err := runtime.Start(e.ctx, runtime.Config{
+		Conn: nc, Streams: ho.Streams, Version: version, Logger: e.log,
+		Concurrency: ho.Concurrency, Timeout: ho.Timeout, Grace: ho.Grace,
+	}, fns...)
+	if err != nil {
+		closeDeps()
+		return nil, nil, err
+	}
+	stopMetrics, err := serveMetrics(e, ho.MetricsAddr, h)
+	if err != nil {
+		closeDeps()
+		return nil, nil, err
+	}
+	return &hosted{h, func() { stopMetrics(); closeDeps() }}, names, nil
+}
+
+// connect prepares the connections that functions use; each connects when it is
+// first needed.
+func connect(ctx context.Context, nc *nats.Conn, en engines) (functions.Deps, func(), error) {
+	pool, err := en.Pool(ctx)
+	if err != nil {
+		return functions.Deps{}, nil, err
+	}
+	ch, err := en.Open()
+	if err != nil {
+		pool.Close()
+		return functions.Deps{}, nil, err
+	}
+	return functions.Deps{NATS: nc, Postgres: pool, ClickHouse: ch}, func() {
+		pool.Close()
+		ch.Close() //nolint:errcheck // nothing is written any more
+	}, nil
+}
+
+// choose keeps the functions of these names, or all.
+func choose(all []runtime.Function, only []string) (chosen []runtime.Function, names []string, err error) {
+	var known []string
+	for _, f := range all {
+		known = append(known, f.Name)
+		if len(only) == 0 || slices.Contains(only, f.Name) {
+			chosen, names = append(chosen, f), append(names, f.Name)
+		}
+	}
+	for _, name := range only {
+		if !slices.Contains(known, name) {
+			return nil, nil, &usageError{fmt.Errorf("there is no function %q: choose from %s", name, strings.Join(known, ", "))}
+		}
+	}
+	return chosen, names, nil
+}
+
+// serveMetrics serves the host's counters to Prometheus, where an address is
+// given.
+func serveMetrics(e *env, addr string, h *runtime.Host) (stop func(), err error) {
+	if addr == "" {
+		return func() {}, nil
+	}
+	ln, err := listen(addr, "--metrics-addr")
+	if err != nil {
+		return nil, err
+	}
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", h.MetricsHandler())
+	s := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
+	go func() {
+		if err := s.Serve(ln); err != nil && err != http.ErrServerClosed {
+			e.log.Error("metrics", "error", err)
+		}
+	}()
+	return func() { s.Close() }, nil //nolint:errcheck // nothing is lost with it
+}

@@ -1,0 +1,128 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"reflect"
+	"strings"
+	"time"
+
+	"github.com/ClickHouse/clickhouse-go/v2"
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+
+	"ponix/runtime/config"
+)
+
+type sqlCommand struct {
+	config.ClickHouse
+	format
+	Query string `arg:"" help:"One statement in ClickHouse's SQL."`
+}
+
+func (c *sqlCommand) Run(e *env) error {
+	db, err := c.Open()
+	if err != nil {
+		return err
+	}
+	defer db.Close() //nolint:errcheck // only read from
+	rows, err := db.Query(e.ctx, c.Query)
+	if err != nil {
+		return sqlError(c.NativeURL, err)
+	}
+	defer rows.Close() //nolint:errcheck // Err says more
+	types := rows.ColumnTypes()
+	var cells [][]string
+	for rows.Next() {
+		values, err := scan(rows, types)
+		if err != nil {
+			return err
+		}
+		if c.Format == "json" {
+			if err := e.out.object(rows.Columns(), types, values); err != nil {
+				return err
+			}
+			continue
+		}
+		line := make([]string, len(values))
+		for i, v := range values {
+			line[i] = cell(v)
+		}
+		cells = append(cells, line)
+	}
+	if err := rows.Err(); err != nil {
+		return sqlError(c.NativeURL, err)
+	}
+	if c.Format == "table" && len(types) > 0 {
+		e.out.table(rows.Columns(), cells)
+	}
+	return nil
+}
+
+// scan reads a row into values of the columns' own Go types; JSON as its text.
+func scan(rows driver.Rows, types []driver.ColumnType) ([]any, error) {
+	into := make([]any, len(types))
+	for i, t := range types {
+		if isJSON(t) {
+			into[i] = new(string)
+			continue
+		}
+		into[i] = reflect.New(t.ScanType()).Interface()
+	}
+	if err := rows.Scan(into...); err != nil {
+		return nil, err
+	}
+	for i, p := range into {
+		into[i] = reflect.ValueOf(p).Elem().Interface()
+	}
+	return into, nil
+}
+
+func isJSON(t driver.ColumnType) bool { return strings.HasPrefix(t.DatabaseTypeName(), "JSON") }
+
+// cell is a value as text.
+func cell(v any) string {
+	switch x := v.(type) {
+	case nil:
+		return "NULL"
+	case time.Time:
+		return x.UTC().Format("2006-01-02 15:04:05.999999")
+	}
+	if r := reflect.ValueOf(v); r.Kind() == reflect.Pointer {
+		if r.IsNil() {
+			return "NULL"
+		}
+		return cell(r.Elem().Interface())
+	}
+	return fmt.Sprint(v)
+}
+
+// object writes a row as one JSON object, its keys in the order of the columns.
+func (o *output) object(names []string, types []driver.ColumnType, values []any) error {
+	var b strings.Builder
+	for i, v := range values {
+		if isJSON(types[i]) {
+			v = json.RawMessage(v.(string))
+		}
+		value, err := json.Marshal(v)
+		if err != nil {
+			return err
+		}
+		name, err := json.Marshal(names[i])
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(&b, ",%s:%s", name, value)
+	}
+	_, err := fmt.Fprintf(o, "{%s}\n", strings.TrimPrefix(b.String(), ","))
+	return err
+}
+
+// sqlError shows what ClickHouse says, or that it is not there.
+func sqlError(addr string, err error) error {
+	var e *clickhouse.Exception
+	if errors.As(err, &e) {
+		return fmt.Errorf("%s (code %d)", e.Message, e.Code)
+	}
+	return fmt.Errorf("ClickHouse at %s: %w", addr, err)
+}

@@ -1,0 +1,95 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"google.golang.org/protobuf/encoding/protojson"
+
+	"ponix/nats/streams"
+	envelopev1 "ponix/proto/ponix/envelope/v1"
+	"ponix/runtime/config"
+	"ponix/runtime/wire"
+)
+
+type tailCommand struct {
+	config.NATS
+	streams.Config
+	format
+	Organization string        `help:"Only this organization."`
+	Device       string        `help:"Only this device."`
+	Since        time.Duration `help:"Begin with what was processed this long ago."`
+}
+
+func (c *tailCommand) Run(e *env) error {
+	nc, err := c.Connect(e.ctx, "ponix tail", e.log)
+	if err != nil {
+		return err
+	}
+	defer nc.Close()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return err
+	}
+	from := jetstream.OrderedConsumerConfig{
+		DeliverPolicy:  jetstream.DeliverNewPolicy,
+		FilterSubjects: []string{c.ProcessedEnvelopes().Subject(orAny(c.Organization), orAny(c.Device))},
+	}
+	if c.Since > 0 {
+		start := time.Now().Add(-c.Since)
+		from.DeliverPolicy, from.OptStartTime = jetstream.DeliverByStartTimePolicy, &start
+	}
+	consumer, err := js.OrderedConsumer(e.ctx, c.ProcessedEnvelopes().Name, from)
+	if err != nil {
+		return fmt.Errorf("stream %s: %w", c.ProcessedEnvelopes().Name, err)
+	}
+	it, err := consumer.Messages()
+	if err != nil {
+		return err
+	}
+	defer it.Stop()
+	for {
+		msg, err := it.Next(jetstream.NextContext(e.ctx))
+		if e.ctx.Err() != nil || errors.Is(err, jetstream.ErrMsgIteratorClosed) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if err := c.show(e.out, msg.Data()); err != nil {
+			return err
+		}
+	}
+}
+
+func (c *tailCommand) show(out *output, payload []byte) error {
+	var env envelopev1.ProcessedEnvelope
+	if err := wire.Unmarshal(payload, &env); err != nil {
+		return err
+	}
+	data := json.RawMessage(env.DataJson)
+	if len(data) == 0 {
+		var err error
+		if data, err = protojson.Marshal(env.Data); err != nil {
+			return err
+		}
+	}
+	if c.Format == "json" {
+		return out.json(map[string]any{
+			"occurred_at": env.OccurredAt.AsTime(), "processed_at": env.ProcessedAt.AsTime(),
+			"organization_id": env.OrganizationId, "end_device_id": env.EndDeviceId, "envelope_id": env.EnvelopeId, "data": data,
+		})
+	}
+	_, err := fmt.Fprintf(out, "%s  %s  %s\n", out.paint(dim, env.OccurredAt.AsTime().Format("2006-01-02 15:04:05.000000")), out.paint(cyan, env.EndDeviceId), data)
+	return err
+}
+
+func orAny(token string) string {
+	if token == "" {
+		return "*"
+	}
+	return token
+}

@@ -1,0 +1,152 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"ponix/bridge"
+	"ponix/runtime/config"
+	"ponix/runtime/local"
+)
+
+// upCommand starts what is not named elsewhere: an engine whose address is given
+// is used and not started.
+type upCommand struct {
+	DataDir        string `default:".ponix" type:"path" help:"Where everything that lasts is kept."`
+	CacheDir       string `type:"path" help:"Where the engines are kept, for every data directory; fetched once."`
+	NATSPort       int    `name:"nats-port" default:"4222" help:"Port of the NATS server that is started."`
+	ClickHousePort int    `name:"clickhouse-port" default:"9000" help:"Port of the ClickHouse that is started (native protocol)."`
+
+	engines `set:"nats_url=" set:"postgres_host=" set:"clickhouse_url="`
+	config.GRPC
+	hosting
+}
+
+func (c *upCommand) Run(e *env) error {
+	began := time.Now()
+	show := &progress{out: e.out}
+	cluster, err := c.startEngines(e, show)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		ctx, cancel := context.WithTimeout(context.Background(), c.Grace)
+		defer cancel()
+		if err := cluster.Stop(ctx); err != nil {
+			e.log.Error("stop", "error", err)
+		}
+	}()
+	ln, err := listen(c.Address(), "--grpc-port")
+	if err != nil {
+		return err
+	}
+	defer ln.Close() //nolint:errcheck // the server closes it first
+	nc, err := c.connect(e, cluster)
+	if err != nil {
+		return err
+	}
+	defer nc.Close()
+	if err := c.migrate(e, show); err != nil {
+		return err
+	}
+	began2 := time.Now()
+	h, names, err := host(e, nc, c.engines, c.hosting, nil)
+	if err != nil {
+		return err
+	}
+	defer h.close()
+	show.done("functions", strings.Join(names, " "), time.Since(began2))
+	began2 = time.Now()
+	b, err := bridge.Start(ln, bridge.Config{Conn: nc, Logger: e.log})
+	if err != nil {
+		return errors.Join(err, h.Stop())
+	}
+	show.done("bridge", "gRPC on "+c.Address(), time.Since(began2))
+	c.ready(e.out, time.Since(began))
+
+	select {
+	case <-e.ctx.Done():
+		fmt.Fprintln(e.out, e.out.paint(dim, "draining; Ctrl-C again ends at once"))
+	case err = <-cluster.Failed():
+	case err = <-b.Failed():
+	}
+	b.Stop()
+	return errors.Join(err, h.Stop())
+}
+
+// startEngines starts those that have no address, and fills in theirs.
+func (c *upCommand) startEngines(e *env, show *progress) (*local.Cluster, error) {
+	password, err := c.Postgres.Password()
+	if err != nil {
+		return nil, err
+	}
+	cluster, err := local.Start(e.ctx, local.Options{
+		DataDir: c.DataDir, CacheDir: c.CacheDir,
+		NATSPort: c.NATSPort, PostgresPort: int(c.Postgres.Port), ClickHousePort: c.ClickHousePort,
+		User: c.Postgres.Username, Password: password, Database: c.Postgres.Database,
+		SkipNATS: c.NATS.URL != "", SkipPostgres: c.Postgres.Host != "", SkipClickHouse: c.NativeURL != "",
+		Report: show.event, Logger: e.log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	if c.NATS.URL == "" {
+		c.NATS.URL = cluster.NATSURL
+	}
+	if c.Postgres.Host == "" {
+		c.Postgres.Host, c.SSLMode = cluster.PostgresHost, "disable"
+	}
+	if c.NativeURL == "" {
+		c.NativeURL = cluster.ClickHouseAddr
+	}
+	return cluster, nil
+}
+
+// connect uses a connection within the process where NATS is in it, which halves
+// the time of a call.
+func (c *upCommand) connect(e *env, cluster *local.Cluster) (*nats.Conn, error) {
+	var opts []nats.Option
+	if cluster.NATSServer != nil {
+		opts = append(opts, nats.InProcessServer(cluster.NATSServer))
+	}
+	return c.Connect(e.ctx, "ponix up", e.log, opts...)
+}
+
+func (c *upCommand) ready(out *output, took time.Duration) {
+	self := os.Args[0]
+	grpc := net.JoinHostPort(c.GRPC.Host, strconv.Itoa(c.GRPC.Port))
+	fmt.Fprintf(out, "%s  gRPC %s  NATS %s  ClickHouse %s  (%s)\n", out.paint(bold+";"+green, "ready"), grpc, c.NATS.URL, c.NativeURL, seconds(took))
+	fmt.Fprintf(out, "%s\n", out.paint(dim, "try:"))
+	for _, try := range []string{
+		"grpcurl -plaintext -d '{\"name\":\"acme\"}' " + grpc + " ponix.organization.v1.OrganizationService/CreateOrganization",
+		"nats micro ls",
+		self + " sql 'SELECT * FROM processed_envelopes FINAL'",
+	} {
+		fmt.Fprintf(out, "  %s\n", try)
+	}
+}
+
+// progress shows each part as it gets ready.
+type progress struct{ out *output }
+
+func (p *progress) event(ev local.Event) {
+	if ev.Done {
+		p.done(ev.Part, strings.TrimPrefix(ev.Message, "ready on "), ev.Took)
+		return
+	}
+	fmt.Fprintf(p.out, "%s %s\n", p.out.paint(dim, fmt.Sprintf("… %-11s", ev.Part)), p.out.paint(dim, ev.Message))
+}
+
+func (p *progress) done(part, what string, took time.Duration) {
+	fmt.Fprintf(p.out, "%s %-11s %s  %s\n", p.out.paint(green, "✓"), part, what, p.out.paint(dim, seconds(took)))
+}
+
+func seconds(d time.Duration) string { return fmt.Sprintf("%.2f s", d.Seconds()) }
