@@ -1,0 +1,245 @@
+package bridge_test
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials/insecure"
+	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/metadata"
+	reflectionv1 "google.golang.org/grpc/reflection/grpc_reflection_v1"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/emptypb"
+
+	"ponix/bridge"
+	organizationv1 "ponix/proto/ponix/organization/v1"
+	"ponix/runtime"
+	"ponix/runtime/runtimetest"
+)
+
+func TestMain(m *testing.M) { runtimetest.Main(m) }
+
+const (
+	getRPC  = organizationv1.OrganizationService_GetOrganization_FullMethodName
+	maxSize = 1 << 16
+)
+
+type getHandler = func(context.Context, *organizationv1.GetOrganizationRequest) (*organizationv1.GetOrganizationResponse, error)
+
+// dial starts a bridge on nc and returns a client of it.
+func dial(t *testing.T, nc *nats.Conn) (*grpc.ClientConn, *bridge.Server) {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := bridge.Start(ln, bridge.Config{Conn: nc, MaxMessage: maxSize, Timeout: 5 * time.Second, Grace: 5 * time.Second, Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Stop)
+	conn, err := grpc.NewClient(s.Addr().String(), grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() }) //nolint:errcheck // the test is over
+	return conn, s
+}
+
+// serve hosts GetOrganization and returns a gRPC client of it.
+func serve(t *testing.T, h getHandler) (organizationv1.OrganizationServiceClient, *bridge.Server) {
+	t.Helper()
+	nc := runtimetest.NATS(t)
+	host, err := runtime.Start(t.Context(), runtime.Config{Conn: nc, Logger: slog.New(slog.DiscardHandler)},
+		runtime.Func("organization", runtime.Endpoint(getRPC, h)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := host.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	conn, s := dial(t, nc)
+	return organizationv1.NewOrganizationServiceClient(conn), s
+}
+
+func get(id string) *organizationv1.GetOrganizationRequest {
+	return &organizationv1.GetOrganizationRequest{OrganizationId: id}
+}
+
+func TestCallReachesTheFunction(t *testing.T) {
+	t.Parallel()
+	client, _ := serve(t, func(ctx context.Context, req *organizationv1.GetOrganizationRequest) (*organizationv1.GetOrganizationResponse, error) {
+		md, _ := metadata.FromIncomingContext(ctx)
+		deadline, _ := ctx.Deadline()
+		if left := time.Until(deadline); left > 2*time.Second {
+			t.Errorf("the caller has 2 s, the function %v", left)
+		}
+		return &organizationv1.GetOrganizationResponse{Organization: &organizationv1.Organization{Id: req.OrganizationId, Name: strings.Join(md["tenant"], ",")}}, nil
+	})
+	ctx, cancel := context.WithTimeout(metadata.AppendToOutgoingContext(t.Context(), "tenant", "acme"), 2*time.Second)
+	defer cancel()
+	resp, err := client.GetOrganization(ctx, get("o1"))
+	if err != nil || resp.Organization.Id != "o1" || resp.Organization.Name != "acme" {
+		t.Fatalf("got %v, %v", resp, err)
+	}
+}
+
+func TestStatusPassesUnchanged(t *testing.T) {
+	t.Parallel()
+	client, _ := serve(t, func(context.Context, *organizationv1.GetOrganizationRequest) (*organizationv1.GetOrganizationResponse, error) {
+		return nil, runtime.InvalidField("organization_id", "is not nice")
+	})
+	_, err := client.GetOrganization(t.Context(), get("o1"))
+	st := status.Convert(err)
+	if st.Code() != codes.InvalidArgument {
+		t.Fatalf("got %v", err)
+	}
+	var fields []string
+	for _, d := range st.Details() {
+		if bad, ok := d.(*errdetails.BadRequest); ok {
+			for _, v := range bad.FieldViolations {
+				fields = append(fields, v.Field+" "+v.Description)
+			}
+		}
+	}
+	if !slices.Equal(fields, []string{"organization_id is not nice"}) {
+		t.Errorf("field violations: %q", fields)
+	}
+}
+
+func TestFailuresOnTheWay(t *testing.T) {
+	t.Parallel()
+	client, _ := serve(t, func(ctx context.Context, _ *organizationv1.GetOrganizationRequest) (*organizationv1.GetOrganizationResponse, error) {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	})
+	tests := map[string]struct {
+		call func(context.Context) error
+		code codes.Code
+		says string
+	}{
+		"deadline": {func(ctx context.Context) error {
+			ctx, cancel := context.WithTimeout(ctx, 50*time.Millisecond)
+			defer cancel()
+			_, err := client.GetOrganization(ctx, get("o1"))
+			return err
+		}, codes.DeadlineExceeded, ""},
+		"nobody serves it": {func(ctx context.Context) error {
+			_, err := client.CreateOrganization(ctx, &organizationv1.CreateOrganizationRequest{Name: "acme"})
+			return err
+		}, codes.Unavailable, "ponix.organization.v1.OrganizationService"},
+		"too large": {func(ctx context.Context) error {
+			_, err := client.CreateOrganization(ctx, &organizationv1.CreateOrganizationRequest{Name: strings.Repeat("a", maxSize)})
+			return err
+		}, codes.ResourceExhausted, ""},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			err := tt.call(t.Context())
+			if status.Code(err) != tt.code || !strings.Contains(err.Error(), tt.says) {
+				t.Errorf("got %v, want %v with %q", err, tt.code, tt.says)
+			}
+		})
+	}
+}
+
+func TestUnknownService(t *testing.T) {
+	t.Parallel()
+	conn, _ := dial(t, runtimetest.NATS(t))
+	err := conn.Invoke(t.Context(), "/ponix.none.v1.None/Do", &emptypb.Empty{}, &emptypb.Empty{})
+	if status.Code(err) != codes.Unimplemented || !strings.Contains(err.Error(), "ponix.none.v1.None/Do") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestReflectionListsEveryService(t *testing.T) {
+	t.Parallel()
+	conn, _ := dial(t, runtimetest.NATS(t))
+	stream, err := reflectionv1.NewServerReflectionClient(conn).ServerReflectionInfo(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := stream.Send(&reflectionv1.ServerReflectionRequest{MessageRequest: &reflectionv1.ServerReflectionRequest_ListServices{}}); err != nil {
+		t.Fatal(err)
+	}
+	resp, err := stream.Recv()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, s := range resp.GetListServicesResponse().Service {
+		names = append(names, s.Name)
+	}
+	for _, want := range []string{
+		"ponix.organization.v1.OrganizationService", "ponix.end_device.v1.EndDeviceService", "ponix.gateway.v1.GatewayService",
+		"ponix.gateway.v1.GatewayStateService", "ponix.envelope.v1.ConversionService", "ponix.envelope.v1.EnvelopeService",
+		"ponix.cdc.v1.CdcService", "grpc.health.v1.Health",
+	} {
+		if !slices.Contains(names, want) {
+			t.Errorf("%s is not in %q", want, names)
+		}
+	}
+}
+
+func TestHealthFollowsNATS(t *testing.T) {
+	t.Parallel()
+	srv := runtimetest.NATSServer(t)
+	conn, _ := dial(t, runtimetest.Connect(t, srv))
+	health := healthv1.NewHealthClient(conn)
+	is := func(want healthv1.HealthCheckResponse_ServingStatus) func() error {
+		return func() error {
+			resp, err := health.Check(t.Context(), &healthv1.HealthCheckRequest{})
+			if err == nil && resp.Status != want {
+				err = status.Errorf(codes.Unknown, "health is %v, not %v", resp.Status, want)
+			}
+			return err
+		}
+	}
+	runtimetest.Eventually(t, 5*time.Second, is(healthv1.HealthCheckResponse_SERVING))
+	srv.Shutdown()
+	runtimetest.Eventually(t, 5*time.Second, is(healthv1.HealthCheckResponse_NOT_SERVING))
+}
+
+func TestStopLetsCallsFinish(t *testing.T) {
+	t.Parallel()
+	entered, leave := make(chan struct{}), make(chan struct{})
+	client, s := serve(t, func(context.Context, *organizationv1.GetOrganizationRequest) (*organizationv1.GetOrganizationResponse, error) {
+		close(entered)
+		<-leave
+		return &organizationv1.GetOrganizationResponse{Organization: &organizationv1.Organization{Id: "o1"}}, nil
+	})
+	answered := make(chan error, 1)
+	go func() {
+		_, err := client.GetOrganization(t.Context(), get("o1"))
+		answered <- err
+	}()
+	<-entered
+	stopped := make(chan struct{})
+	go func() { s.Stop(); close(stopped) }()
+	runtimetest.Eventually(t, 5*time.Second, func() error { // new calls are refused before the old one ends
+		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+		defer cancel()
+		if c, err := net.DialTimeout("tcp", s.Addr().String(), time.Second); err == nil {
+			c.Close() //nolint:errcheck // only to see whether it opens
+			return status.Error(codes.Unknown, "the port still opens")
+		}
+		return ctx.Err()
+	})
+	close(leave)
+	if err := <-answered; err != nil {
+		t.Errorf("the call that ran got %v", err)
+	}
+	<-stopped
+}
