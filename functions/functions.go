@@ -23,7 +23,7 @@ import (
 
 // Config is what an operator may change of the functions.
 type Config struct {
-	Streams   streams.Config `embed:""`
+	Streams   streams.Config `embed:"" group:"NATS"`
 	Devices   convert.Cache  `embed:""`
 	BatchSize int            `name:"nats-batch-size" default:"10000" help:"Rows that one insert into ClickHouse holds at most."`
 	BatchWait float64        `name:"nats-batch-wait-secs" default:"0.25" help:"Seconds that a row waits for others at most."`

@@ -23,7 +23,7 @@ type Config struct {
 	Conn        *nats.Conn     // required
 	Streams     streams.Config // required where a function has a trigger
 	Version     string         // SemVer; default "0.0.0"
-	Timeout     time.Duration  // of a call whose caller sets none, below streams.AckWait; default 30 s
+	Timeout     time.Duration  // of a call whose caller sets none, below Streams.AckWait; default 20 s
 	Concurrency int            // calls in flight for each binding; default 256
 	Grace       time.Duration  // to finish what is in flight on shutdown; default 20 s
 	Middleware  []Middleware   // inside the built-in ones
@@ -39,10 +39,10 @@ func (c *Config) validate() error {
 		c.Version = "0.0.0"
 	}
 	if c.Timeout == 0 {
-		c.Timeout = 30 * time.Second
+		c.Timeout = 20 * time.Second
 	}
-	if c.Timeout < 0 || c.Timeout >= streams.AckWait {
-		return fmt.Errorf("runtime: Config.Timeout is %v: it must be between 0 and %v, after which a message goes to another instance", c.Timeout, streams.AckWait)
+	if c.Timeout < 0 || c.Streams.AckWait > 0 && c.Timeout >= c.Streams.AckWait {
+		return fmt.Errorf("runtime: Config.Timeout is %v: it must be between 0 and Streams.AckWait, %v, after which a message goes to another instance", c.Timeout, c.Streams.AckWait)
 	}
 	if c.Concurrency == 0 {
 		c.Concurrency = 256

@@ -49,7 +49,7 @@ func startNATS(t *testing.T) *nats.Conn {
 }
 
 func testStreams() streams.Config {
-	return streams.Config{Raw: "raw_envelopes", Processed: "processed_envelopes", Gateways: "gateways", Replicas: 1, MaxBytes: 1 << 26, ReplayWindow: time.Hour}
+	return streams.Config{Raw: "raw_envelopes", Processed: "processed_envelopes", Gateways: "gateways", Replicas: 1, MaxBytes: 1 << 26, AckWait: 30 * time.Second, ReplayWindow: time.Hour}
 }
 
 func start(t *testing.T, nc *nats.Conn, fns ...runtime.Function) *runtime.Host {

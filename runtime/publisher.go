@@ -15,7 +15,8 @@ import (
 )
 
 // ackTimeout is how long a publish may stay unanswered before it counts as
-// failed. It is well below streams.AckWait.
+// failed. A result that was stored nevertheless is not
+// stored twice: it has the same Nats-Msg-Id.
 const ackTimeout = 10 * time.Second
 
 var (

@@ -13,7 +13,7 @@ import (
 type cli struct {
 	LogLevel  string           `default:"info" enum:"debug,info,warn,error" help:"What is logged: ${enum}."`
 	LogFormat string           `default:"text" enum:"text,json" help:"How it is logged, on standard error: ${enum}."`
-	Version   kong.VersionFlag `help:"Show the version."`
+	Version   kong.VersionFlag `env:"-" help:"Show the version."`
 
 	Up      upCommand      `cmd:"" help:"Start a whole cluster on this machine: engines, migrations, every function, the gRPC bridge."`
 	Serve   serveCommand   `cmd:"" help:"Run functions against existing infrastructure, all of them or those that are named."`

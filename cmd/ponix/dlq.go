@@ -30,7 +30,7 @@ type dlqQueue struct {
 
 // with opens the queue for f.
 func (c *dlqQueue) with(e *env, f func(*deadletter.Queue) error) error {
-	nc, err := c.Connect(e.ctx, "ponix dlq", e.log)
+	nc, err := c.Dial("ponix dlq")
 	if err != nil {
 		return err
 	}

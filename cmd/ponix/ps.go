@@ -35,7 +35,7 @@ type psRow struct {
 }
 
 func (c *psCommand) Run(e *env) error {
-	nc, err := c.Connect(e.ctx, "ponix ps", e.log)
+	nc, err := c.Dial("ponix ps")
 	if err != nil {
 		return err
 	}

@@ -35,7 +35,7 @@ func (c *sendCommand) Run(e *env) error {
 	if c.Count < 1 {
 		return &usageError{fmt.Errorf("--count must be at least 1")}
 	}
-	nc, err := c.Connect(e.ctx, "ponix send", e.log)
+	nc, err := c.Dial("ponix send")
 	if err != nil {
 		return err
 	}

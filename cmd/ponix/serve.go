@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -17,18 +18,39 @@ import (
 
 // engines are the three that functions need.
 type engines struct {
-	config.NATS
-	config.Postgres
-	config.ClickHouse
+	config.NATS       `group:"NATS"`
+	config.Postgres   `group:"PostgreSQL"`
+	config.ClickHouse `group:"ClickHouse"`
 }
 
 // hosting is how functions are run.
 type hosting struct {
-	functions.Config
-	Concurrency int           `default:"256" help:"Calls in flight for each endpoint and trigger of an instance."`
-	Timeout     time.Duration `default:"30s" help:"Time of a call whose caller sets none; below a minute."`
-	Grace       time.Duration `default:"20s" help:"Time to finish what is in flight on shutdown."`
-	MetricsAddr string        `help:"Address on which to serve /metrics for Prometheus; empty: nowhere."`
+	functions.Config `group:"Functions"`
+	Concurrency      int           `group:"Functions" default:"256" help:"Calls in flight for each endpoint and trigger of an instance."`
+	Timeout          time.Duration `group:"Functions" default:"20s" help:"Time of a call whose caller sets none; shorter than --nats-ack-wait."`
+	Grace            time.Duration `group:"Functions" default:"20s" help:"Time to finish what is in flight on shutdown."`
+	MetricsAddr      string        `group:"Functions" help:"Address on which to serve /metrics for Prometheus; empty: nowhere."`
+}
+
+// validate names the variable that has a value which cannot work.
+func (h hosting) validate() error {
+	for _, c := range []struct {
+		ok             bool
+		variable, must string
+	}{
+		{h.Concurrency >= 1, "PONIX_CONCURRENCY", "must be at least 1"},
+		{h.BatchSize >= 1, "PONIX_NATS_BATCH_SIZE", "must be at least 1"},
+		{h.BatchWait > 0 && h.BatchWait <= 60, "PONIX_NATS_BATCH_WAIT_SECS", "must be above 0, and 60 at most"},
+		{h.Writers >= 1, "PONIX_CLICKHOUSE_WRITERS", "must be at least 1"},
+		{h.Devices.Size >= 1, "PONIX_DEVICE_CACHE_SIZE", "must be at least 1"},
+		{h.Streams.MaxBytes >= 1<<20, "PONIX_NATS_STREAM_MAX_BYTES", "must be at least 1048576 (1 MiB)"},
+		{h.Timeout > 0 && h.Timeout < h.Streams.AckWait, "PONIX_TIMEOUT", "must be above 0 and below PONIX_NATS_ACK_WAIT, " + h.Streams.AckWait.String()},
+	} {
+		if !c.ok {
+			return &config.Error{Variable: c.variable, Cause: errors.New(c.must)}
+		}
+	}
+	return nil
 }
 
 type serveCommand struct {
@@ -38,6 +60,17 @@ type serveCommand struct {
 }
 
 func (c *serveCommand) Run(e *env) error {
+	// What is wrong without a doubt shows before anything connects.
+	if err := c.validate(); err != nil {
+		return err
+	}
+	fns, _, err := assemble(functions.Deps{NATS: new(nats.Conn)}, c.hosting.Config, c.Functions)
+	if err != nil {
+		return err
+	}
+	if err := runtime.Check(fns...); err != nil {
+		return err
+	}
 	nc, err := c.Connect(e.ctx, "ponix serve", e.log)
 	if err != nil {
 		return err
@@ -66,12 +99,7 @@ func host(e *env, nc *nats.Conn, en engines, ho hosting, only []string) (*hosted
 	if err != nil {
 		return nil, nil, err
 	}
-	fns, err := functions.All(deps, ho.Config)
-	if err != nil {
-		closeDeps()
-		return nil, nil, err
-	}
-	fns, names, err := choose(fns, only)
+	fns, names, err := assemble(deps, ho.Config, only)
 	if err != nil {
 		closeDeps()
 		return nil, nil, err
@@ -110,8 +138,12 @@ func connect(ctx context.Context, nc *nats.Conn, en engines) (functions.Deps, fu
 	}, nil
 }
 
-// choose keeps the functions of these names, or all.
-func choose(all []runtime.Function, only []string) (chosen []runtime.Function, names []string, err error) {
+// assemble makes the functions of these names, or all.
+func assemble(d functions.Deps, c functions.Config, only []string) (chosen []runtime.Function, names []string, err error) {
+	all, err := functions.All(d, c)
+	if err != nil {
+		return nil, nil, err
+	}
 	var known []string
 	for _, f := range all {
 		known = append(known, f.Name)

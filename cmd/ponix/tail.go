@@ -25,7 +25,7 @@ type tailCommand struct {
 }
 
 func (c *tailCommand) Run(e *env) error {
-	nc, err := c.Connect(e.ctx, "ponix tail", e.log)
+	nc, err := c.Dial("ponix tail")
 	if err != nil {
 		return err
 	}

@@ -25,12 +25,15 @@ type upCommand struct {
 	NATSPort       int    `name:"nats-port" default:"4222" help:"Port of the NATS server that is started."`
 	ClickHousePort int    `name:"clickhouse-port" default:"9000" help:"Port of the ClickHouse that is started (native protocol)."`
 
-	engines `set:"nats_url=" set:"postgres_host=" set:"clickhouse_url="`
-	config.GRPC
+	engines     `set:"nats_url=" set:"postgres_host=" set:"clickhouse_url="`
+	config.GRPC `group:"gRPC"`
 	hosting
 }
 
 func (c *upCommand) Run(e *env) error {
+	if err := c.validate(); err != nil {
+		return err
+	}
 	began := time.Now()
 	show := &progress{out: e.out}
 	cluster, err := c.startEngines(e, show)

@@ -18,8 +18,9 @@ type Config struct {
 	Raw          string        `name:"nats-raw-stream" default:"raw_envelopes" help:"Stream of raw envelopes; its subjects start with its name."`
 	Processed    string        `name:"processed-envelopes-stream" default:"processed_envelopes" help:"Stream of processed envelopes; its subjects start with its name."`
 	Gateways     string        `name:"nats-gateway-stream" default:"gateways" help:"Stream of gateway events."`
-	Replicas     int           `name:"nats-replicas" default:"1" help:"Replicas of each stream and bucket: 1, 3 or 5."`
+	Replicas     int           `name:"nats-replicas" default:"1" enum:"1,3,5" help:"Replicas of each stream and bucket: ${enum}."`
 	MaxBytes     int64         `name:"nats-stream-max-bytes" default:"2147483648" help:"Bytes that each of the two envelope streams holds before it refuses new messages."`
+	AckWait      time.Duration `name:"nats-ack-wait" default:"30s" help:"How long a message may be worked on before another instance gets it: after an instance was killed, what it had in hand waits this long."`
 	ReplayWindow time.Duration `name:"nats-replay-window" default:"24h" help:"How long a settled message is kept, as far as half of the stream's bytes allow."`
 }
 
@@ -59,10 +60,6 @@ const (
 	Convert = "convert" // of raw envelopes
 	Store   = "store"   // of processed envelopes
 )
-
-// AckWait is how long a delivered message may be worked on before the server
-// gives it to another instance.
-const AckWait = time.Minute
 
 // RawEnvelopes is what devices sent, on <name>.<organization_id>.<device_id>.
 // Any subject below the name is accepted: the payload carries the ids.
@@ -111,7 +108,7 @@ func (c Config) durable(name string, pending int) jetstream.ConsumerConfig {
 	return jetstream.ConsumerConfig{
 		Durable:       name,
 		AckPolicy:     jetstream.AckExplicitPolicy,
-		AckWait:       AckWait,
+		AckWait:       c.AckWait,
 		MaxAckPending: pending,
 		MaxDeliver:    -1,
 		Replicas:      c.Replicas,

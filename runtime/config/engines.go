@@ -23,6 +23,22 @@ type NATS struct {
 	Creds string `name:"nats-creds" type:"path" help:"File with NATS credentials."`
 }
 
+// Dial connects for one command, and fails where no server answers.
+func (c NATS) Dial(name string) (*nats.Conn, error) {
+	opts := []nats.Option{nats.Name(name), nats.Timeout(5 * time.Second)}
+	if c.Creds != "" {
+		opts = append(opts, nats.UserCredentials(c.Creds))
+	}
+	nc, err := nats.Connect(c.URL, opts...)
+	switch {
+	case err == nil:
+		return nc, nil
+	case errors.Is(err, nats.ErrNoServers), errors.Is(err, nats.ErrTimeout), errors.Is(err, nats.ErrAuthorization):
+		return nil, fmt.Errorf("NATS at %s: %w", redact(c.URL), err)
+	}
+	return nil, &Error{"PONIX_NATS_URL", err}
+}
+
 // Connect waits until a server answers or ctx is done, and then stays connected
 // through any outage.
 func (c NATS) Connect(ctx context.Context, name string, log *slog.Logger, opts ...nats.Option) (*nats.Conn, error) {
@@ -57,7 +73,7 @@ func (c NATS) Connect(ctx context.Context, name string, log *slog.Logger, opts .
 	remind := time.NewTicker(5 * time.Second)
 	defer remind.Stop()
 	for {
-		log.Warn("waiting for NATS", "url", redact(c.URL), "error", nc.LastError())
+		log.Warn("waiting for NATS", "url", redact(c.URL))
 		select {
 		case <-connected:
 			return nc, nil

@@ -13,6 +13,9 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 )
 
+// maxPayload is as in nats/conf: a page of envelopes fits in one reply.
+const maxPayload = 8 << 20
+
 // natsEngine is the server in this process.
 type natsEngine struct {
 	server   *server.Server
@@ -29,7 +32,7 @@ func (c *Cluster) startNATS(ctx context.Context) error {
 		port = server.RANDOM_PORT
 	}
 	srv, err := server.NewServer(&server.Options{
-		ServerName: "ponix", Host: o.Host, Port: port, NoSigs: true,
+		ServerName: "ponix", Host: o.Host, Port: port, NoSigs: true, MaxPayload: maxPayload,
 		JetStream: true, StoreDir: filepath.Join(o.DataDir, "nats"),
 		JetStreamMaxStore: o.JetStreamMaxStore, SyncInterval: o.JetStreamSync,
 	})
