@@ -94,22 +94,8 @@ func (d devices) delete(ctx context.Context, req *pb.DeleteEndDeviceRequest) (*p
 }
 
 func (d devices) list(ctx context.Context, req *pb.ListEndDevicesRequest) (*pb.ListEndDevicesResponse, error) {
-	scope := pb.EndDeviceService_ListEndDevices_FullMethodName + "\x00" + req.OrganizationId
-	after, err := page.Parse(scope, req.PageToken)
-	if err != nil {
-		return nil, err
-	}
-	size := page.Size(req.PageSize)
-	all, err := postgres.Rows(ctx, d.db, scan, listSQL, req.OrganizationId, postgres.Before(after.Time), after.ID, size+1)
-	if err == nil && len(all) == 0 {
-		err = postgres.HasOrganization(ctx, d.db, req.OrganizationId)
-	}
-	if err != nil {
-		return nil, err
-	}
-	resp := &pb.ListEndDevicesResponse{}
-	resp.EndDevices, resp.NextPageToken = page.Cut(all, size, scope, func(d *pb.EndDevice) page.Key {
-		return page.Key{Time: d.CreatedAt.AsTime(), ID: d.DeviceId}
-	})
-	return resp, nil
+	all, next, err := postgres.ListOwned(ctx, d.db, scan, key, req, pb.EndDeviceService_ListEndDevices_FullMethodName, listSQL)
+	return &pb.ListEndDevicesResponse{EndDevices: all, NextPageToken: next}, err
 }
+
+func key(d *pb.EndDevice) page.Key { return page.Key{Time: d.CreatedAt.AsTime(), ID: d.DeviceId} }

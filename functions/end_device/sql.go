@@ -29,7 +29,7 @@ RETURNING ` + columns
 
 const listSQL = `
 SELECT ` + columns + ` FROM end_devices
-WHERE organization_id = $1 AND (created_at, id) < ($2, $3)
-  AND EXISTS (SELECT FROM organizations AS o WHERE o.id = $1 AND o.deleted_at IS NULL)
+WHERE organization_id = $4 AND (created_at, id) < ($1, $2)
+  AND EXISTS (SELECT FROM organizations AS o WHERE o.id = $4 AND o.deleted_at IS NULL)
 ORDER BY created_at DESC, id DESC
-LIMIT $4`
+LIMIT $3`

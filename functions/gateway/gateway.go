@@ -85,22 +85,8 @@ func (g gateways) delete(ctx context.Context, req *pb.DeleteGatewayRequest) (*pb
 }
 
 func (g gateways) list(ctx context.Context, req *pb.ListGatewaysRequest) (*pb.ListGatewaysResponse, error) {
-	scope := pb.GatewayService_ListGateways_FullMethodName + "\x00" + req.OrganizationId
-	after, err := page.Parse(scope, req.PageToken)
-	if err != nil {
-		return nil, err
-	}
-	size := page.Size(req.PageSize)
-	all, err := postgres.Rows(ctx, g.db, scan, listSQL, req.OrganizationId, postgres.Before(after.Time), after.ID, size+1)
-	if err == nil && len(all) == 0 {
-		err = postgres.HasOrganization(ctx, g.db, req.OrganizationId)
-	}
-	if err != nil {
-		return nil, err
-	}
-	resp := &pb.ListGatewaysResponse{}
-	resp.Gateways, resp.NextPageToken = page.Cut(all, size, scope, func(g *pb.Gateway) page.Key {
-		return page.Key{Time: g.CreatedAt.AsTime(), ID: g.GatewayId}
-	})
-	return resp, nil
+	all, next, err := postgres.ListOwned(ctx, g.db, scan, key, req, pb.GatewayService_ListGateways_FullMethodName, listSQL)
+	return &pb.ListGatewaysResponse{Gateways: all, NextPageToken: next}, err
 }
+
+func key(g *pb.Gateway) page.Key { return page.Key{Time: g.CreatedAt.AsTime(), ID: g.GatewayId} }

@@ -34,7 +34,7 @@ RETURNING ` + columns
 
 const listSQL = `
 SELECT ` + columns + ` FROM gateways
-WHERE organization_id = $1 AND deleted_at IS NULL AND (created_at, id) < ($2, $3)
-  AND EXISTS (SELECT FROM organizations AS o WHERE o.id = $1 AND o.deleted_at IS NULL)
+WHERE organization_id = $4 AND deleted_at IS NULL AND (created_at, id) < ($1, $2)
+  AND EXISTS (SELECT FROM organizations AS o WHERE o.id = $4 AND o.deleted_at IS NULL)
 ORDER BY created_at DESC, id DESC
-LIMIT $4`
+LIMIT $3`

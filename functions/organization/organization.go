@@ -67,19 +67,8 @@ func (o organizations) delete(ctx context.Context, req *pb.DeleteOrganizationReq
 }
 
 func (o organizations) list(ctx context.Context, req *pb.ListOrganizationsRequest) (*pb.ListOrganizationsResponse, error) {
-	const scope = pb.OrganizationService_ListOrganizations_FullMethodName
-	after, err := page.Parse(scope, req.PageToken)
-	if err != nil {
-		return nil, err
-	}
-	size := page.Size(req.PageSize)
-	all, err := postgres.Rows(ctx, o.db, scan, listSQL, postgres.Before(after.Time), after.ID, size+1)
-	if err != nil {
-		return nil, err
-	}
-	resp := &pb.ListOrganizationsResponse{}
-	resp.Organizations, resp.NextPageToken = page.Cut(all, size, scope, func(o *pb.Organization) page.Key {
-		return page.Key{Time: o.CreatedAt.AsTime(), ID: o.Id}
-	})
-	return resp, nil
+	all, next, err := postgres.List(ctx, o.db, scan, key, req, pb.OrganizationService_ListOrganizations_FullMethodName, listSQL)
+	return &pb.ListOrganizationsResponse{Organizations: all, NextPageToken: next}, err
 }
+
+func key(o *pb.Organization) page.Key { return page.Key{Time: o.CreatedAt.AsTime(), ID: o.Id} }

@@ -6,7 +6,6 @@ package postgres
 import (
 	"context"
 	"errors"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgtype"
@@ -43,13 +42,4 @@ func (t timestamp) ScanTimestamptz(v pgtype.Timestamptz) error {
 		*t.to = timestamppb.New(v.Time)
 	}
 	return nil
-}
-
-// Before is the argument of a list's "created_at before": the zero time, that of
-// the first page, is after every other.
-func Before(t time.Time) pgtype.Timestamptz {
-	if t.IsZero() {
-		return pgtype.Timestamptz{InfinityModifier: pgtype.Infinity, Valid: true}
-	}
-	return pgtype.Timestamptz{Time: t, Valid: true}
 }
