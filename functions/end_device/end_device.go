@@ -1,0 +1,101 @@
+// Package enddevice manages end devices: what sends payloads, and the
+// expressions that payloads are converted by.
+//
+// The devices of a deleted organization can still be read one by one, which is
+// how the pipeline learns whose payload it has, and removed. They are neither
+// listed nor changed.
+package enddevice
+
+import (
+	"context"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/rs/xid"
+	"google.golang.org/grpc/codes"
+
+	"ponix/functions/internal/page"
+	"ponix/functions/internal/postgres"
+	pb "ponix/proto/ponix/end_device/v1"
+	"ponix/runtime"
+)
+
+// New returns the function. It answers every method of EndDeviceService. The
+// check of an expression says in its error what is wrong with it, and where.
+func New(db *pgxpool.Pool, check func(expression string) error) runtime.Function {
+	d := devices{db, check}
+	return runtime.Func("end-device",
+		runtime.Endpoint(pb.EndDeviceService_CreateEndDevice_FullMethodName, d.create),
+		runtime.Endpoint(pb.EndDeviceService_GetEndDevice_FullMethodName, d.get),
+		runtime.Endpoint(pb.EndDeviceService_ListEndDevices_FullMethodName, d.list),
+		runtime.Endpoint(pb.EndDeviceService_UpdateEndDevice_FullMethodName, d.update),
+		runtime.Endpoint(pb.EndDeviceService_DeleteEndDevice_FullMethodName, d.delete))
+}
+
+type devices struct {
+	db    *pgxpool.Pool
+	check func(expression string) error
+}
+
+func scan(row pgx.CollectableRow) (*pb.EndDevice, error) {
+	d := &pb.EndDevice{}
+	err := row.Scan(&d.DeviceId, &d.OrganizationId, &d.Name, &d.PayloadConversion, postgres.Timestamp(&d.CreatedAt), postgres.Timestamp(&d.UpdatedAt))
+	return d, err
+}
+
+func unknown(id string) error {
+	return runtime.Error(codes.NotFound, "END_DEVICE_NOT_FOUND", "end device %q does not exist", id)
+}
+
+// checkConversion holds a payload_conversion to what the pipeline can run.
+func (d devices) checkConversion(expression string) error {
+	if expression == "" {
+		return nil
+	}
+	if strings.ContainsRune(expression, 0) {
+		return runtime.InvalidField("payload_conversion", "must have no NUL")
+	}
+	if err := d.check(expression); err != nil {
+		return runtime.InvalidField("payload_conversion", "%s", runtime.PublicText(err))
+	}
+	return nil
+}
+
+func (d devices) create(ctx context.Context, req *pb.CreateEndDeviceRequest) (*pb.CreateEndDeviceResponse, error) {
+	if err := d.checkConversion(req.PayloadConversion); err != nil {
+		return nil, err
+	}
+	dev, err := postgres.Row(ctx, d.db, scan, postgres.UnknownOrganization(req.OrganizationId), createSQL,
+		xid.New().String(), req.OrganizationId, strings.TrimSpace(req.Name), req.PayloadConversion)
+	return &pb.CreateEndDeviceResponse{EndDevice: dev}, err
+}
+
+func (d devices) get(ctx context.Context, req *pb.GetEndDeviceRequest) (*pb.GetEndDeviceResponse, error) {
+	dev, err := postgres.Row(ctx, d.db, scan, unknown(req.DeviceId), getSQL, req.DeviceId)
+	return &pb.GetEndDeviceResponse{EndDevice: dev}, err
+}
+
+func (d devices) update(ctx context.Context, req *pb.UpdateEndDeviceRequest) (*pb.UpdateEndDeviceResponse, error) {
+	if err := d.checkConversion(req.GetPayloadConversion()); err != nil {
+		return nil, err
+	}
+	name := req.Name
+	if name != nil {
+		name = new(strings.TrimSpace(*name))
+	}
+	dev, err := postgres.Row(ctx, d.db, scan, unknown(req.DeviceId), updateSQL, req.DeviceId, name, req.PayloadConversion)
+	return &pb.UpdateEndDeviceResponse{EndDevice: dev}, err
+}
+
+func (d devices) delete(ctx context.Context, req *pb.DeleteEndDeviceRequest) (*pb.DeleteEndDeviceResponse, error) {
+	_, err := postgres.Row(ctx, d.db, scan, unknown(req.DeviceId), deleteSQL, req.DeviceId)
+	return &pb.DeleteEndDeviceResponse{}, err
+}
+
+func (d devices) list(ctx context.Context, req *pb.ListEndDevicesRequest) (*pb.ListEndDevicesResponse, error) {
+	all, next, err := postgres.ListOwned(ctx, d.db, scan, key, req, pb.EndDeviceService_ListEndDevices_FullMethodName, listSQL)
+	return &pb.ListEndDevicesResponse{EndDevices: all, NextPageToken: next}, err
+}
+
+func key(d *pb.EndDevice) page.Key { return page.Key{Time: d.CreatedAt.AsTime(), ID: d.DeviceId} }

@@ -1,0 +1,35 @@
+package enddevice
+
+const columns = `id, organization_id, name, payload_conversion, created_at, updated_at`
+
+// createSQL keeps the organization from being deleted before the device is
+// there, and waits for a deletion that is under way.
+const createSQL = `
+INSERT INTO end_devices (id, organization_id, name, payload_conversion)
+SELECT $1, o.id, $3, $4 FROM organizations AS o
+WHERE o.id = $2 AND o.deleted_at IS NULL
+FOR SHARE
+RETURNING ` + columns
+
+const getSQL = `
+SELECT ` + columns + ` FROM end_devices WHERE id = $1`
+
+const updateSQL = `
+UPDATE end_devices SET
+    name = coalesce($2, name),
+    payload_conversion = coalesce($3, payload_conversion),
+    updated_at = clock_timestamp()
+WHERE id = $1
+  AND EXISTS (SELECT FROM organizations AS o WHERE o.id = organization_id AND o.deleted_at IS NULL)
+RETURNING ` + columns
+
+const deleteSQL = `
+DELETE FROM end_devices WHERE id = $1
+RETURNING ` + columns
+
+const listSQL = `
+SELECT ` + columns + ` FROM end_devices
+WHERE organization_id = $4 AND (created_at, id) < ($1, $2)
+  AND EXISTS (SELECT FROM organizations AS o WHERE o.id = $4 AND o.deleted_at IS NULL)
+ORDER BY created_at DESC, id DESC
+LIMIT $3`

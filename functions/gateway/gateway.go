@@ -1,0 +1,92 @@
+// Package gateway manages gateways: the MQTT brokers that devices publish to.
+//
+// The gateways of a deleted organization can still be read one by one, and
+// deleted. They are neither listed nor changed.
+package gateway
+
+import (
+	"context"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/rs/xid"
+	"google.golang.org/grpc/codes"
+
+	"ponix/functions/internal/page"
+	"ponix/functions/internal/postgres"
+	pb "ponix/proto/ponix/gateway/v1"
+	"ponix/runtime"
+)
+
+// New returns the function. It answers every method of GatewayService.
+func New(db *pgxpool.Pool) runtime.Function {
+	g := gateways{db}
+	return runtime.Func("gateway",
+		runtime.Endpoint(pb.GatewayService_CreateGateway_FullMethodName, g.create),
+		runtime.Endpoint(pb.GatewayService_GetGateway_FullMethodName, g.get),
+		runtime.Endpoint(pb.GatewayService_ListGateways_FullMethodName, g.list),
+		runtime.Endpoint(pb.GatewayService_UpdateGateway_FullMethodName, g.update),
+		runtime.Endpoint(pb.GatewayService_DeleteGateway_FullMethodName, g.delete))
+}
+
+type gateways struct{ db *pgxpool.Pool }
+
+func scan(row pgx.CollectableRow) (*pb.Gateway, error) {
+	g := &pb.Gateway{}
+	var status, kind, config string
+	if err := row.Scan(&g.GatewayId, &g.OrganizationId, &g.Name, &status, &kind, &config,
+		postgres.Timestamp(&g.CreatedAt), postgres.Timestamp(&g.UpdatedAt), postgres.Timestamp(&g.DeletedAt)); err != nil {
+		return nil, err
+	}
+	g.Status = pb.GatewayStatus(pb.GatewayStatus_value[status])
+	g.Type = pb.GatewayType(pb.GatewayType_value[kind])
+	return g, decodeConfig(g, config)
+}
+
+func unknown(id string) error {
+	return runtime.Error(codes.NotFound, "GATEWAY_NOT_FOUND", "gateway %q does not exist", id)
+}
+
+func (g gateways) create(ctx context.Context, req *pb.CreateGatewayRequest) (*pb.CreateGatewayResponse, error) {
+	if err := checkConfig(req.Type, req.GetEmqxConfig()); err != nil {
+		return nil, err
+	}
+	config, err := encodeConfig(req.GetEmqxConfig())
+	if err != nil {
+		return nil, err
+	}
+	gw, err := postgres.Row(ctx, g.db, scan, postgres.UnknownOrganization(req.OrganizationId), createSQL, xid.New().String(),
+		req.OrganizationId, strings.TrimSpace(req.Name), pb.GatewayStatus_GATEWAY_STATUS_ACTIVE.String(), req.Type.String(), config)
+	return &pb.CreateGatewayResponse{Gateway: gw}, err
+}
+
+func (g gateways) get(ctx context.Context, req *pb.GetGatewayRequest) (*pb.GetGatewayResponse, error) {
+	gw, err := postgres.Row(ctx, g.db, scan, unknown(req.GatewayId), getSQL, req.GatewayId)
+	return &pb.GetGatewayResponse{Gateway: gw}, err
+}
+
+func (g gateways) update(ctx context.Context, req *pb.UpdateGatewayRequest) (*pb.UpdateGatewayResponse, error) {
+	if err := checkConfig(req.Type, req.GetEmqxConfig()); err != nil {
+		return nil, err
+	}
+	config, err := encodeConfig(req.GetEmqxConfig())
+	if err != nil {
+		return nil, err
+	}
+	gw, err := postgres.Row(ctx, g.db, scan, unknown(req.GatewayId), updateSQL,
+		req.GatewayId, strings.TrimSpace(req.Name), req.Status.String(), req.Type.String(), config)
+	return &pb.UpdateGatewayResponse{Gateway: gw}, err
+}
+
+func (g gateways) delete(ctx context.Context, req *pb.DeleteGatewayRequest) (*pb.DeleteGatewayResponse, error) {
+	_, err := postgres.Row(ctx, g.db, scan, unknown(req.GatewayId), deleteSQL, req.GatewayId, req.OrganizationId)
+	return &pb.DeleteGatewayResponse{}, err
+}
+
+func (g gateways) list(ctx context.Context, req *pb.ListGatewaysRequest) (*pb.ListGatewaysResponse, error) {
+	all, next, err := postgres.ListOwned(ctx, g.db, scan, key, req, pb.GatewayService_ListGateways_FullMethodName, listSQL)
+	return &pb.ListGatewaysResponse{Gateways: all, NextPageToken: next}, err
+}
+
+func key(g *pb.Gateway) page.Key { return page.Key{Time: g.CreatedAt.AsTime(), ID: g.GatewayId} }

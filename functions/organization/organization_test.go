@@ -1,0 +1,207 @@
+package organization_test
+
+import (
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"ponix/functions/internal/functiontest"
+	"ponix/functions/internal/page"
+	"ponix/functions/organization"
+	pb "ponix/proto/ponix/organization/v1"
+	"ponix/runtime"
+	"ponix/runtime/wire"
+)
+
+func start(t *testing.T) (*functiontest.Env, pb.OrganizationServiceClient) {
+	t.Helper()
+	e := functiontest.Start(t, func(db *pgxpool.Pool) []runtime.Function { return []runtime.Function{organization.New(db)} })
+	return e, pb.NewOrganizationServiceClient(e)
+}
+
+func create(t *testing.T, c pb.OrganizationServiceClient, name string) *pb.CreateOrganizationResponse {
+	t.Helper()
+	resp, err := c.CreateOrganization(t.Context(), &pb.CreateOrganizationRequest{Name: name})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp
+}
+
+func TestLife(t *testing.T) {
+	t.Parallel()
+	_, c := start(t)
+	made := create(t, c, " acme\t")
+	if len(made.OrganizationId) != 20 || made.Name != "acme" || made.Status != pb.OrganizationStatus_ORGANIZATION_STATUS_ACTIVE {
+		t.Fatalf("made %v", made)
+	}
+	if at := made.CreatedAt.AsTime(); time.Since(at).Abs() > time.Minute || at.Nanosecond()%1000 != 0 {
+		t.Errorf("created at %v", at)
+	}
+	got, err := c.GetOrganization(t.Context(), &pb.GetOrganizationRequest{OrganizationId: made.OrganizationId})
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := got.Organization
+	if o.Id != made.OrganizationId || o.Name != "acme" || o.Status != made.Status || o.DeletedAt != nil ||
+		!o.CreatedAt.AsTime().Equal(made.CreatedAt.AsTime()) || !o.UpdatedAt.AsTime().Equal(o.CreatedAt.AsTime()) {
+		t.Fatalf("made %v, got %v", made, o)
+	}
+	changed, err := c.UpdateOrganization(t.Context(), &pb.UpdateOrganizationRequest{OrganizationId: o.Id, Name: "\u00a0Ünïcode GmbH "})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := changed.Organization; n.Name != "Ünïcode GmbH" || !n.UpdatedAt.AsTime().After(o.UpdatedAt.AsTime()) || !n.CreatedAt.AsTime().Equal(o.CreatedAt.AsTime()) {
+		t.Fatalf("changed to %v", n)
+	}
+	deleted, err := c.DeleteOrganization(t.Context(), &pb.DeleteOrganizationRequest{OrganizationId: o.Id})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := deleted.Organization; d.Status != pb.OrganizationStatus_ORGANIZATION_STATUS_INACTIVE || d.DeletedAt == nil || !d.DeletedAt.AsTime().Equal(d.UpdatedAt.AsTime()) {
+		t.Fatalf("deleted %v", d)
+	}
+	wantNotFound(t, c, o.Id)
+}
+
+func TestUnknown(t *testing.T) {
+	t.Parallel()
+	_, c := start(t)
+	wantNotFound(t, c, "nobody")
+}
+
+func wantNotFound(t *testing.T, c pb.OrganizationServiceClient, id string) {
+	t.Helper()
+	_, err := c.GetOrganization(t.Context(), &pb.GetOrganizationRequest{OrganizationId: id})
+	functiontest.WantError(t, err, codes.NotFound, "ORGANIZATION_NOT_FOUND")
+	_, err = c.UpdateOrganization(t.Context(), &pb.UpdateOrganizationRequest{OrganizationId: id, Name: "x"})
+	functiontest.WantError(t, err, codes.NotFound, "ORGANIZATION_NOT_FOUND")
+	_, err = c.DeleteOrganization(t.Context(), &pb.DeleteOrganizationRequest{OrganizationId: id})
+	functiontest.WantError(t, err, codes.NotFound, "ORGANIZATION_NOT_FOUND")
+}
+
+func TestNames(t *testing.T) {
+	t.Parallel()
+	_, c := start(t)
+	for _, good := range []string{"x", strings.Repeat("ü", 255), "  " + strings.Repeat("語", 255) + "\n", "'; DROP TABLE organizations; --", "a b"} {
+		if got := create(t, c, good); got.Name != strings.TrimSpace(good) {
+			t.Errorf("%q became %q", good, got.Name)
+		}
+	}
+	for _, bad := range []string{"", " ", "\t\n\u2003", strings.Repeat("ü", 256), "a\x00b"} {
+		_, err := c.CreateOrganization(t.Context(), &pb.CreateOrganizationRequest{Name: bad})
+		functiontest.WantInvalid(t, err, "name")
+		_, err = c.UpdateOrganization(t.Context(), &pb.UpdateOrganizationRequest{Name: bad, OrganizationId: "no id"})
+		functiontest.WantInvalid(t, err, "organization_id", "name")
+	}
+	create(t, c, "twice")
+	create(t, c, "twice") // names need not be unique
+}
+
+func list(t *testing.T, c pb.OrganizationServiceClient) functiontest.List {
+	return func(size int32, token string) (ids []string, next string, err error) {
+		resp, err := c.ListOrganizations(t.Context(), &pb.ListOrganizationsRequest{PageSize: size, PageToken: token})
+		for _, o := range resp.GetOrganizations() {
+			ids = append(ids, o.Id)
+		}
+		return ids, resp.GetNextPageToken(), err
+	}
+}
+
+func TestList(t *testing.T) {
+	t.Parallel()
+	e, c := start(t)
+	e.DeleteOrganization(t, e.Organization(t))
+	foreign := page.Token("/ponix.end_device.v1.EndDeviceService/ListEndDevices", page.Key{Time: time.Now(), ID: "x"})
+	functiontest.Pages(t, list(t, c), func() string { return create(t, c, "acme").OrganizationId }, foreign)
+}
+
+func TestListSizes(t *testing.T) {
+	t.Parallel()
+	e, c := start(t)
+	// All at the same time, so that the id decides.
+	e.Exec(t, "INSERT INTO organizations (id, name) SELECT 'o' || n, 'acme' FROM generate_series(1, 1002) AS n")
+	functiontest.Sizes(t, list(t, c))
+}
+
+func TestLongNamesFitIntoAReply(t *testing.T) {
+	t.Parallel()
+	e, c := start(t)
+	e.Exec(t, "INSERT INTO organizations (id, name) SELECT 'o' || n, repeat('😀', 255) FROM generate_series(1, 1000) AS n")
+	l := list(t, c)
+	all := 0
+	for token := ""; ; {
+		ids, next, err := l(1000, token)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all += len(ids)
+		if token = next; token == "" {
+			break
+		}
+	}
+	if all != 1000 {
+		t.Errorf("%d of 1000", all)
+	}
+}
+
+// Of many deletes at a time one succeeds.
+func TestDeleteOnce(t *testing.T) {
+	t.Parallel()
+	_, c := start(t)
+	id := create(t, c, "acme").OrganizationId
+	var done atomic.Int32
+	var all sync.WaitGroup
+	for range 8 {
+		all.Go(func() {
+			switch _, err := c.DeleteOrganization(t.Context(), &pb.DeleteOrganizationRequest{OrganizationId: id}); status.Code(err) {
+			case codes.OK:
+				done.Add(1)
+			case codes.NotFound:
+			default:
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	if done.Load() != 1 {
+		t.Errorf("%d deletes succeeded", done.Load())
+	}
+}
+
+func TestByHand(t *testing.T) {
+	t.Parallel()
+	e, _ := start(t)
+	subject := wire.Subject(pb.OrganizationService_CreateOrganization_FullMethodName)
+	reply, err := e.NATS.Request(subject, []byte(`{"name":" acme "}`), 10*time.Second)
+	if err != nil || !strings.HasPrefix(string(reply.Data), "{") || !strings.Contains(string(reply.Data), `"acme"`) {
+		t.Fatalf("got %s, %v", reply.Data, err)
+	}
+	reply, err = e.NATS.Request(subject, []byte(`{"name":" "}`), 10*time.Second)
+	if err != nil || reply.Header.Get("Nats-Service-Error-Code") != "3" || !strings.Contains(string(reply.Data), "fieldViolations") {
+		t.Fatalf("got %v %s, %v", reply.Header, reply.Data, err)
+	}
+}
+
+// What goes wrong inside is nobody's business.
+func TestNothingLeaks(t *testing.T) {
+	t.Parallel()
+	e, c := start(t)
+	e.Exec(t, "ALTER TABLE organizations RENAME TO secret")
+	_, err := c.CreateOrganization(t.Context(), &pb.CreateOrganizationRequest{Name: "acme"})
+	if st := status.Convert(err); st.Code() != codes.Internal || st.Message() != "internal error" || len(st.Details()) != 0 {
+		t.Errorf("got %v", err)
+	}
+	e.DB.Close()
+	_, err = c.CreateOrganization(t.Context(), &pb.CreateOrganizationRequest{Name: "acme"})
+	functiontest.WantError(t, err, codes.Unavailable, "POSTGRES_UNAVAILABLE")
+	if strings.Contains(err.Error(), "pool") {
+		t.Errorf("got %v", err)
+	}
+}

@@ -1,0 +1,28 @@
+package organization
+
+const columns = `id, name, created_at, updated_at, deleted_at`
+
+const createSQL = `
+INSERT INTO organizations (id, name) VALUES ($1, $2)
+RETURNING ` + columns
+
+const getSQL = `
+SELECT ` + columns + ` FROM organizations
+WHERE id = $1 AND deleted_at IS NULL`
+
+const updateSQL = `
+UPDATE organizations SET name = $2, updated_at = clock_timestamp()
+WHERE id = $1 AND deleted_at IS NULL
+RETURNING ` + columns
+
+// deleteSQL takes one moment for both times.
+const deleteSQL = `
+UPDATE organizations SET (updated_at, deleted_at) = (SELECT t, t FROM clock_timestamp() AS t)
+WHERE id = $1 AND deleted_at IS NULL
+RETURNING ` + columns
+
+const listSQL = `
+SELECT ` + columns + ` FROM organizations
+WHERE deleted_at IS NULL AND (created_at, id) < ($1, $2)
+ORDER BY created_at DESC, id DESC
+LIMIT $3`

@@ -1,0 +1,142 @@
+package migrations
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+
+	"ponix/runtime/runtimetest"
+)
+
+func openPostgres(t *testing.T, dsn string) *Database {
+	t.Helper()
+	d, err := Postgres(dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := d.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return d
+}
+
+func names(steps []Step) (all []string) {
+	for _, s := range steps {
+		all = append(all, s.Name)
+	}
+	return all
+}
+
+func pending(t *testing.T, d *Database) (all []string) {
+	t.Helper()
+	states, err := d.Status(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range states {
+		if s.Applied.IsZero() {
+			all = append(all, s.Name)
+		}
+	}
+	return all
+}
+
+// must returns the names of what was done, and fails the test on an error.
+func must(t *testing.T, do func(context.Context) ([]Step, error)) []string {
+	t.Helper()
+	steps, err := do(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return names(steps)
+}
+
+var postgresFiles = []string{"00001_organizations.sql", "00002_end_devices.sql", "00003_gateways.sql"}
+
+func TestPostgresUpAndDown(t *testing.T) {
+	t.Parallel()
+	dsn := runtimetest.Postgres(t)
+	d := openPostgres(t, dsn)
+	if got := pending(t, d); !slices.Equal(got, postgresFiles) {
+		t.Fatalf("at first %v are pending", got)
+	}
+	if got := must(t, d.Up); !slices.Equal(got, postgresFiles) {
+		t.Fatalf("Up did %v", got)
+	}
+	if got := must(t, d.Up); got != nil {
+		t.Fatalf("the second Up did %v", got)
+	}
+	if got := pending(t, d); got != nil {
+		t.Fatalf("after Up %v are pending", got)
+	}
+	if got := must(t, d.Down); !slices.Equal(got, postgresFiles[2:]) {
+		t.Fatalf("Down did %v", got)
+	}
+	must(t, d.Up)
+	if got := must(t, d.Reset); len(got) != 3 || got[2] != postgresFiles[0] {
+		t.Fatalf("Reset did %v", got)
+	}
+	if got := must(t, d.Down); got != nil {
+		t.Fatalf("Down at the bottom did %v", got)
+	}
+	if got := postgresTables(t, dsn, "true"); !slices.Equal(got, []string{"goose_db_version"}) {
+		t.Fatalf("Reset left %v", got)
+	}
+}
+
+func TestPostgresReplicaIdentity(t *testing.T) {
+	t.Parallel()
+	dsn := runtimetest.Postgres(t)
+	must(t, openPostgres(t, dsn).Up)
+	if got := postgresTables(t, dsn, "relreplident = 'f'"); !slices.Equal(got, []string{"end_devices", "gateways", "organizations"}) {
+		t.Fatalf("FULL is that of %v", got)
+	}
+}
+
+func TestPostgresAtTheSameTime(t *testing.T) {
+	t.Parallel()
+	dsn := runtimetest.Postgres(t)
+	if got := upAtTheSameTime(t, openPostgres(t, dsn), openPostgres(t, dsn), openPostgres(t, dsn)); !slices.Equal(got, postgresFiles) {
+		t.Fatalf("all together did %v", got)
+	}
+}
+
+// upAtTheSameTime returns all that was done.
+func upAtTheSameTime(t *testing.T, all ...*Database) []string {
+	t.Helper()
+	done := make([][]Step, len(all))
+	var group sync.WaitGroup
+	for i, d := range all {
+		group.Go(func() {
+			var err error
+			if done[i], err = d.Up(t.Context()); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	group.Wait()
+	return names(slices.Concat(done...))
+}
+
+func postgresTables(t *testing.T, dsn, where string) []string {
+	t.Helper()
+	conn, err := pgx.Connect(t.Context(), dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close(context.Background()) }()
+	rows, err := conn.Query(t.Context(), "SELECT relname::text FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace AND "+where+" ORDER BY 1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return got
+}
