@@ -16,10 +16,17 @@ import (
 type Function struct {
 	Name     string
 	Bindings []Binding
+	About    string // for people: what `nats micro ls` shows
 }
 
 // Func groups bindings under a name.
-func Func(name string, b ...Binding) Function { return Function{name, b} }
+func Func(name string, b ...Binding) Function { return Function{Name: name, Bindings: b} }
+
+// Described returns f with a few words for people.
+func (f Function) Described(about string) Function {
+	f.About = about
+	return f
+}
 
 // Binding connects one handler to one source of work. Build it with [Endpoint],
 // [Transform], [OnMessage], [OnBatch] or [Source].

@@ -137,7 +137,7 @@ func (h *Host) ensureStreams(ctx context.Context, fns []Function) error {
 }
 
 func (h *Host) startFunction(ctx context.Context, fn Function) error {
-	s := newService(h.Conn, fn.Name, h.Version, "Ponix function "+fn.Name)
+	s := newService(h.Conn, fn.Name, h.Version, fn.About)
 	h.services = append(h.services, s)
 	for _, b := range fn.Bindings {
 		running := &binding{host: h, service: s, function: fn.Name, name: b.name, stopIntake: func() {}, wait: func() {}}

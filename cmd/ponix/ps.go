@@ -6,6 +6,7 @@ import (
 	"errors"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -90,11 +91,14 @@ func collectStats(nc *nats.Conn, wait time.Duration) ([]psRow, error) {
 		}
 		for _, ep := range s.Endpoints {
 			r := psRow{Function: s.Name, Instance: s.ID, Up: time.Since(s.Started), Binding: ep.Name, Handled: ep.NumRequests, Errors: ep.NumErrors, Average: ep.AverageProcessingTime, LastError: ep.LastError}
+			if strings.Contains(ep.QueueGroup, "/") { // a trigger: its stream and consumer
+				r.Binding = ep.QueueGroup
+			}
 			json.Unmarshal(ep.Data, &r.Data) //nolint:errcheck // a service of somebody else has other data
 			rows = append(rows, r)
 		}
 	}
-	slices.SortFunc(rows, func(a, b psRow) int {
+	slices.SortStableFunc(rows, func(a, b psRow) int {
 		return cmp.Or(cmp.Compare(a.Function, b.Function), cmp.Compare(a.Instance, b.Instance))
 	})
 	return rows, nil

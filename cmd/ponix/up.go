@@ -72,8 +72,9 @@ func (c *upCommand) Run(e *env) error {
 	if err != nil {
 		return errors.Join(err, h.Stop())
 	}
-	show.done("bridge", "gRPC on "+c.Address(), time.Since(began2))
-	c.ready(e.out, time.Since(began))
+	grpc := net.JoinHostPort(c.GRPC.Host, strconv.Itoa(b.Addr().(*net.TCPAddr).Port))
+	show.done("bridge", "gRPC on "+grpc, time.Since(began2))
+	c.ready(e.out, grpc, time.Since(began))
 
 	select {
 	case <-e.ctx.Done():
@@ -105,7 +106,7 @@ func (c *upCommand) startEngines(e *env, show *progress) (*local.Cluster, error)
 		c.NATS.URL = cluster.NATSURL
 	}
 	if c.Postgres.Host == "" {
-		c.Postgres.Host, c.SSLMode = cluster.PostgresHost, "disable"
+		c.Postgres.Host, c.Postgres.Port, c.SSLMode = cluster.PostgresHost, uint16(cluster.PostgresPort), "disable"
 	}
 	if c.NativeURL == "" {
 		c.NativeURL = cluster.ClickHouseAddr
@@ -123,9 +124,8 @@ func (c *upCommand) connect(e *env, cluster *local.Cluster) (*nats.Conn, error) 
 	return c.Connect(e.ctx, "ponix up", e.log, opts...)
 }
 
-func (c *upCommand) ready(out *output, took time.Duration) {
+func (c *upCommand) ready(out *output, grpc string, took time.Duration) {
 	self := os.Args[0]
-	grpc := net.JoinHostPort(c.GRPC.Host, strconv.Itoa(c.GRPC.Port))
 	fmt.Fprintf(out, "%s  gRPC %s  NATS %s  ClickHouse %s  (%s)\n", out.paint(bold+";"+green, "ready"), grpc, c.NATS.URL, c.NativeURL, seconds(took))
 	fmt.Fprintf(out, "%s\n", out.paint(dim, "try:"))
 	for _, try := range []string{

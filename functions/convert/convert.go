@@ -22,7 +22,8 @@ func New(s streams.Config, c *conversion.Converter, devices *Devices) runtime.Fu
 	f := converter{c, devices}
 	return runtime.Func("convert",
 		runtime.Endpoint(envelopev1.ConversionService_ConvertPayload_FullMethodName, f.dryRun),
-		runtime.Transform(s.RawEnvelopes(), streams.Convert, s.ProcessedEnvelopes(), subject, f.convert))
+		runtime.Transform(s.RawEnvelopes(), streams.Convert, s.ProcessedEnvelopes(), subject, f.convert)).
+		Described("payloads to JSON, by CEL and Cayenne LPP")
 }
 
 func subject(e *envelopev1.ProcessedEnvelope) []string {

@@ -30,7 +30,8 @@ func New(db *pgxpool.Pool, check func(expression string) error) runtime.Function
 		runtime.Endpoint(pb.EndDeviceService_GetEndDevice_FullMethodName, d.get),
 		runtime.Endpoint(pb.EndDeviceService_ListEndDevices_FullMethodName, d.list),
 		runtime.Endpoint(pb.EndDeviceService_UpdateEndDevice_FullMethodName, d.update),
-		runtime.Endpoint(pb.EndDeviceService_DeleteEndDevice_FullMethodName, d.delete))
+		runtime.Endpoint(pb.EndDeviceService_DeleteEndDevice_FullMethodName, d.delete)).
+		Described("end devices and their payload conversions")
 }
 
 type devices struct {

@@ -27,7 +27,8 @@ func New(db *pgxpool.Pool) runtime.Function {
 		runtime.Endpoint(pb.GatewayService_GetGateway_FullMethodName, g.get),
 		runtime.Endpoint(pb.GatewayService_ListGateways_FullMethodName, g.list),
 		runtime.Endpoint(pb.GatewayService_UpdateGateway_FullMethodName, g.update),
-		runtime.Endpoint(pb.GatewayService_DeleteGateway_FullMethodName, g.delete))
+		runtime.Endpoint(pb.GatewayService_DeleteGateway_FullMethodName, g.delete)).
+		Described("gateways: MQTT brokers that devices publish to")
 }
 
 type gateways struct{ db *pgxpool.Pool }

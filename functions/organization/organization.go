@@ -24,7 +24,8 @@ func New(db *pgxpool.Pool) runtime.Function {
 		runtime.Endpoint(pb.OrganizationService_GetOrganization_FullMethodName, o.get),
 		runtime.Endpoint(pb.OrganizationService_UpdateOrganization_FullMethodName, o.update),
 		runtime.Endpoint(pb.OrganizationService_DeleteOrganization_FullMethodName, o.delete),
-		runtime.Endpoint(pb.OrganizationService_ListOrganizations_FullMethodName, o.list))
+		runtime.Endpoint(pb.OrganizationService_ListOrganizations_FullMethodName, o.list)).
+		Described("organizations, the tenants")
 }
 
 type organizations struct{ db *pgxpool.Pool }

@@ -23,7 +23,8 @@ func New(db driver.Conn, js jetstream.JetStream, s streams.Config, batch runtime
 		runtime.Endpoint(envelopev1.EnvelopeService_PublishRawEnvelopes_FullMethodName, f.publish),
 		runtime.Endpoint(envelopev1.EnvelopeService_WriteProcessedEnvelopes_FullMethodName, f.write),
 		runtime.Endpoint(envelopev1.EnvelopeService_ListProcessedEnvelopes_FullMethodName, f.list),
-		runtime.OnBatch(s.ProcessedEnvelopes(), streams.Store, batch, f.batch))
+		runtime.OnBatch(s.ProcessedEnvelopes(), streams.Store, batch, f.batch)).
+		Described("processed envelopes in ClickHouse")
 }
 
 type store struct {
