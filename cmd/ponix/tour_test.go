@@ -1,0 +1,101 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go/micro"
+
+	enddevicev1 "ponix/proto/ponix/end_device/v1"
+	"ponix/runtime/runtimetest"
+)
+
+// wantData waits until what the device has sent is this, newest last.
+func (c *cluster) wantData(t *testing.T, device string, want ...string) {
+	t.Helper()
+	runtimetest.Eventually(t, 10*time.Second, func() error {
+		got, err := call(t, c.env, "sql", "--format", "json", "SELECT data FROM processed_envelopes FINAL WHERE end_device_id = '"+device+"' ORDER BY occurred_at")
+		if err != nil {
+			return err
+		}
+		if got != strings.Join(want, "\n")+"\n" {
+			return fmt.Errorf("got %s, want %s", got, want)
+		}
+		return nil
+	})
+}
+
+// TestTour is the README's tour, and then the same cluster a second time.
+func TestTour(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	p, c := up(t, dir)
+	org := c.organization(t)
+	device := c.device(t, org, "cayenne_lpp_decode(input)")
+	got, err := c.devices.GetEndDevice(t.Context(), &enddevicev1.GetEndDeviceRequest{DeviceId: device})
+	if err != nil || got.EndDevice.PayloadConversion != "cayenne_lpp_decode(input)" {
+		t.Fatalf("got %v, %v", got, err)
+	}
+	tail := start(t, c.env, "tail", "--since", "1m")
+
+	must(t, c.env, "send", "--device", device, "--hex", "01670110")
+	c.wantData(t, device, `{"data":{"temperature_1":27.2}}`)
+	c.publish(t, envelope(t, org, device, []byte{0x01, 0x67, 0xff, 0xd7}))
+	c.wantData(t, device, `{"data":{"temperature_1":27.2}}`, `{"data":{"temperature_1":-4.1}}`)
+	if got := must(t, c.env, "sql", "SELECT data FROM processed_envelopes FINAL ORDER BY occurred_at LIMIT 1"); got != "data\n"+`{"temperature_1":27.2}`+"\n" {
+		t.Errorf("as a table: %q", got)
+	}
+	tail.waitFor(t, 5*time.Second, device+`  \{"temperature_1":-4.1\}$`)
+
+	reply, err := c.nats.Request("ponix.organization.v1.OrganizationService.GetOrganization", []byte(`{"organization_id":"`+org+`"}`), 5*time.Second)
+	if err != nil || !bytes.Contains(reply.Data, []byte(`"acme"`)) {
+		t.Errorf("by hand: %s, %v", reply.Data, err)
+	}
+	names := map[string]bool{}
+	for line := range strings.Lines(must(t, c.env, "ps", "--format", "json")) {
+		var row psRow
+		if err := json.Unmarshal([]byte(line), &row); err != nil {
+			t.Fatal(err)
+		}
+		names[row.Function] = true
+		if row.Binding == "raw_envelopes/convert" && row.Handled != 2 {
+			t.Errorf("convert has handled %d", row.Handled)
+		}
+	}
+	if len(names) != 5 {
+		t.Errorf("ps knows %v", names)
+	}
+	var info micro.Info
+	if reply, err = c.nats.Request("$SRV.INFO.end-device", nil, 5*time.Second); err != nil || json.Unmarshal(reply.Data, &info) != nil || len(info.Endpoints) != 5 {
+		t.Errorf("end-device: %s, %v", reply.Data, err)
+	}
+
+	p.interrupt(t)
+	began := time.Now()
+	_, c = up(t, dir)
+	if took := time.Since(began); took > 5*time.Second*slow {
+		t.Errorf("the second start took %v", took)
+	}
+	c.wantData(t, device, `{"data":{"temperature_1":27.2}}`, `{"data":{"temperature_1":-4.1}}`)
+}
+
+// interrupt is Ctrl-C, and wants a clean end.
+func (p *ponix) interrupt(t *testing.T) {
+	t.Helper()
+	if err := p.Process.Signal(syscall.SIGINT); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-p.ended:
+		if p.err != nil {
+			t.Fatalf("ended with %v\n%s%s", p.err, p.out, p.log)
+		}
+	case <-time.After(30 * time.Second):
+		t.Fatalf("did not end\n%s%s", p.out, p.log)
+	}
+}
