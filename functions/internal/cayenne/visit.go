@@ -72,3 +72,12 @@ func signed(b []byte) int64 {
 	shift := 64 - 8*len(b)
 	return int64(unsigned(b)<<shift) >> shift
 }
+
+// Number is the value of a reading that is one number; ok is false for others.
+func (r Reading) Number() (n Number, ok bool) {
+	f := &formats[r.typ]
+	if f.shape != number {
+		return Number{}, false
+	}
+	return f.number(r.value), true
+}
