@@ -1,0 +1,291 @@
+package conversion
+
+import (
+	"cmp"
+	"encoding/base64"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+	"unicode/utf8"
+
+	"github.com/google/cel-go/common/types"
+	"github.com/google/cel-go/common/types/ref"
+	"github.com/google/cel-go/common/types/traits"
+
+	"ponix/functions/internal/cayenne"
+)
+
+// builder makes a Result of a CEL value or of a Cayenne payload. After its first
+// error it does nothing.
+type builder struct {
+	limits   *Limits
+	nodes    []node
+	entries  []entry           // of the maps that are open, a stack
+	readings []cayenne.Reading // room for one payload's
+	depth    int
+	least    int // bytes that the JSON takes at least
+	most     int // and at most
+	inexact  bool
+	err      *Error
+}
+
+// entry is a member of a map.
+type entry struct {
+	key   string
+	value ref.Val
+}
+
+var builders = sync.Pool{New: func() any { return &builder{} }}
+
+func newBuilder(l *Limits) *builder {
+	b := builders.Get().(*builder) //nolint:errcheck // the pool holds nothing else
+	b.limits = l
+	return b
+}
+
+// maxPooled is how many nodes, entries or readings a pooled builder may hold.
+const maxPooled = 4096
+
+// release gives the builder back, with nothing of what it has built.
+func (b *builder) release() {
+	if max(cap(b.nodes), cap(b.entries), cap(b.readings)) > maxPooled {
+		return
+	}
+	clear(b.nodes)
+	clear(b.entries[:cap(b.entries)])
+	clear(b.readings)
+	*b = builder{nodes: b.nodes[:0], entries: b.entries[:0], readings: b.readings[:0]}
+	builders.Put(b)
+}
+
+// result returns what was built.
+func (b *builder) result() (Result, error) {
+	if b.err != nil {
+		return Result{}, b.err
+	}
+	r := Result{slices.Clone(b.nodes), b.inexact}
+	if b.most <= b.limits.Result {
+		return r, nil
+	}
+	text, err := r.AppendJSON(make([]byte, 0, min(b.most, b.limits.Result)))
+	if err != nil {
+		return Result{}, err
+	}
+	if len(text) > b.limits.Result {
+		b.tooLarge(len(text))
+		return Result{}, b.err
+	}
+	return r, nil
+}
+
+func (b *builder) tooLarge(size int) {
+	b.fail(ResultTooLarge, "the result has at least %d bytes of JSON, the limit is %d", size, b.limits.Result)
+}
+
+func (b *builder) fail(reason, message string, args ...any) {
+	if b.err == nil {
+		b.err = failed(reason, message, args...)
+	}
+}
+
+// payload builds the object of a Cayenne payload.
+func (b *builder) payload(payload []byte) error {
+	var err error
+	if b.readings, err = cayenne.Scan(b.readings, payload); err != nil {
+		return err
+	}
+	b.cayenne("", b.readings)
+	return nil
+}
+
+func (b *builder) cayenne(key string, rs []cayenne.Reading) {
+	b.Object(key, len(rs))
+	for i := 0; i < len(rs) && b.err == nil; i++ {
+		rs[i].Visit(b)
+	}
+	b.End()
+}
+
+// root builds the object of a result.
+func (b *builder) root(v ref.Val) {
+	if o, ok := v.(*types.Optional); ok && o.HasValue() {
+		v = o.GetValue()
+	}
+	if _, ok := v.(traits.Mapper); !ok {
+		b.fail(ResultNotMap, "the expression yields %s, a map is needed", v.Type().TypeName())
+		return
+	}
+	b.value("", v)
+}
+
+// add appends a node whose value takes from least to most bytes of JSON.
+func (b *builder) add(n node, least, most int) {
+	if b.err != nil {
+		return
+	}
+	const punctuation = len(`"":,`)
+	b.least += least
+	b.most += most + punctuation + 6*len(n.key) // \u0000
+	if n.key != "" {
+		b.least += len(`"":`) + len(n.key)
+	}
+	if b.least > b.limits.Result {
+		b.tooLarge(b.least)
+		return
+	}
+	b.nodes = append(b.nodes, n)
+}
+
+// Number implements cayenne.Visitor.
+func (b *builder) Number(key string, n cayenne.Number) {
+	b.add(node{key: key, kind: kindDecimal, bits: uint64(n.Unscaled), scale: n.Scale}, 1, 24)
+}
+
+// Bool implements cayenne.Visitor.
+func (b *builder) Bool(key string, v bool) {
+	n := node{key: key, kind: kindBoolean}
+	if v {
+		n.bits = 1
+	}
+	b.add(n, len("true"), len("false"))
+}
+
+// String implements cayenne.Visitor.
+func (b *builder) String(key, s string) {
+	if !utf8.ValidString(s) {
+		s = strings.ToValidUTF8(s, "�")
+	}
+	b.add(node{key: key, kind: kindText, text: s}, len(`""`)+len(s), len(`""`)+6*len(s))
+}
+
+// Object implements cayenne.Visitor.
+func (b *builder) Object(key string, size int) { b.open(node{key: key, kind: kindObject, size: size}) }
+
+// List implements cayenne.Visitor.
+func (b *builder) List(key string, size int) { b.open(node{key: key, kind: kindList, size: size}) }
+
+func (b *builder) open(n node) {
+	if b.depth++; b.depth > b.limits.Depth {
+		b.fail(ResultTooDeep, "the result nests deeper than the limit of %d", b.limits.Depth)
+	}
+	b.add(n, len("{}")+max(n.size-1, 0), len("{}"))
+}
+
+// End implements cayenne.Visitor.
+func (b *builder) End() { b.depth-- }
+
+// value builds any value.
+func (b *builder) value(key string, v ref.Val) {
+	switch x := v.(type) {
+	case types.String:
+		b.String(key, string(x))
+	case types.Double:
+		if f := float64(x); math.IsNaN(f) || math.IsInf(f, 0) {
+			b.fail(ResultInvalid, "%q is %v, which JSON cannot hold", key, f)
+		}
+		b.add(node{key: key, kind: kindDouble, bits: math.Float64bits(float64(x))}, 1, 25)
+	case types.Int:
+		b.inexact = b.inexact || x > maxExact || x < -maxExact
+		b.add(node{key: key, kind: kindInteger, bits: uint64(x)}, 1, 20)
+	case types.Uint:
+		b.inexact = b.inexact || x > maxExact
+		b.add(node{key: key, kind: kindUnsigned, bits: uint64(x)}, 1, 20)
+	case types.Bool:
+		b.Bool(key, bool(x))
+	case types.Null:
+		b.add(node{key: key, kind: kindNull}, len("null"), len("null"))
+	case types.Bytes:
+		b.String(key, base64.StdEncoding.EncodeToString(x))
+	case types.Timestamp:
+		b.String(key, x.UTC().Format(time.RFC3339Nano))
+	case types.Duration:
+		b.String(key, seconds(x.Duration))
+	case *lppMap:
+		b.cayenne(key, x.readings)
+	case traits.Mapper:
+		b.mapping(key, x)
+	case traits.Lister:
+		b.items(key, x)
+	case *types.Optional:
+		if x.HasValue() {
+			b.value(key, x.GetValue())
+			return
+		}
+		b.fail(ResultInvalid, "%q is an optional without a value, which JSON cannot hold", key)
+	default:
+		b.fail(ResultInvalid, "%q is %s, which JSON cannot hold", key, v.Type().TypeName())
+	}
+}
+
+func (b *builder) items(key string, l traits.Lister) {
+	size := int(l.Size().(types.Int)) //nolint:errcheck // a list of CEL has a size
+	b.List(key, size)
+	for i := 0; i < size && b.err == nil; i++ {
+		b.value("", l.Get(types.Int(i)))
+	}
+	b.End()
+}
+
+// mapping builds a map, its keys sorted.
+func (b *builder) mapping(key string, m traits.Mapper) {
+	start := len(b.entries)
+	b.Object(key, int(m.Size().(types.Int))) //nolint:errcheck // a map of CEL has a size
+	types.ToFoldableMap(m).Fold(b)
+	slices.SortFunc(b.entries[start:], func(a, b entry) int { return cmp.Compare(a.key, b.key) })
+	for i := start; i < len(b.entries) && b.err == nil; i++ {
+		e := b.entries[i] // nested maps move the stack
+		if i > start && e.key == b.entries[i-1].key {
+			b.fail(ResultInvalid, "two keys of a map become %q", e.key)
+			break
+		}
+		b.value(e.key, e.value)
+	}
+	clear(b.entries[start:])
+	b.entries = b.entries[:start]
+	b.End()
+}
+
+// FoldEntry implements traits.Folder: it collects the members of a map.
+func (b *builder) FoldEntry(key, val any) bool {
+	k, v := native(key), native(val)
+	var name string
+	switch x := k.(type) {
+	case types.String:
+		name = strings.ToValidUTF8(string(x), "�")
+	case types.Int:
+		name = strconv.FormatInt(int64(x), 10)
+	case types.Uint:
+		name = strconv.FormatUint(uint64(x), 10)
+	case types.Bool:
+		name = strconv.FormatBool(bool(x))
+	default:
+		b.fail(ResultInvalid, "a key of a map is %s, which JSON cannot hold", k.Type().TypeName())
+	}
+	b.entries = append(b.entries, entry{name, v})
+	return b.err == nil
+}
+
+func native(v any) ref.Val {
+	if r, ok := v.(ref.Val); ok {
+		return r
+	}
+	return types.DefaultTypeAdapter.NativeToValue(v)
+}
+
+// seconds is a duration as protobuf's JSON has it: 1.5s.
+func seconds(d time.Duration) string {
+	text := strconv.FormatInt(int64(d/time.Second), 10)
+	part := d % time.Second
+	if part == 0 {
+		return text + "s"
+	}
+	if d < 0 {
+		part = -part
+		text = "-" + strings.TrimPrefix(text, "-")
+	}
+	digits := strconv.FormatInt(int64(time.Second+part), 10)[1:]
+	return text + "." + strings.TrimRight(digits, "0") + "s"
+}

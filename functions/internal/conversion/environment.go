@@ -1,0 +1,140 @@
+package conversion
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/google/cel-go/cel"
+	"github.com/google/cel-go/common/ast"
+	"github.com/google/cel-go/common/functions"
+	"github.com/google/cel-go/ext"
+)
+
+const (
+	// interruptEvery is how many steps of a loop pass between two looks at the
+	// clock.
+	interruptEvery = 100
+	// maxRegex bounds the instructions of a compiled regular expression, and the
+	// bytes of its text.
+	maxRegex = 1000
+	// maxNodes bounds what an expression becomes when its macros are expanded.
+	maxNodes = 20_000
+)
+
+// environment is what expressions are compiled in.
+type environment struct {
+	*cel.Env
+	limits    Limits
+	overloads map[string]*functions.Overload // by id, or by function name
+}
+
+func newEnvironment(l Limits) (*environment, error) {
+	opts := []cel.EnvOption{
+		cel.Variable("input", cel.BytesType),
+		cel.Variable("received_at", cel.TimestampType),
+		cel.Variable("device", cel.MapType(cel.StringType, cel.StringType)),
+		cel.OptionalTypes(),
+		ext.Strings(), ext.Math(), ext.Lists(), ext.Sets(), ext.Encoders(), ext.Bindings(),
+		cel.ExpressionNodeLimit(maxNodes),
+		cel.ParserExpressionSizeLimit(l.Expression),
+	}
+	opts = append(opts, textFunctions()...)
+	opts = append(opts, readerFunctions()...)
+	env, err := cel.NewCustomEnv(append([]cel.EnvOption{cel.StdLib()}, opts...)...)
+	if err != nil {
+		return nil, fmt.Errorf("conversion: %w", err)
+	}
+	e := &environment{env, l, map[string]*functions.Overload{}}
+	for name, f := range env.Functions() {
+		overloads, err := f.Bindings()
+		if err != nil {
+			return nil, fmt.Errorf("conversion: %s: %w", name, err)
+		}
+		for _, o := range overloads {
+			e.overloads[o.Operator] = o
+		}
+	}
+	return e, nil
+}
+
+// compile checks an expression and plans it. An error is an *Error.
+func (e *environment) compile(expression string) (*program, error) {
+	checked, issues := e.Compile(expression)
+	if issues.Err() != nil {
+		return nil, failed(InvalidExpression, "%s", positions(issues))
+	}
+	if t := checked.OutputType(); !canBeMap(t) {
+		return nil, failed(InvalidExpression, "1:1: the expression yields %s, a map is needed", t)
+	}
+	about := inspect(checked.NativeRep())
+	p := &program{limits: e.limits, whole: about.whole, loops: about.loops}
+	m := &meters{environment: e, ast: checked.NativeRep(), inputIsPayload: !about.shadowed}
+	var err error
+	p.cel, err = e.Program(checked,
+		cel.CustomDecoratorV2(m.decorate),
+		cel.CostLimit(e.limits.Cost), cel.CostTracking(costs{}), cel.CostTrackerOptions(trackers()...),
+		cel.InterruptCheckFrequency(interruptEvery))
+	if err != nil {
+		return nil, failed(InvalidExpression, "%s: %v", m.position(), err)
+	}
+	return p, nil
+}
+
+// positions lists what is wrong with an expression as line:column: message.
+func positions(issues *cel.Issues) string {
+	const most = 3
+	var lines []string
+	for i, e := range issues.Errors() {
+		if i == most {
+			lines = append(lines, fmt.Sprintf("and %d more", len(issues.Errors())-most))
+			break
+		}
+		lines = append(lines, fmt.Sprintf("%d:%d: %s", max(e.Location.Line(), 1), e.Location.Column()+1, e.Message))
+	}
+	return strings.Join(lines, "; ")
+}
+
+// canBeMap tells whether a value of a type may be a map, or an optional one.
+func canBeMap(t *cel.Type) bool {
+	switch t.Kind() {
+	case cel.MapKind, cel.DynKind, cel.AnyKind, cel.TypeParamKind:
+		return true
+	case cel.OpaqueKind:
+		return t.TypeName() == "optional_type" && canBeMap(t.Parameters()[0])
+	}
+	return false
+}
+
+// aboutExpression is what the syntax tree tells before anything is evaluated.
+type aboutExpression struct {
+	whole    bool // all of it is cayenne_lpp_decode(input)
+	loops    bool // something is evaluated more than once
+	shadowed bool // input is not always the payload
+}
+
+func inspect(a *ast.AST) aboutExpression {
+	about := aboutExpression{whole: decodesInput(a.Expr())}
+	ast.PostOrderVisit(a.Expr(), ast.NewExprVisitor(func(e ast.Expr) {
+		if e.Kind() != ast.ComprehensionKind {
+			return
+		}
+		c := e.AsComprehension()
+		if r := c.IterRange(); r.Kind() != ast.ListKind || r.AsList().Size() > 0 {
+			about.loops = true // cel.bind loops over the empty list
+		}
+		for _, name := range []string{c.IterVar(), c.IterVar2(), c.AccuVar()} {
+			about.shadowed = about.shadowed || name == "input"
+		}
+	}))
+	return about
+}
+
+// decodesInput tells whether e is cayenne_lpp_decode(input).
+func decodesInput(e ast.Expr) bool {
+	if e.Kind() != ast.CallKind {
+		return false
+	}
+	call := e.AsCall()
+	return call.FunctionName() == cayenneFunction && !call.IsMemberFunction() && len(call.Args()) == 1 &&
+		call.Args()[0].Kind() == ast.IdentKind && call.Args()[0].AsIdent() == "input"
+}
