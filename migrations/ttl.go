@@ -41,7 +41,7 @@ func ttlChange(engine string, s Storage) (alter, name string) {
 	if m := ttlClause.FindStringSubmatch(engine); m != nil {
 		have = m[1]
 	}
-	alter = "ALTER TABLE processed_envelopes" + s.OnCluster()
+	alter = "ALTER TABLE processed_envelopes" + dialect{s.Cluster}.OnCluster()
 	switch {
 	case want == have:
 		return "", ""
