@@ -37,11 +37,11 @@ func ClickHouse(o *clickhouse.Options, s Storage) (*Database, error) {
 		if err != nil {
 			return nil, err
 		}
-		store, err := newVersions(s)
+		store, err := newVersions(dialect{s.Cluster})
 		if err != nil {
 			return nil, err
 		}
-		return goose.NewProvider(goose.DialectCustom, db, rendered{sub, s},
+		return goose.NewProvider(goose.DialectCustom, db, rendered{sub, dialect{s.Cluster}},
 			goose.WithStore(store), goose.WithDisableGlobalRegistry(true))
 	})
 	if err != nil {
@@ -51,17 +51,21 @@ func ClickHouse(o *clickhouse.Options, s Storage) (*Database, error) {
 	return d, nil
 }
 
+// dialect is how statements differ between one server and a cluster. The
+// migrations are templates that are executed on it.
+type dialect struct{ cluster string }
+
 // OnCluster is the clause of a statement that every server is to run.
-func (s Storage) OnCluster() string {
-	if s.Cluster == "" {
+func (d dialect) OnCluster() string {
+	if d.cluster == "" {
 		return ""
 	}
-	return " ON CLUSTER " + quote(s.Cluster)
+	return " ON CLUSTER " + quote(d.cluster)
 }
 
 // Engine is a table engine of the MergeTree family, replicated on a cluster.
-func (s Storage) Engine(name string, args ...string) string {
-	if s.Cluster != "" {
+func (d dialect) Engine(name string, args ...string) string {
+	if d.cluster != "" {
 		name = "Replicated" + name
 		args = append([]string{"'/clickhouse/tables/{shard}/{database}/{table}'", "'{replica}'"}, args...)
 	}
@@ -70,8 +74,8 @@ func (s Storage) Engine(name string, args ...string) string {
 
 // DeduplicationWindow is the setting with the number of blocks whose
 // insert_deduplication_token is remembered.
-func (s Storage) DeduplicationWindow() string {
-	if s.Cluster != "" {
+func (d dialect) DeduplicationWindow() string {
+	if d.cluster != "" {
 		return "replicated_deduplication_window"
 	}
 	return "non_replicated_deduplication_window"
@@ -82,10 +86,11 @@ func quote(s string) string {
 	return "'" + strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(s) + "'"
 }
 
-// rendered is a file system whose files are templates, executed on a Storage.
+// rendered is a file system whose files are templates, executed on a
+// dialect.
 type rendered struct {
 	fs.FS
-	storage Storage
+	dialect dialect
 }
 
 // Open executes the template of that name.
@@ -99,7 +104,7 @@ func (r rendered) Open(name string) (fs.File, error) {
 		return nil, err
 	}
 	text := &bytes.Buffer{}
-	if err := t.Execute(text, r.storage); err != nil {
+	if err := t.Execute(text, r.dialect); err != nil {
 		return nil, err
 	}
 	return renderedFile{f, text}, nil
@@ -121,16 +126,16 @@ type versions struct {
 
 const versionsName = "goose_db_version"
 
-func newVersions(s Storage) (*versions, error) {
+func newVersions(d dialect) (*versions, error) {
 	store, err := database.NewStore(goose.DialectClickHouse, versionsName)
 	if err != nil {
 		return nil, err
 	}
 	engine := "MergeTree"
-	if s.Cluster != "" {
+	if d.cluster != "" {
 		engine = "ReplicatedMergeTree('/clickhouse/tables/{database}/{table}', '{shard}-{replica}')"
 	}
-	sql := "CREATE TABLE IF NOT EXISTS " + versionsName + s.OnCluster() + ` (
+	sql := "CREATE TABLE IF NOT EXISTS " + versionsName + d.OnCluster() + ` (
     version_id Int64,
     is_applied UInt8,
     date       Date DEFAULT now(),
@@ -138,7 +143,7 @@ func newVersions(s Storage) (*versions, error) {
 )
 ENGINE = ` + engine + `
 ORDER BY version_id
-SETTINGS ` + s.DeduplicationWindow() + ` = 0` // down and up again within a second writes the same row
+SETTINGS ` + d.DeduplicationWindow() + ` = 0` // down and up again within a second writes the same row
 	return &versions{store, sql}, nil
 }
 

@@ -190,12 +190,12 @@ func TestClusterDDL(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		fsys := rendered{sub, s}
+		fsys := rendered{sub, dialect{s.Cluster}}
 		all, err := fs.Glob(fsys, "*.sql")
 		if err != nil {
 			t.Fatal(err)
 		}
-		v, err := newVersions(s)
+		v, err := newVersions(dialect{s.Cluster})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -1,6 +1,7 @@
 package migrations
 
 import (
+	"context"
 	"io/fs"
 
 	"github.com/jackc/pgx/v5"
@@ -16,8 +17,12 @@ func Postgres(dsn string) (*Database, error) {
 	if err != nil {
 		return nil, err
 	}
-	config.RuntimeParams["lock_timeout"] = "60000" // ms, so that a long transaction fails a migration and not the traffic behind it
-	db := stdlib.OpenDB(*config)
+	// A table that is in use for long fails the migration rather than the traffic
+	// that queues up behind it.
+	db := stdlib.OpenDB(*config, stdlib.OptionAfterConnect(func(ctx context.Context, c *pgx.Conn) error {
+		_, err := c.Exec(ctx, "SET lock_timeout = '1min'")
+		return err
+	}))
 	return open("PostgreSQL", db, func() (*goose.Provider, error) {
 		sub, err := fs.Sub(files, "postgres")
 		if err != nil {

@@ -41,11 +41,11 @@ func ttlChange(engine string, s Storage) (alter, name string) {
 	if m := ttlClause.FindStringSubmatch(engine); m != nil {
 		have = m[1]
 	}
-	alter = "ALTER TABLE processed_envelopes" + s.OnCluster()
-	switch {
-	case want == have:
+	if want == have {
 		return "", ""
-	case want == "":
+	}
+	alter = "ALTER TABLE processed_envelopes" + dialect{s.Cluster}.OnCluster()
+	if want == "" {
 		return alter + " REMOVE TTL", "keep rows for ever"
 	}
 	return alter + " MODIFY TTL " + want, "keep rows for " + s.TTL.String()

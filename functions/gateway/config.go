@@ -43,11 +43,10 @@ func encodeConfig(emqx *pb.EMQXGatewayConfig) (*string, error) {
 // decodeConfig sets the oneof that belongs to the gateway's type. A field of a
 // newer version is no error.
 func decodeConfig(g *pb.Gateway, text string) error {
-	switch g.Type {
-	case pb.GatewayType_GATEWAY_TYPE_EMQX:
-		emqx := &pb.EMQXGatewayConfig{}
-		g.Config = &pb.Gateway_EmqxConfig{EmqxConfig: emqx}
-		return protojson.UnmarshalOptions{DiscardUnknown: true}.Unmarshal([]byte(text), emqx)
+	if g.Type != pb.GatewayType_GATEWAY_TYPE_EMQX {
+		return fmt.Errorf("gateway %s has the type %v", g.GatewayId, g.Type)
 	}
-	return fmt.Errorf("gateway %s has the type %v", g.GatewayId, g.Type)
+	emqx := &pb.EMQXGatewayConfig{}
+	g.Config = &pb.Gateway_EmqxConfig{EmqxConfig: emqx}
+	return protojson.UnmarshalOptions{DiscardUnknown: true}.Unmarshal([]byte(text), emqx)
 }

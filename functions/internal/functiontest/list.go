@@ -1,7 +1,6 @@
 package functiontest
 
 import (
-	"fmt"
 	"slices"
 	"testing"
 )
@@ -62,7 +61,7 @@ func walk(t *testing.T, list List, size int32, between func()) (all []string) {
 			t.Fatal(err)
 		}
 		if size > 0 && len(ids) > int(size) {
-			t.Fatal(fmt.Sprintf("a page of %d has %d items", size, len(ids)))
+			t.Fatalf("a page of %d has %d items", size, len(ids))
 		}
 		all = append(all, ids...)
 		if next == "" {
