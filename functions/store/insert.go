@@ -3,9 +3,9 @@ package store
 import (
 	"context"
 	"crypto/sha256"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
-	"io"
 	"math/rand/v2"
 	"slices"
 	"time"
@@ -96,13 +96,17 @@ func column[T any](rows []row, value func(row) T) []T {
 	return out
 }
 
-// token names a block by the envelopes in it.
+// token names a block by all that is in it.
 func token(rows []row) string {
 	h := sha256.New()
+	var b []byte
 	for _, r := range rows {
-		io.WriteString(h, r.organization)         //nolint:errcheck // a hash takes everything
-		io.WriteString(h, "\x00"+r.device+"\x00") //nolint:errcheck // likewise
-		io.WriteString(h, r.id+"\x00")            //nolint:errcheck // likewise
+		b = b[:0]
+		for _, s := range []string{r.organization, r.device, r.id, r.data} {
+			b = append(binary.AppendUvarint(b, uint64(len(s))), s...)
+		}
+		b = binary.AppendVarint(binary.AppendVarint(b, r.occurred.UnixMicro()), r.processed.UnixMicro())
+		h.Write(b) //nolint:errcheck // a hash takes everything
 	}
 	return hex.EncodeToString(h.Sum(nil)[:16])
 }

@@ -1,0 +1,322 @@
+package store_test
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/ClickHouse/clickhouse-go/v2"
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/structpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"ponix/functions/internal/functiontest"
+	"ponix/functions/store"
+	"ponix/migrations"
+	"ponix/nats/streams"
+	envelopev1 "ponix/proto/ponix/envelope/v1"
+	"ponix/runtime"
+	"ponix/runtime/deadletter"
+	"ponix/runtime/runtimetest"
+	"ponix/runtime/wire"
+)
+
+func TestMain(m *testing.M) { runtimetest.Main(m) }
+
+type env struct {
+	envelopev1.EnvelopeServiceClient
+	db driver.Conn
+	nc *nats.Conn
+	js jetstream.JetStream
+}
+
+// start hosts the function on empty engines. maxBytes bounds the streams.
+func start(t *testing.T, maxBytes int64) env {
+	t.Helper()
+	o := runtimetest.ClickHouse(t)
+	m, err := migrations.ClickHouse(o, migrations.Storage{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close() //nolint:errcheck // what matters is there
+	if _, err := m.Up(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	o.Settings = clickhouse.Settings{"output_format_native_write_json_as_string": 1}
+	db, err := clickhouse.Open(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { db.Close() }) //nolint:errcheck // the test is over
+	nc := runtimetest.NATS(t)
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := streams.Config{Raw: "raw_envelopes", Processed: "processed_envelopes", Replicas: 1, MaxBytes: maxBytes, AckWait: 30 * time.Second, ReplayWindow: time.Hour}
+	if err := streams.Ensure(t.Context(), js, s.All()...); err != nil {
+		t.Fatal(err)
+	}
+	h, err := runtime.Start(t.Context(), runtime.Config{Conn: nc, Streams: s, Logger: slog.New(slog.DiscardHandler)},
+		store.New(db, js, s, runtime.Batch{Size: 1000, Wait: 20 * time.Millisecond}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := h.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	return env{envelopev1.NewEnvelopeServiceClient(wire.Client(nc)), db, nc, js}
+}
+
+var noon = time.Date(2026, 5, 4, 12, 0, 0, 123456000, time.UTC)
+
+// made is an envelope of organization o and device d.
+func made(t *testing.T, id string, at time.Time, data string) *envelopev1.ProcessedEnvelope {
+	t.Helper()
+	e := &envelopev1.ProcessedEnvelope{OrganizationId: "o", EndDeviceId: "d", EnvelopeId: id, OccurredAt: timestamppb.New(at), ProcessedAt: timestamppb.New(at.Add(time.Second))}
+	e.Data = &structpb.Struct{}
+	if err := protojson.Unmarshal([]byte(data), e.Data); err != nil {
+		t.Fatal(err)
+	}
+	return e
+}
+
+func (e env) write(t *testing.T, envelopes ...*envelopev1.ProcessedEnvelope) error {
+	t.Helper()
+	resp, err := e.WriteProcessedEnvelopes(t.Context(), &envelopev1.WriteProcessedEnvelopesRequest{Envelopes: envelopes})
+	if err == nil && resp.Written != uint64(len(envelopes)) {
+		t.Errorf("%d of %d written", resp.Written, len(envelopes))
+	}
+	return err
+}
+
+func (e env) list(t *testing.T, req *envelopev1.ListProcessedEnvelopesRequest) *envelopev1.ListProcessedEnvelopesResponse {
+	t.Helper()
+	req.OrganizationId, req.EndDeviceId = "o", "d"
+	resp, err := e.ListProcessedEnvelopes(t.Context(), req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp
+}
+
+func (e env) count(t *testing.T, what string) (n uint64) {
+	t.Helper()
+	if err := e.db.QueryRow(context.WithoutCancel(t.Context()), "SELECT count() FROM processed_envelopes "+what).Scan(&n); err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+func TestWhatIsWrittenIsRead(t *testing.T) {
+	t.Parallel()
+	e := start(t, 1<<26)
+	const data = `{"text":"a \"quoted\" ü\n line","whole":20,"part":20.5,"big":1e300,"small":-1e-9,"yes":true,"list":[1,2.5],"object":{"inner":"x"},"empty":""}`
+	want := made(t, "1", noon, data)
+	if err := e.write(t, want); err != nil {
+		t.Fatal(err)
+	}
+	exact := made(t, "2", noon.Add(time.Second), `{}`)
+	exact.DataJson = []byte(`{"id":9223372036854775807,"n":1}`)
+	if err := e.write(t, exact); err != nil {
+		t.Fatal(err)
+	}
+	got := e.list(t, &envelopev1.ListProcessedEnvelopesRequest{}).Envelopes
+	if len(got) != 2 {
+		t.Fatalf("%d envelopes", len(got))
+	}
+	if !proto.Equal(got[1], want) {
+		t.Errorf("got  %v\nwant %v", got[1], want)
+	}
+	if s := string(got[0].DataJson); !strings.Contains(s, `"id":9223372036854775807`) && !strings.Contains(s, `"id":"9223372036854775807"`) {
+		t.Errorf("the exact integer is %s", s)
+	}
+	// A number is Float64, however it looks, but for an integer beyond 2^53.
+	for path, want := range map[string]string{"whole": "Float64", "part": "Float64", "id": "Int64"} {
+		var types []string
+		if err := e.db.QueryRow(t.Context(), "SELECT groupUniqArray(dynamicType(data."+path+")) FROM processed_envelopes WHERE dynamicType(data."+path+") != 'None'").Scan(&types); err != nil {
+			t.Fatal(err)
+		}
+		if !slices.Equal(types, []string{want}) {
+			t.Errorf("%s is of type %v, want %s", path, types, want)
+		}
+	}
+}
+
+func TestWriteTwiceIsOneRow(t *testing.T) {
+	t.Parallel()
+	e := start(t, 1<<26)
+	for _, data := range []string{`{"n":1}`, `{"n":1}`, `{"n":2}`} {
+		envelope := made(t, "same", noon, data)
+		if data == `{"n":2}` {
+			envelope.ProcessedAt = timestamppb.New(noon.Add(time.Minute))
+		}
+		if err := e.write(t, envelope); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got := e.list(t, &envelopev1.ListProcessedEnvelopesRequest{}).Envelopes
+	if len(got) != 1 || got[0].Data.Fields["n"].GetNumberValue() != 2 {
+		t.Errorf("got %v", got)
+	}
+	if n := e.count(t, "FINAL"); n != 1 {
+		t.Errorf("%d rows", n)
+	}
+}
+
+func TestPages(t *testing.T) {
+	t.Parallel()
+	e := start(t, 1<<26)
+	var all []*envelopev1.ProcessedEnvelope
+	for i := range 25 { // three at each moment
+		all = append(all, made(t, fmt.Sprintf("%02d", i), noon.Add(time.Duration(i/3)*time.Microsecond), `{}`))
+	}
+	other := made(t, "other", noon, `{}`)
+	other.EndDeviceId = "e"
+	if err := e.write(t, append(slices.Clone(all), other)...); err != nil {
+		t.Fatal(err)
+	}
+	var ids []string
+	for token := ""; ; {
+		resp := e.list(t, &envelopev1.ListProcessedEnvelopesRequest{PageSize: 4, PageToken: token})
+		for _, got := range resp.Envelopes {
+			ids = append(ids, got.EnvelopeId)
+		}
+		if token = resp.NextPageToken; token == "" {
+			break
+		}
+		newer := made(t, "new"+resp.Envelopes[0].EnvelopeId, noon.Add(time.Hour), `{}`)
+		if err := e.write(t, newer); err != nil { // pages are stable under inserts
+			t.Fatal(err)
+		}
+	}
+	var want []string
+	for _, w := range slices.Backward(all) {
+		want = append(want, w.EnvelopeId)
+	}
+	if !slices.Equal(ids, want) {
+		t.Errorf("got  %v\nwant %v", ids, want)
+	}
+	window := e.list(t, &envelopev1.ListProcessedEnvelopesRequest{StartTime: timestamppb.New(noon.Add(time.Microsecond)), EndTime: timestamppb.New(noon.Add(2 * time.Microsecond))})
+	if len(window.Envelopes) != 3 || window.Envelopes[0].EnvelopeId != "05" {
+		t.Errorf("the window has %v", window.Envelopes)
+	}
+	first := e.list(t, &envelopev1.ListProcessedEnvelopesRequest{PageSize: 1})
+	_, err := e.ListProcessedEnvelopes(t.Context(), &envelopev1.ListProcessedEnvelopesRequest{OrganizationId: "o", EndDeviceId: "e", PageToken: first.NextPageToken})
+	functiontest.WantInvalid(t, err, "page_token")
+	_, err = e.ListProcessedEnvelopes(t.Context(), &envelopev1.ListProcessedEnvelopesRequest{OrganizationId: "o", EndDeviceId: "d", PageSize: -1})
+	functiontest.WantInvalid(t, err, "page_size")
+	_, err = e.ListProcessedEnvelopes(t.Context(), &envelopev1.ListProcessedEnvelopesRequest{EndDeviceId: "d"})
+	functiontest.WantInvalid(t, err, "organization_id")
+}
+
+func TestWriteIsAllOrNothing(t *testing.T) {
+	t.Parallel()
+	e := start(t, 1<<26)
+	good := made(t, "good", noon, `{"n":1}`)
+	old := made(t, "old", time.Date(1800, 1, 1, 0, 0, 0, 0, time.UTC), `{}`)
+	notJSON := made(t, "text", noon, `{}`)
+	notJSON.DataJson = []byte(`[1]`)
+	functiontest.WantInvalid(t, e.write(t, good, old, notJSON), "envelopes[1]", "envelopes[2]")
+	functiontest.WantInvalid(t, e.write(t, good, made(t, "twice", noon, `{"a":{"b":1},"a.b":2}`)), "envelopes")
+	noTime := made(t, "x", noon, `{}`)
+	noTime.OccurredAt = nil
+	functiontest.WantInvalid(t, e.write(t, noTime), "envelopes[0].occurred_at")
+	if n := e.count(t, ""); n != 0 {
+		t.Errorf("%d rows", n)
+	}
+}
+
+func TestRefusedRowsAreAlone(t *testing.T) {
+	t.Parallel()
+	e := start(t, 1<<26)
+	for i := range 200 {
+		data := `{"n":1}`
+		if i == 17 || i == 150 {
+			data = `{"a":{"b":1},"a.b":2}`
+		}
+		envelope := made(t, fmt.Sprint(i), noon, data)
+		if i == 99 {
+			envelope.OccurredAt = timestamppb.New(time.Date(2400, 1, 1, 0, 0, 0, 0, time.UTC))
+		}
+		encoded, err := proto.Marshal(envelope)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := e.js.PublishAsync("processed_envelopes.o.d", encoded); err != nil {
+			t.Fatal(err)
+		}
+	}
+	runtimetest.Eventually(t, 20*time.Second, func() error {
+		if n := e.count(t, "FINAL"); n != 197 {
+			return fmt.Errorf("%d rows", n)
+		}
+		return nil
+	})
+	q, err := deadletter.Open(t.Context(), e.js, "dead_letters")
+	if err != nil {
+		t.Fatal(err)
+	}
+	runtimetest.Eventually(t, 20*time.Second, func() error {
+		var reasons []string
+		if err := q.Each(t.Context(), deadletter.Filter{Function: "store"}, func(l deadletter.Letter) error {
+			reasons = append(reasons, l.Reason)
+			return nil
+		}); err != nil {
+			return err
+		}
+		if slices.Sort(reasons); !slices.Equal(reasons, []string{"ROW_REFUSED", "ROW_REFUSED", "TIME_OUT_OF_RANGE"}) {
+			return fmt.Errorf("dead letters: %v", reasons)
+		}
+		return nil
+	})
+}
+
+func TestPublish(t *testing.T) {
+	t.Parallel()
+	e := start(t, 1<<20)
+	raw := func(device string, size int) *envelopev1.RawEnvelope {
+		return &envelopev1.RawEnvelope{OrganizationId: "o", DeviceId: device, Payload: make([]byte, size)}
+	}
+	publish := func(envelopes ...*envelopev1.RawEnvelope) ([]string, error) {
+		resp, err := e.PublishRawEnvelopes(t.Context(), &envelopev1.PublishRawEnvelopesRequest{Envelopes: envelopes})
+		return resp.GetEnvelopeIds(), err
+	}
+	ids, err := publish(raw("a", 1), raw("b", 1))
+	if err != nil || len(ids) != 2 || ids[0] == ids[1] {
+		t.Fatalf("got %v, %v", ids, err)
+	}
+	s, err := e.js.Stream(t.Context(), "raw_envelopes")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := s.GetLastMsgForSubject(t.Context(), "raw_envelopes.o.b")
+	if err != nil || m.Header.Get("Nats-Msg-Id") != ids[1] {
+		t.Errorf("got %v, %v", m, err)
+	}
+	_, err = publish(raw("a", 1), raw("a.b", 1), raw("", 1))
+	functiontest.WantInvalid(t, err, "envelopes[1].device_id", "envelopes[2].device_id")
+
+	// Nobody settles these, so the stream fills up and then refuses.
+	runtimetest.Eventually(t, 10*time.Second, func() error {
+		if _, err = publish(raw("a", 100_000)); err == nil {
+			return fmt.Errorf("there is still room")
+		}
+		return nil
+	})
+	functiontest.WantError(t, err, codes.ResourceExhausted, "STREAM_FULL")
+	if info, err := s.Info(t.Context()); err != nil || info.State.FirstSeq != 1 {
+		t.Errorf("the first message is %d, %v", info.State.FirstSeq, err)
+	}
+}
