@@ -2,6 +2,7 @@ package runtime
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"buf.build/go/protovalidate"
@@ -64,8 +65,8 @@ func validate(v protovalidate.Validator, m proto.Message) error {
 	if err == nil {
 		return nil
 	}
-	bad, ok := err.(*protovalidate.ValidationError)
-	if !ok {
+	var bad *protovalidate.ValidationError
+	if !errors.As(err, &bad) {
 		return fmt.Errorf("the rules of %s: %w", m.ProtoReflect().Descriptor().FullName(), err)
 	}
 	var out []*Violation

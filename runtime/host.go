@@ -116,8 +116,7 @@ func Start(ctx context.Context, c Config, fns ...Function) (*Host, error) {
 	h.watching, h.unwatch = context.WithCancel(work)
 	for _, fn := range fns {
 		if err := h.startFunction(work, fn); err != nil {
-			h.Stop()
-			return nil, fmt.Errorf("function %s: %w", fn.Name, err)
+			return nil, errors.Join(fmt.Errorf("function %s: %w", fn.Name, err), h.Stop())
 		}
 	}
 	return h, c.Conn.FlushTimeout(c.Grace) // so that everybody can reach us

@@ -157,6 +157,6 @@ func (e endpointSpec) stats() *micro.EndpointStats {
 	if last := n.lastError.Load(); last != nil {
 		out.LastError = *last
 	}
-	out.Data, _ = json.Marshal(Data{n.inFlight.Load(), n.retried.Load(), n.deadLetters.Load()}) //nolint:errcheck // three integers
+	out.Data, _ = json.Marshal(Data{n.inFlight.Load(), n.retried.Load(), n.deadLetters.Load()}) // three integers
 	return out
 }

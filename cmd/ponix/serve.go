@@ -64,7 +64,7 @@ func (c *serveCommand) Run(e *env) error {
 	if err := c.validate(); err != nil {
 		return err
 	}
-	fns, _, err := assemble(functions.Deps{NATS: new(nats.Conn)}, c.hosting.Config, c.Functions)
+	fns, _, err := assemble(functions.Deps{NATS: new(nats.Conn)}, c.Config, c.Functions)
 	if err != nil {
 		return err
 	}

@@ -25,7 +25,7 @@ type upCommand struct {
 	NATSPort       int    `name:"nats-port" default:"4222" help:"Port of the NATS server that is started."`
 	ClickHousePort int    `name:"clickhouse-port" default:"9000" help:"Port of the ClickHouse that is started (native protocol)."`
 
-	engines     `set:"nats_url=" set:"postgres_host=" set:"clickhouse_url="`
+	engines     `set:"nats_url=" set:"postgres_host=" set:"clickhouse_url="` //nolint:staticcheck // kong wants one set for each variable
 	config.GRPC `group:"gRPC"`
 	hosting
 }
@@ -72,7 +72,7 @@ func (c *upCommand) Run(e *env) error {
 	if err != nil {
 		return errors.Join(err, h.Stop())
 	}
-	grpc := net.JoinHostPort(c.GRPC.Host, strconv.Itoa(b.Addr().(*net.TCPAddr).Port))
+	grpc := net.JoinHostPort(c.Host, strconv.Itoa(b.Addr().(*net.TCPAddr).Port))
 	show.done("bridge", "gRPC on "+grpc, time.Since(began2))
 	c.ready(e.out, grpc, time.Since(began))
 

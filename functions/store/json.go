@@ -152,7 +152,7 @@ func appendFloat(dst []byte, f float64) ([]byte, error) {
 func appendString(dst []byte, s string) []byte {
 	for i := range len(s) {
 		if c := s[i]; c < 0x20 || c == '"' || c == '\\' {
-			quoted, _ := json.Marshal(s) //nolint:errcheck // a string always has a JSON form
+			quoted, _ := json.Marshal(s) // a string always has a JSON form
 			return append(dst, quoted...)
 		}
 	}
@@ -181,7 +181,7 @@ func plain(v any, exact *bool) any {
 	switch x := v.(type) {
 	case json.Number:
 		*exact = *exact && isExact(x)
-		f, _ := x.Float64() //nolint:errcheck // ClickHouse wrote it: it is in range
+		f, _ := x.Float64() // ClickHouse wrote it: it is in range
 		return f
 	case []any:
 		for i := range x {
