@@ -23,11 +23,12 @@ import (
 
 // Config is what an operator may change of the functions.
 type Config struct {
-	Streams   streams.Config `embed:"" group:"NATS"`
-	Devices   convert.Cache  `embed:""`
-	BatchSize int            `name:"nats-batch-size" default:"10000" help:"Rows that one insert into ClickHouse holds at most."`
-	BatchWait float64        `name:"nats-batch-wait-secs" default:"0.25" help:"Seconds that a row waits for others at most."`
-	Writers   int            `name:"clickhouse-writers" default:"2" help:"Inserts at a time."`
+	Streams   streams.Config    `embed:"" group:"NATS"`
+	Devices   convert.Cache     `embed:""`
+	Limits    conversion.Limits `embed:""`
+	BatchSize int               `name:"nats-batch-size" default:"10000" help:"Rows that one insert into ClickHouse holds at most."`
+	BatchWait float64           `name:"nats-batch-wait-secs" default:"0.25" help:"Seconds that a row waits for others at most."`
+	Writers   int               `name:"clickhouse-writers" default:"2" help:"Inserts at a time."`
 }
 
 // Deps is what functions work on. Each connects when it is first used.
@@ -43,7 +44,7 @@ func All(d Deps, c Config) ([]runtime.Function, error) {
 	if err != nil {
 		return nil, err
 	}
-	converter, err := conversion.New(conversion.Limits{})
+	converter, err := conversion.New(c.Limits)
 	if err != nil {
 		return nil, err
 	}

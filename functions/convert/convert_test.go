@@ -1,0 +1,327 @@
+package convert_test
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"maps"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"ponix/functions/convert"
+	"ponix/functions/internal/conversion"
+	"ponix/functions/internal/functiontest"
+	"ponix/nats/streams"
+	enddevicev1 "ponix/proto/ponix/end_device/v1"
+	envelopev1 "ponix/proto/ponix/envelope/v1"
+	organizationv1 "ponix/proto/ponix/organization/v1"
+	"ponix/runtime"
+	"ponix/runtime/deadletter"
+	"ponix/runtime/runtimetest"
+	"ponix/runtime/wire"
+)
+
+func TestMain(m *testing.M) { runtimetest.Main(m) }
+
+var config = streams.Config{Raw: "raw_envelopes", Processed: "processed_envelopes", Replicas: 1, MaxBytes: 1 << 26, AckWait: 30 * time.Second, ReplayWindow: time.Hour}
+
+// env is the function beside a registry of devices that the test fills.
+type env struct {
+	envelopev1.ConversionServiceClient
+	*registry
+	js jetstream.JetStream
+	h  *runtime.Host
+}
+
+// registry stands in for the functions that manage devices and organizations.
+type registry struct {
+	mu      sync.Mutex
+	devices map[string]string // expressions by id
+	deleted map[string]bool   // organizations
+	asked   map[string]int
+	broken  error
+}
+
+func (r *registry) set(device, expression string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.devices[device] = expression
+}
+
+func (r *registry) breakWith(err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.broken = err
+}
+
+func (r *registry) times(device string) int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.asked[device]
+}
+
+func (r *registry) device(_ context.Context, req *enddevicev1.GetEndDeviceRequest) (*enddevicev1.GetEndDeviceResponse, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.asked[req.DeviceId]++
+	if r.broken != nil {
+		return nil, r.broken
+	}
+	expression, ok := r.devices[req.DeviceId]
+	if !ok {
+		return nil, runtime.Error(codes.NotFound, "END_DEVICE_NOT_FOUND", "no such device")
+	}
+	org, _, _ := strings.Cut(req.DeviceId, "-")
+	return &enddevicev1.GetEndDeviceResponse{EndDevice: &enddevicev1.EndDevice{DeviceId: req.DeviceId, OrganizationId: org, Name: "thermometer", PayloadConversion: expression}}, nil
+}
+
+func (r *registry) organization(_ context.Context, req *organizationv1.GetOrganizationRequest) (*organizationv1.GetOrganizationResponse, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.deleted[req.OrganizationId] {
+		return nil, runtime.Error(codes.NotFound, "ORGANIZATION_NOT_FOUND", "no such organization")
+	}
+	return &organizationv1.GetOrganizationResponse{Organization: &organizationv1.Organization{Id: req.OrganizationId}}, nil
+}
+
+func start(t *testing.T, cache convert.Cache) *env {
+	t.Helper()
+	nc := runtimetest.NATS(t)
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	converter, err := conversion.New(conversion.Limits{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &registry{devices: map[string]string{}, deleted: map[string]bool{}, asked: map[string]int{}}
+	h, err := runtime.Start(t.Context(), runtime.Config{Conn: nc, Streams: config, Logger: slog.New(slog.DiscardHandler)},
+		runtime.Func("end-device", runtime.Endpoint(enddevicev1.EndDeviceService_GetEndDevice_FullMethodName, r.device)),
+		runtime.Func("organization", runtime.Endpoint(organizationv1.OrganizationService_GetOrganization_FullMethodName, r.organization)),
+		convert.New(config, converter, convert.NewDevices(wire.Client(nc), cache)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := h.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	return &env{envelopev1.NewConversionServiceClient(wire.Client(nc)), r, js, h}
+}
+
+var standard = convert.Cache{Size: 100, TTL: time.Minute}
+
+// publish puts an envelope of a device on the stream; the device's id begins
+// with its organization.
+func (e *env) publish(t *testing.T, raw *envelopev1.RawEnvelope) {
+	t.Helper()
+	data, err := proto.Marshal(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := e.js.PublishMsg(t.Context(), &nats.Msg{Subject: "raw_envelopes.x.y", Data: data}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// result waits for the newest processed envelope of a device.
+func (e *env) result(t *testing.T, device string) *envelopev1.ProcessedEnvelope {
+	t.Helper()
+	got := &envelopev1.ProcessedEnvelope{}
+	org, _, _ := strings.Cut(device, "-")
+	runtimetest.Eventually(t, 20*time.Second, func() error {
+		s, err := e.js.Stream(t.Context(), "processed_envelopes")
+		if err != nil {
+			return err
+		}
+		m, err := s.GetLastMsgForSubject(t.Context(), "processed_envelopes."+org+"."+device)
+		if err != nil {
+			return err
+		}
+		return proto.Unmarshal(m.Data, got)
+	})
+	return got
+}
+
+// reasons lists the dead letters by device.
+func (e *env) wantDead(t *testing.T, want map[string]string) {
+	t.Helper()
+	q, err := deadletter.Open(t.Context(), e.js, "dead_letters")
+	if err != nil {
+		t.Fatal(err)
+	}
+	runtimetest.Eventually(t, 20*time.Second, func() error {
+		got := map[string]string{}
+		if err := q.Each(t.Context(), deadletter.Filter{}, func(l deadletter.Letter) error {
+			var raw envelopev1.RawEnvelope
+			if err := proto.Unmarshal(l.Payload, &raw); err != nil {
+				return err
+			}
+			got[raw.DeviceId] = l.Reason
+			return nil
+		}); err != nil {
+			return err
+		}
+		if !maps.Equal(got, want) {
+			return fmt.Errorf("dead are %v, want %v", got, want)
+		}
+		return nil
+	})
+}
+
+func TestConvert(t *testing.T) {
+	t.Parallel()
+	e := start(t, standard)
+	at := time.Date(2026, 5, 4, 3, 2, 1, 123456789, time.UTC)
+	e.set("o-1", `{"t": input.i16be(2) / 10, "who": device.name + " of " + device.organization_id, "at": received_at}`)
+	e.publish(t, &envelopev1.RawEnvelope{OrganizationId: "o", DeviceId: "o-1", Payload: []byte{1, 0x67, 1, 0x10}, ReceivedAt: timestamppb.New(at)})
+	got := e.result(t, "o-1")
+	f := got.Data.GetFields()
+	if f["t"].GetNumberValue() != 27 || f["who"].GetStringValue() != "thermometer of o" || f["at"].GetStringValue() != "2026-05-04T03:02:01.123456Z" {
+		t.Errorf("data is %v", got.Data)
+	}
+	if got.EndDeviceId != "o-1" || got.OrganizationId != "o" || !got.OccurredAt.AsTime().Equal(at.Truncate(time.Microsecond)) || got.EnvelopeId == "" || got.ProcessedAt == nil {
+		t.Errorf("got %v", got)
+	}
+	e.set("o-2", `{"big": 9007199254740993}`)
+	e.publish(t, &envelopev1.RawEnvelope{OrganizationId: "o", DeviceId: "o-2"})
+	if got := e.result(t, "o-2"); string(got.DataJson) != `{"big":9007199254740993}` || time.Since(got.OccurredAt.AsTime()) > time.Minute {
+		t.Errorf("got %v", got)
+	}
+}
+
+func TestFates(t *testing.T) {
+	t.Parallel()
+	e := start(t, standard)
+	e.deleted["gone"] = true
+	want := map[string]string{}
+	for device, c := range map[string]struct{ expression, reason string }{
+		"o-empty":    {"", "NO_EXPRESSION"},
+		"o-fails":    {`{"x": input.u8(7)}`, "EVALUATION_FAILED"},
+		"o-list":     {`json_decode(string(input))`, "RESULT_NOT_A_MAP"},
+		"o-costs":    {`{"n": lists.range(2000000).size()}`, "COST_LIMIT_EXCEEDED"},
+		"o-broken":   {`{"n": `, "INVALID_EXPRESSION"},
+		"other-1":    {`{}`, "ORGANIZATION_MISMATCH"},
+		"gone-1":     {`{}`, "ORGANIZATION_DELETED"},
+		"o-infinite": {`{"x": 1.0 / 0.0}`, "RESULT_INVALID"},
+	} {
+		e.set(device, c.expression)
+		org, _, _ := strings.Cut(device, "-")
+		if org == "other" {
+			org = "o"
+		}
+		e.publish(t, &envelopev1.RawEnvelope{OrganizationId: org, DeviceId: device, Payload: []byte("[]")})
+		want[device] = c.reason
+	}
+	e.publish(t, &envelopev1.RawEnvelope{DeviceId: "o-1"})
+	want["o-1"] = "INVALID_ENVELOPE"
+	e.publish(t, &envelopev1.RawEnvelope{OrganizationId: "o", DeviceId: "o-2", ReceivedAt: &timestamppb.Timestamp{Nanos: -1}})
+	want["o-2"] = "INVALID_ENVELOPE"
+	e.wantDead(t, want)
+}
+
+// TestUnknownDeviceMayArrive sends before the device exists.
+func TestUnknownDeviceMayArrive(t *testing.T) {
+	t.Parallel()
+	e := start(t, standard)
+	e.publish(t, &envelopev1.RawEnvelope{OrganizationId: "o", DeviceId: "o-1"})
+	runtimetest.Eventually(t, 10*time.Second, func() error {
+		if e.times("o-1") == 0 {
+			return fmt.Errorf("nobody asks")
+		}
+		return nil
+	})
+	e.set("o-1", `{"late": true}`)
+	if got := e.result(t, "o-1"); !got.Data.Fields["late"].GetBoolValue() {
+		t.Errorf("got %v", got)
+	}
+	e.wantDead(t, map[string]string{})
+}
+
+// TestRegistryAway holds that nothing dies of what is only unavailable.
+func TestRegistryAway(t *testing.T) {
+	t.Parallel()
+	e := start(t, standard)
+	e.set("o-1", `{"ok": true}`)
+	e.breakWith(runtime.Error(codes.Unavailable, "POSTGRES_UNAVAILABLE", "PostgreSQL is away"))
+	e.publish(t, &envelopev1.RawEnvelope{OrganizationId: "o", DeviceId: "o-1"})
+	runtimetest.Eventually(t, 20*time.Second, func() error {
+		if n := e.times("o-1"); n < 2 {
+			return fmt.Errorf("asked %d times", n)
+		}
+		return nil
+	})
+	e.breakWith(nil)
+	e.result(t, "o-1")
+	e.wantDead(t, map[string]string{})
+}
+
+// TestDevicesAreRemembered holds that a device is asked for once, and again
+// before a message dies of what is remembered.
+func TestDevicesAreRemembered(t *testing.T) {
+	t.Parallel()
+	e := start(t, standard)
+	e.set("o-1", `{"n": input.u8(0)}`)
+	for i := range 20 {
+		e.publish(t, &envelopev1.RawEnvelope{OrganizationId: "o", DeviceId: "o-1", Payload: []byte{byte(i)}})
+	}
+	runtimetest.Eventually(t, 10*time.Second, func() error {
+		s, err := e.js.Stream(t.Context(), "processed_envelopes")
+		if err == nil && s.CachedInfo().State.Msgs < 20 {
+			err = fmt.Errorf("%d so far", s.CachedInfo().State.Msgs)
+		}
+		return err
+	})
+	if n := e.times("o-1"); n != 1 {
+		t.Errorf("asked %d times", n)
+	}
+	// The expression is mended; old knowledge of it decides no fate.
+	e.set("o-1", `{"n": "mended"}`)
+	runtimetest.Eventually(t, 10*time.Second, func() error {
+		e.publish(t, &envelopev1.RawEnvelope{OrganizationId: "o", DeviceId: "o-1"})
+		if got := e.result(t, "o-1"); got.Data.Fields["n"].GetStringValue() != "mended" {
+			return fmt.Errorf("got %v", got.Data)
+		}
+		return nil
+	})
+}
+
+func TestDryRun(t *testing.T) {
+	t.Parallel()
+	e := start(t, standard)
+	e.set("o-1", `cayenne_lpp_decode(input)`)
+	e.set("o-2", ``)
+	payload := []byte{1, 0x67, 1, 0x10}
+	byDevice := &envelopev1.ConvertPayloadRequest{Source: &envelopev1.ConvertPayloadRequest_DeviceId{DeviceId: "o-1"}, Payload: payload}
+	byExpression := func(expression string) *envelopev1.ConvertPayloadRequest {
+		return &envelopev1.ConvertPayloadRequest{Source: &envelopev1.ConvertPayloadRequest_Expression{Expression: expression}, Payload: payload}
+	}
+	for _, req := range []*envelopev1.ConvertPayloadRequest{byDevice, byExpression("cayenne_lpp_decode(input)")} {
+		resp, err := e.ConvertPayload(t.Context(), req)
+		if err != nil || resp.Data.Fields["temperature_1"].GetNumberValue() != 27.2 {
+			t.Errorf("got %v, %v", resp, err)
+		}
+	}
+	for reason, req := range map[string]*envelopev1.ConvertPayloadRequest{
+		"EVALUATION_FAILED":  byExpression("{'x': input.u8(4)}"),
+		"INVALID_EXPRESSION": byExpression("{'x': nothing}"),
+		"NO_EXPRESSION":      {Source: &envelopev1.ConvertPayloadRequest_DeviceId{DeviceId: "o-2"}},
+	} {
+		_, err := e.ConvertPayload(t.Context(), req)
+		functiontest.WantError(t, err, codes.InvalidArgument, reason)
+	}
+	_, err := e.ConvertPayload(t.Context(), &envelopev1.ConvertPayloadRequest{Source: &envelopev1.ConvertPayloadRequest_DeviceId{DeviceId: "o-3"}})
+	functiontest.WantError(t, err, codes.NotFound, "UNKNOWN_DEVICE")
+	_, err = e.ConvertPayload(t.Context(), &envelopev1.ConvertPayloadRequest{Payload: payload})
+	functiontest.WantInvalid(t, err, "source")
+}
