@@ -8,12 +8,13 @@ default:
     @just --list --unsorted
 
 # Start a whole cluster on this machine
+[no-exit-message]
 up *args: build
-    bin/ponix up {{args}}
+    exec bin/ponix up {{args}}
 
 # Build bin/ponix
 build:
-    go build -trimpath -ldflags "-s -w -X main.version={{version}}" -o bin/ponix ./cmd/ponix
+    go build -ldflags "-s -w -X main.version={{version}}" -o bin/ponix ./cmd/ponix
 
 # Run every test against real engines
 test *args: build

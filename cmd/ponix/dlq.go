@@ -82,6 +82,10 @@ func (c *dlqList) Run(e *env) error {
 		if err != nil || c.Format == "json" {
 			return err
 		}
+		if len(rows) == 0 {
+			fmt.Fprintln(e.out, "no dead letters")
+			return nil
+		}
 		e.out.table([]string{"NUMBER", "DIED", "FUNCTION", "REASON", "SUBJECT", "DELIVERIES", "ERROR"}, rows)
 		if total > len(rows) {
 			fmt.Fprintf(e.out, "%d more: --limit 0 shows all\n", total-len(rows))

@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"github.com/alecthomas/kong"
 
@@ -46,9 +47,11 @@ func run(args []string) int {
 		return fail(err, 2)
 	}
 	slog.SetDefault(log)
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
-	context.AfterFunc(ctx, stop) // a second Ctrl-C ends the process at once
+	// A second Ctrl-C ends the process at once, but not the copies of the first
+	// that just and npx pass on.
+	context.AfterFunc(ctx, func() { time.AfterFunc(time.Second, stop) })
 	err = command.Run(&env{ctx: ctx, log: log, out: newOutput(os.Stdout)})
 	switch {
 	case err == nil:

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -51,6 +52,10 @@ func (c *psCommand) Run(e *env) error {
 				return err
 			}
 		}
+		return nil
+	}
+	if len(rows) == 0 {
+		fmt.Fprintln(e.out, "no instance answers")
 		return nil
 	}
 	var cells [][]string

@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/base64"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -87,8 +88,7 @@ func (c *sendCommand) payload() ([]byte, error) {
 	return io.ReadAll(os.Stdin)
 }
 
-// plainStatus shows a gRPC status as a person reads it.
+// plainStatus shows a gRPC status as a person reads it: its messages say what is wrong.
 func plainStatus(err error) error {
-	st := status.Convert(err)
-	return fmt.Errorf("%s: %s", strings.ToLower(st.Code().String()), st.Message())
+	return errors.New(status.Convert(err).Message())
 }

@@ -142,7 +142,7 @@ func connect(ctx context.Context, nc *nats.Conn, en engines) (functions.Deps, fu
 func assemble(d functions.Deps, c functions.Config, only []string) (chosen []runtime.Function, names []string, err error) {
 	all, err := functions.All(d, c)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, &usageError{err}
 	}
 	var known []string
 	for _, f := range all {
