@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/hex"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -115,8 +116,8 @@ func (c *dlqShow) Run(e *env) error {
 			"stored", l.Stored.Format(time.RFC3339Nano), "stream", l.Stream, "subject", l.Subject,
 			"sequence", strconv.FormatUint(l.Sequence, 10), "deliveries", strconv.Itoa(l.Deliveries), "trace id", l.TraceID,
 		}
-		for k, v := range l.Header {
-			kv = append(kv, "header "+k, strings.Join(v, ", "))
+		for _, k := range slices.Sorted(maps.Keys(l.Header)) {
+			kv = append(kv, "header "+k, strings.Join(l.Header[k], ", "))
 		}
 		e.out.pairs(kv...)
 		fmt.Fprintf(e.out, "\n%d bytes:\n%s", len(l.Payload), hex.Dump(l.Payload))
@@ -129,35 +130,32 @@ type dlqSome struct {
 	dlqQueue
 	dlqFilter
 	Numbers []uint64 `arg:"" optional:"" help:"Their numbers in the list."`
-	All     bool     `help:"All that the filters select."`
+	All     bool     `help:"All of them."`
 }
 
 // each calls f for each selected letter and tells how many there were.
 func (c *dlqSome) each(e *env, did string, f func(*deadletter.Queue, deadletter.Letter) error) error {
-	if len(c.Numbers) == 0 && !c.All {
-		return &usageError{fmt.Errorf("name the letters by their numbers, or give --all")}
+	filtered := c.All || c.dlqFilter != (dlqFilter{})
+	if filtered == (len(c.Numbers) > 0) {
+		return &usageError{fmt.Errorf("name the letters by their numbers, or choose by --function, --reason or --all")}
 	}
 	return c.with(e, func(q *deadletter.Queue) error {
-		var selected []deadletter.Letter
-		for _, n := range c.Numbers {
+		numbers := slices.Compact(slices.Sorted(slices.Values(c.Numbers)))
+		if filtered {
+			if err := q.Each(e.ctx, c.filter(), func(l deadletter.Letter) error { numbers = append(numbers, l.Number); return nil }); err != nil {
+				return err
+			}
+		}
+		for i, n := range numbers {
 			l, err := q.Get(e.ctx, n)
+			if err == nil {
+				err = f(q, l)
+			}
 			if err != nil {
-				return err
-			}
-			selected = append(selected, l)
-		}
-		if c.All {
-			if err := q.Each(e.ctx, c.filter(), func(l deadletter.Letter) error { selected = append(selected, l); return nil }); err != nil {
-				return err
+				return fmt.Errorf("dead letter %d (%d were %s before it): %w", n, i, did, err)
 			}
 		}
-		selected = slices.CompactFunc(selected, func(a, b deadletter.Letter) bool { return a.Number == b.Number })
-		for i, l := range selected {
-			if err := f(q, l); err != nil {
-				return fmt.Errorf("dead letter %d (%d were %s before it): %w", l.Number, i, did, err)
-			}
-		}
-		fmt.Fprintf(e.out, "%d %s\n", len(selected), did)
+		fmt.Fprintf(e.out, "%d %s\n", len(numbers), did)
 		return nil
 	})
 }
