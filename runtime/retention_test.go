@@ -1,0 +1,126 @@
+package runtime_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"ponix/nats/streams"
+	envelopev1 "ponix/proto/ponix/envelope/v1"
+	"ponix/runtime"
+	"ponix/runtime/runtimetest"
+)
+
+func TestMain(m *testing.M) { runtimetest.Main(m) }
+
+// fill publishes envelopes of 10 kB until the stream refuses one or n are there.
+func fill(t *testing.T, js jetstream.JetStream, n int) int {
+	t.Helper()
+	for i := range n {
+		_, err := js.Publish(t.Context(), "raw_envelopes.o.d", append([]byte{0x1a, 0x90, 0x4e}, make([]byte, 10_000)...))
+		if err != nil {
+			var api *jetstream.APIError
+			if !errors.As(err, &api) {
+				t.Fatal(err)
+			}
+			return i
+		}
+	}
+	return n
+}
+
+// TestFullStream holds that a stream purges what is settled, and refuses new
+// messages rather than lose one that is not.
+func TestFullStream(t *testing.T) {
+	t.Parallel()
+	nc := runtimetest.NATS(t)
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := testStreams()
+	cfg.MaxBytes = 1 << 20
+	if err := streams.Ensure(t.Context(), js, cfg.All()...); err != nil {
+		t.Fatal(err)
+	}
+	sent := fill(t, js, 1000)
+	if sent < 50 || sent == 1000 {
+		t.Fatalf("the stream took %d messages of 10 kB in 1 MiB", sent)
+	}
+	var handled = make(chan struct{}, 10_000)
+	h, err := runtime.Start(t.Context(), runtime.Config{Conn: nc, Streams: cfg, Concurrency: 4}, runtime.Func("convert",
+		runtime.OnMessage(cfg.RawEnvelopes(), "convert", func(context.Context, *envelopev1.RawEnvelope) error {
+			handled <- struct{}{}
+			return nil
+		})))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := h.Stop(); err != nil {
+			t.Error(err)
+		}
+	}()
+	for range sent { // not one of them was discarded
+		<-handled
+	}
+	runtimetest.Eventually(t, 10*time.Second, func() error { // and there is room again
+		if n := fill(t, js, 20); n < 20 {
+			return fmt.Errorf("it took %d", n)
+		}
+		return nil
+	})
+	w := httptest.NewRecorder()
+	h.MetricsHandler().ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
+	if !strings.Contains(w.Body.String(), "raw_envelopes") {
+		t.Errorf("the metrics say nothing of the stream:\n%s", w.Body)
+	}
+}
+
+// TestReplayWindow holds that what is settled goes when its window has passed,
+// and what is not settled stays.
+func TestReplayWindow(t *testing.T) {
+	t.Parallel()
+	nc := runtimetest.NATS(t)
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := testStreams()
+	cfg.ReplayWindow = 50 * time.Millisecond
+	release := make(chan struct{})
+	h, err := runtime.Start(t.Context(), runtime.Config{Conn: nc, Streams: cfg, Concurrency: 8}, runtime.Func("convert",
+		runtime.OnMessage(cfg.RawEnvelopes(), "convert", func(ctx context.Context, _ *envelopev1.RawEnvelope) error {
+			if runtime.MessageFrom(ctx).Sequence == 4 {
+				<-release
+			}
+			return nil
+		})))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := h.Stop(); err != nil {
+			t.Error(err)
+		}
+	}()
+	fill(t, js, 6)
+	first := func(want uint64) {
+		runtimetest.Eventually(t, 10*time.Second, func() error {
+			s, err := js.Stream(t.Context(), "raw_envelopes")
+			if err == nil && s.CachedInfo().State.FirstSeq != want {
+				err = fmt.Errorf("the first message is %d, not %d", s.CachedInfo().State.FirstSeq, want)
+			}
+			return err
+		})
+	}
+	first(4)
+	close(release)
+	first(7)
+}

@@ -1,0 +1,176 @@
+package runtime_test
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"google.golang.org/grpc/codes"
+
+	envelopev1 "ponix/proto/ponix/envelope/v1"
+	"ponix/runtime"
+	"ponix/runtime/deadletter"
+	"ponix/runtime/runtimetest"
+	"ponix/runtime/wire"
+)
+
+// publish puts raw envelopes for these devices on the stream.
+func publish(t *testing.T, nc *nats.Conn, devices ...string) {
+	t.Helper()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range devices {
+		data, err := wire.Marshal(&envelopev1.RawEnvelope{OrganizationId: "o", DeviceId: d}, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d == "undecodable" {
+			data = []byte{0xff}
+		}
+		if _, err := js.PublishMsg(t.Context(), &nats.Msg{Subject: "raw_envelopes.o." + d, Data: data, Header: nats.Header{"Custom": {"kept"}}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func letters(t *testing.T, nc *nats.Conn) map[string]deadletter.Letter {
+	t.Helper()
+	js, _ := jetstream.New(nc)
+	q, err := deadletter.Open(t.Context(), js, "dead_letters")
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := map[string]deadletter.Letter{}
+	if err := q.Each(t.Context(), deadletter.Filter{}, func(l deadletter.Letter) error { out[l.Reason] = l; return nil }); err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+func TestFateOfAMessage(t *testing.T) {
+	t.Parallel()
+	nc := runtimetest.NATS(t)
+	var retries, done atomic.Int64
+	start(t, nc, runtime.Func("convert", runtime.OnMessage(testStreams().RawEnvelopes(), "convert", func(ctx context.Context, e *envelopev1.RawEnvelope) error {
+		m := runtime.MessageFrom(ctx)
+		switch e.DeviceId {
+		case "never":
+			return runtime.Terminate(runtime.Error(codes.InvalidArgument, "NEVER", "this can never work"))
+		case "later":
+			if m.Attempt < 3 {
+				retries.Add(1)
+				return runtime.RetryAfter(10*time.Millisecond, errors.New("not yet"))
+			}
+		case "panics":
+			if m.Attempt < 2 {
+				panic("once")
+			}
+		}
+		done.Add(1)
+		return nil
+	})))
+	publish(t, nc, "fine", "never", "later", "undecodable", "panics")
+	eventually(t, "three done, two retries, two dead", func() bool { return done.Load() == 3 && retries.Load() == 2 && len(letters(t, nc)) == 2 })
+	l := letters(t, nc)["NEVER"]
+	if l.Error != "this can never work" || l.Function != "convert" || l.Subject != "raw_envelopes.o.never" || l.Header.Get("Custom") != "kept" || l.Sequence != 2 || l.Deliveries != 1 || len(l.Payload) == 0 || l.TraceID == "" || l.ID == "" {
+		t.Errorf("%+v", l)
+	}
+	if l := letters(t, nc)["UNDECODABLE"]; l.Sequence != 4 || string(l.Payload) != "\xff" {
+		t.Errorf("%+v", l)
+	}
+	js, _ := jetstream.New(nc)
+	eventually(t, "all settled", func() bool {
+		c, err := js.Consumer(t.Context(), "raw_envelopes", "convert")
+		return err == nil && c.CachedInfo().NumAckPending == 0 && c.CachedInfo().AckFloor.Stream == 5
+	})
+}
+
+func TestReplayKeepsTheIdentity(t *testing.T) {
+	t.Parallel()
+	nc := runtimetest.NATS(t)
+	var mended atomic.Bool
+	ids := make(chan runtime.Message, 8)
+	start(t, nc, runtime.Func("convert", runtime.OnMessage(testStreams().RawEnvelopes(), "convert", func(ctx context.Context, _ *envelopev1.RawEnvelope) error {
+		ids <- runtime.MessageFrom(ctx)
+		if !mended.Load() {
+			return runtime.Terminate(runtime.Error(codes.FailedPrecondition, "BROKEN", "not mended yet"))
+		}
+		return nil
+	})))
+	publish(t, nc, "d")
+	first := <-ids
+	js, _ := jetstream.New(nc)
+	q, err := deadletter.Open(t.Context(), js, "dead_letters")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // replayed while still broken, it dies again and is not lost
+		eventually(t, "dead", func() bool { return len(letters(t, nc)) == 1 })
+		if err := q.Replay(t.Context(), letters(t, nc)["BROKEN"]); err != nil {
+			t.Fatal(err)
+		}
+		if m := <-ids; m.ID != first.ID || !m.Stored.Equal(first.Stored) {
+			t.Errorf("first %+v, replayed %+v", first, m)
+		}
+	}
+}
+
+func TestTransformPublishesOnceWithTheMessagesID(t *testing.T) {
+	t.Parallel()
+	nc := runtimetest.NATS(t)
+	cfg := testStreams()
+	start(t, nc, runtime.Func("convert", runtime.Transform(cfg.RawEnvelopes(), "convert", cfg.ProcessedEnvelopes(),
+		func(e *envelopev1.ProcessedEnvelope) []string { return []string{e.OrganizationId, e.EndDeviceId} },
+		func(ctx context.Context, e *envelopev1.RawEnvelope) (*envelopev1.ProcessedEnvelope, error) {
+			return &envelopev1.ProcessedEnvelope{OrganizationId: e.OrganizationId, EndDeviceId: e.DeviceId, EnvelopeId: runtime.MessageFrom(ctx).ID}, nil
+		})))
+	publish(t, nc, "a", "b", "c", "undecodable")
+	js, _ := jetstream.New(nc)
+	s, err := js.Stream(t.Context(), "processed_envelopes")
+	if err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "three results and a dead letter", func() bool {
+		info, err := s.Info(t.Context())
+		return err == nil && info.State.Msgs == 3 && len(letters(t, nc)) == 1
+	})
+	m, err := s.GetLastMsgForSubject(t.Context(), "processed_envelopes.o.b")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var e envelopev1.ProcessedEnvelope
+	if err := wire.Unmarshal(m.Data, &e); err != nil || e.EnvelopeId == "" || m.Header.Get("Nats-Msg-Id") != e.EnvelopeId {
+		t.Errorf("%v %v: %v", m.Header, &e, err)
+	}
+}
+
+func TestBatchSettlesEachMessage(t *testing.T) {
+	t.Parallel()
+	nc := runtimetest.NATS(t)
+	var seen atomic.Int64
+	start(t, nc, runtime.Func("store", runtime.OnBatch(testStreams().RawEnvelopes(), "convert", runtime.Batch{Size: 3, Wait: 20 * time.Millisecond}, func(_ context.Context, batch []*envelopev1.RawEnvelope) error {
+		errs := make(runtime.BatchError, len(batch))
+		for i, e := range batch {
+			seen.Add(1)
+			if e.DeviceId == "bad" {
+				errs[i] = runtime.Terminate(runtime.Error(codes.InvalidArgument, "REFUSED", "the row was refused"))
+			}
+		}
+		if len(batch) > 3 {
+			t.Errorf("a batch of %d", len(batch))
+		}
+		return errs
+	})))
+	publish(t, nc, "a", "bad", "c", "d", "undecodable")
+	js, _ := jetstream.New(nc)
+	eventually(t, "all settled", func() bool {
+		c, err := js.Consumer(t.Context(), "raw_envelopes", "convert")
+		return err == nil && c.CachedInfo().AckFloor.Stream == 5 && seen.Load() == 4 && len(letters(t, nc)) == 2
+	})
+}
