@@ -46,7 +46,8 @@ func newBuilder(l *Limits) *builder {
 	return b
 }
 
-// maxPooled is how many nodes, entries or readings a pooled builder may hold.
+// maxPooled is how many nodes, entries or readings a pooled builder may hold. One
+// that holds more is not used again, so its nodes may go with the result.
 const maxPooled = 4096
 
 // release gives the builder back, with nothing of what it has built.
@@ -66,7 +67,10 @@ func (b *builder) result() (Result, error) {
 	if b.err != nil {
 		return Result{}, b.err
 	}
-	r := Result{slices.Clone(b.nodes), b.inexact}
+	r := Result{b.nodes, b.inexact}
+	if len(b.nodes) <= maxPooled {
+		r.nodes = slices.Clone(b.nodes)
+	}
 	if b.most <= b.limits.Result {
 		return r, nil
 	}
@@ -171,7 +175,14 @@ func (b *builder) open(n node) {
 	if b.depth++; b.depth > b.limits.Depth {
 		b.fail(ResultTooDeep, "the result nests deeper than the limit of %d", b.limits.Depth)
 	}
+	// Each item takes a comma, but for the first, and at least one byte more.
+	if least := b.least + 2*n.size; least > b.limits.Result {
+		b.tooLarge(least)
+	}
 	b.add(n, len("{}")+max(n.size-1, 0), len("{}"))
+	if b.err == nil {
+		b.nodes = slices.Grow(b.nodes, n.size)
+	}
 }
 
 // End implements cayenne.Visitor.
