@@ -67,14 +67,15 @@ func (b *builder) result() (Result, error) {
 	if b.err != nil {
 		return Result{}, b.err
 	}
-	r := Result{b.nodes, b.inexact}
+	const number = 6 // digits, mostly
+	r := Result{b.nodes, min(b.least+number*len(b.nodes), b.limits.Result), b.inexact}
 	if len(b.nodes) <= maxPooled {
 		r.nodes = slices.Clone(b.nodes)
 	}
 	if b.most <= b.limits.Result {
 		return r, nil
 	}
-	text, err := r.AppendJSON(make([]byte, 0, min(b.most, b.limits.Result)))
+	text, err := r.AppendJSON(nil)
 	if err != nil {
 		return Result{}, err
 	}

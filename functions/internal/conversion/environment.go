@@ -95,7 +95,7 @@ func positions(issues *cel.Issues) string {
 			lines = append(lines, fmt.Sprintf("and %d more", len(issues.Errors())-most))
 			break
 		}
-		lines = append(lines, fmt.Sprintf("%d:%d: %s", max(e.Location.Line(), 1), e.Location.Column()+1, e.Message))
+		lines = append(lines, fmt.Sprintf("%d:%d: %s", max(e.Location.Line(), 1), max(e.Location.Column(), 0)+1, e.Message))
 	}
 	return strings.Join(lines, "; ")
 }

@@ -54,7 +54,7 @@ func (m *meters) call(c interpreter.InterpretableCall) (interpreter.Interpretabl
 		return m.matches(c)
 	}
 	extra := surcharges[name]
-	if free[name] || m.isReader(name) || c.OverloadID() == freeOverload || extra == nil && m.allFixed(args) {
+	if isFree(name, c.OverloadID()) || m.isReader(name) || extra == nil && m.allFixed(args) {
 		return c, nil
 	}
 	o := m.overload(c)
@@ -79,7 +79,7 @@ func (m *meters) overload(c interpreter.InterpretableCall) *functions.Overload {
 }
 
 func (m *meters) isReader(name string) bool {
-	return m.overloads["bytes_"+name] != nil
+	return name != "slice" && m.overloads["bytes_"+name] != nil
 }
 
 func (m *meters) isInput(i interpreter.InterpretableV2) bool {

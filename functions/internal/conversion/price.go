@@ -7,6 +7,8 @@ import (
 
 	"github.com/google/cel-go/cel"
 	"github.com/google/cel-go/common"
+	"github.com/google/cel-go/common/operators"
+	"github.com/google/cel-go/common/overloads"
 	"github.com/google/cel-go/common/types"
 	"github.com/google/cel-go/common/types/ref"
 	"github.com/google/cel-go/interpreter"
@@ -18,10 +20,20 @@ var free = map[string]bool{
 	"size": true, "type": true, "dyn": true, "bits": true,
 	"@not_strictly_false": true, "__not_strictly_false__": true,
 	"optional.of": true, "optional.none": true, "hasValue": true, "value": true,
+	operators.Multiply: true, operators.Divide: true, operators.Modulo: true, operators.Subtract: true, operators.Negate: true,
 }
 
-// freeOverload is the slice of bytes; that of a list copies.
-const freeOverload = "bytes_slice"
+// isFree tells whether a call is free: by its function, or where some of the
+// function's overloads are and the checker has found which it is.
+func isFree(function, overload string) bool {
+	switch function {
+	case "slice":
+		return overload == "bytes_slice" // that of a list copies
+	case operators.Add:
+		return overload != "" && overload != overloads.AddString && overload != overloads.AddBytes && overload != overloads.AddList
+	}
+	return free[function]
+}
 
 // surcharge is what a function costs beyond the weight of its arguments, because
 // it takes longer than to go through them once, or makes something larger.

@@ -10,6 +10,10 @@ import (
 	"github.com/google/cel-go/interpreter"
 )
 
+// compileCost is charged for compiling a regular expression, which takes some
+// hundred microseconds at most.
+const compileCost = 2 * worthALook
+
 // pattern is a compiled regular expression.
 type pattern struct {
 	*regexp.Regexp
@@ -82,7 +86,7 @@ func (c *matchCall) Exec(frame *interpreter.ExecutionFrame) ref.Val {
 	m := &evaluationOf(frame).meter
 	p := c.constant
 	if p == nil {
-		m.charge(worthALook) // compiling takes as long as to look at the clock often
+		m.charge(compileCost)
 		var err error
 		if p, err = compilePattern(string(source)); err != nil {
 			return types.WrapErr(err)
