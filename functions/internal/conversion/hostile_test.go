@@ -31,14 +31,14 @@ func loops(n, size int, body string) string {
 	return body
 }
 
-// big is a string of a million bytes.
-var big = nest(20, "'x'", "$ + $", "$")
+// million is a string of a million bytes.
+var million = nest(20, "'x'", "$ + $", "$")
 
 // hostile are expressions that want more than they may have. Of none is known
 // which limit ends it first, but for those with a reason.
 func hostile() map[string]struct{ expression, reason string } {
 	type h = struct{ expression, reason string }
-	with := func(s string) string { return "cel.bind(s, " + big + ", " + s + ")" }
+	with := func(s string) string { return "cel.bind(s, " + million + ", " + s + ")" }
 	shared := func(inner string) string { return nest(40, "[1]", "[$, $]", inner) }
 	return map[string]h{
 		"string doubling":            {nest(40, "'x'", "$ + $", "{'a': $}"), CostExceeded},
