@@ -35,9 +35,12 @@ func (m *meters) decorate(i interpreter.InterpretableV2) (interpreter.Interpreta
 	case interpreter.InterpretableCall:
 		return m.call(x)
 	case interpreter.InterpretableConstructor:
-		// The result itself is not measured: all that is done with it is to
-		// write it, and that is bounded.
-		if x.ID() == m.ast.Expr().ID() || m.allFixed(x.InitVals()) {
+		if x.ID() == m.ast.Expr().ID() {
+			// The result itself is not measured: all that is done with it is
+			// to write it, and that is bounded.
+			return m.literal(x), nil
+		}
+		if m.allFixed(x.InitVals()) {
 			return i, nil
 		}
 		return &meteredConstructor{x}, nil
@@ -55,13 +58,13 @@ func (m *meters) call(c interpreter.InterpretableCall) (interpreter.Interpretabl
 	}
 	extra := surcharges[name]
 	if isFree(name, c.OverloadID()) || m.isReader(name) || extra == nil && m.allFixed(args) {
-		return c, nil
+		return &plainCall{c, args}, nil
 	}
 	o := m.overload(c)
 	if o == nil || o.NonStrict {
-		return c, nil
+		return &plainCall{c, args}, nil
 	}
-	return &meteredCall{c, args, o, extra}, nil
+	return &meteredCall{plainCall{c, args}, o, extra}, nil
 }
 
 // overload finds what a call runs, as the planner does.
@@ -106,10 +109,19 @@ func (m *meters) allFixed(is []interpreter.InterpretableV2) bool {
 	return true
 }
 
+// plainCall is a call that is not metered. It keeps its arguments, which the
+// account of CEL asks for each time, and the planner's calls allocate.
+type plainCall struct {
+	interpreter.InterpretableCall
+	args []interpreter.InterpretableV2
+}
+
+// Args implements interpreter.InterpretableCall.
+func (c *plainCall) Args() []interpreter.InterpretableV2 { return c.args }
+
 // meteredCall charges a call before it is made.
 type meteredCall struct {
-	interpreter.InterpretableCall
-	args     []interpreter.InterpretableV2
+	plainCall
 	overload *functions.Overload
 	extra    surcharge
 }

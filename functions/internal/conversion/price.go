@@ -127,17 +127,18 @@ type costs struct{}
 // CallCost implements interpreter.ActualCostEstimator: as in the extensions, a
 // tenth for each byte that a function goes through.
 func (costs) CallCost(function, _ string, args []ref.Val, result ref.Val) *uint64 {
-	var cost uint64
+	size := 0
 	switch function {
 	case cayenneFunction:
 		if m, ok := result.(*lppMap); ok {
-			cost = textCost(m.payload)
+			size = m.payload
 		}
 	case "json_decode", "hex", "unhex":
-		cost = textCost(int(textSize(args[0])))
+		size = int(textSize(args[0]))
 	default:
 		return nil
 	}
+	cost := textCost(size)
 	return &cost
 }
 

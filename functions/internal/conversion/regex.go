@@ -47,7 +47,7 @@ func compilePattern(text string) (*pattern, error) {
 
 // matches plans a call of matches. A constant pattern is compiled here.
 func (m *meters) matches(c interpreter.InterpretableCall) (interpreter.InterpretableV2, error) {
-	call := &matchCall{InterpretableCall: c, args: c.Args()}
+	call := &matchCall{plainCall: plainCall{c, c.Args()}}
 	if constant, ok := call.args[1].(interpreter.InterpretableConst); ok {
 		if text, ok := constant.Value().(types.String); ok {
 			var err error
@@ -63,8 +63,7 @@ func (m *meters) matches(c interpreter.InterpretableCall) (interpreter.Interpret
 // matchCall is matches with its time bounded: Go's matching is linear in the
 // text, times the size of the pattern.
 type matchCall struct {
-	interpreter.InterpretableCall
-	args     []interpreter.InterpretableV2
+	plainCall
 	constant *pattern // nil if the pattern is not a constant
 }
 

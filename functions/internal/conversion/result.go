@@ -118,7 +118,7 @@ func appendDouble(dst []byte, f float64) []byte {
 func appendText(dst []byte, s string) []byte {
 	for i := range len(s) {
 		if c := s[i]; c < 0x20 || c == '"' || c == '\\' {
-			quoted, _ := json.Marshal(s) //nolint:errcheck // a string always has a JSON form
+			quoted, _ := json.Marshal(s)
 			return append(dst, quoted...)
 		}
 	}
