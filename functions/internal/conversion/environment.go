@@ -74,7 +74,10 @@ func (e *environment) compile(expression string) (*program, error) {
 	}
 	about := inspect(checked.NativeRep())
 	p := &program{limits: e.limits, whole: about.whole, loops: about.loops}
-	m := &meters{environment: e, ast: checked.NativeRep(), inputIsPayload: !about.shadowed}
+	m := &meters{environment: e, ast: checked.NativeRep(), about: about, wrong: about.repeated}
+	if about.repeated != 0 {
+		return nil, failed(InvalidExpression, "%s: the map has this key twice", m.position())
+	}
 	var err error
 	p.cel, err = e.Program(checked,
 		cel.CustomDecoratorV2(m.decorate),

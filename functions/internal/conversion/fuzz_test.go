@@ -129,6 +129,22 @@ func TestVectors(t *testing.T) {
 	}
 }
 
+// TestCostOfPaths proves that both paths end at one cost.
+func TestCostOfPaths(t *testing.T) {
+	t.Parallel()
+	payload := bytes.Repeat([]byte{1, 0, 7}, 10)
+	for cost := uint64(1); cost < 10; cost++ {
+		c := newConverter(t, Limits{Cost: cost})
+		direct, err := c.program(`cayenne_lpp_decode(input)`)
+		if err != nil {
+			t.Fatal(err)
+		}
+		planned := *direct
+		planned.whole = false
+		paths{direct: direct, planned: &planned}.same(t, payload)
+	}
+}
+
 // FuzzConvert holds the path without CEL to the result of the path with it, for
 // any payload.
 func FuzzConvert(f *testing.F) {

@@ -36,23 +36,39 @@ type aboutExpression struct {
 	whole    bool // all of it is cayenne_lpp_decode(input)
 	loops    bool // something is evaluated more than once
 	shadowed bool // input is not always the payload
+
+	repeated int64         // a key that a map literal has twice; 0 if there is none
+	computed map[int64]int // map literals whose keys are evaluated, and their sizes
 }
 
 func inspect(a *ast.AST) aboutExpression {
-	about := aboutExpression{whole: decodesInput(a.Expr())}
+	about := aboutExpression{whole: decodesInput(a.Expr()), computed: map[int64]int{}}
 	ast.PostOrderVisit(a.Expr(), ast.NewExprVisitor(func(e ast.Expr) {
-		if e.Kind() != ast.ComprehensionKind {
-			return
-		}
-		c := e.AsComprehension()
-		if r := c.IterRange(); r.Kind() != ast.ListKind || r.AsList().Size() > 0 {
-			about.loops = true // cel.bind loops over the empty list
-		}
-		for _, name := range []string{c.IterVar(), c.IterVar2(), c.AccuVar()} {
-			about.shadowed = about.shadowed || name == "input"
+		switch e.Kind() {
+		case ast.ComprehensionKind:
+			about.comprehension(e.AsComprehension())
+		case ast.MapKind:
+			about.mapLiteral(e.ID(), e.AsMap().Entries())
 		}
 	}))
 	return about
+}
+
+func (about *aboutExpression) comprehension(c ast.ComprehensionExpr) {
+	if r := c.IterRange(); r.Kind() != ast.ListKind || r.AsList().Size() > 0 {
+		about.loops = true // cel.bind loops over the empty list
+	}
+	for _, name := range []string{c.IterVar(), c.IterVar2(), c.AccuVar()} {
+		about.shadowed = about.shadowed || name == "input"
+	}
+}
+
+func (about *aboutExpression) mapLiteral(id int64, entries []ast.EntryExpr) {
+	repeated, constant := repeatedKey(entries)
+	about.repeated = max(about.repeated, repeated)
+	if !constant && !hasOptional(entries) {
+		about.computed[id] = len(entries)
+	}
 }
 
 // decodesInput tells whether e is cayenne_lpp_decode(input).

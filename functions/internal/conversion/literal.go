@@ -12,7 +12,7 @@ import (
 )
 
 // literal replaces the map literal that an expression is, if its keys are
-// different constant strings, by a node that evaluates the members and makes no
+// constant strings, by a node that evaluates the members and makes no
 // map of them: the result is written from it and nothing else.
 func (m *meters) literal(c interpreter.InterpretableConstructor) interpreter.InterpretableV2 {
 	e := m.ast.Expr()
@@ -27,7 +27,7 @@ func (m *meters) literal(c interpreter.InterpretableConstructor) interpreter.Int
 			return c
 		}
 		key, ok := member.Key().AsLiteral().(types.String)
-		if !ok || slices.Contains(l.keys, string(key)) {
+		if !ok {
 			return c
 		}
 		l.keys = append(l.keys, string(key))

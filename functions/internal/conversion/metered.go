@@ -18,9 +18,9 @@ import (
 // cost depends on the size of what it works on.
 type meters struct {
 	*environment
-	ast            *ast.AST
-	inputIsPayload bool  // the name input means nothing else anywhere
-	wrong          int64 // the part that could not be planned
+	ast   *ast.AST
+	about aboutExpression
+	wrong int64 // the part that could not be planned
 }
 
 // position is the line and the column of what could not be planned.
@@ -35,13 +35,16 @@ func (m *meters) decorate(i interpreter.InterpretableV2) (interpreter.Interpreta
 	case interpreter.InterpretableCall:
 		return m.call(x)
 	case interpreter.InterpretableConstructor:
+		if size, ok := m.about.computed[x.ID()]; ok {
+			x = &distinctMap{x, size}
+		}
 		if x.ID() == m.ast.Expr().ID() {
 			// The result itself is not measured: all that is done with it is
 			// to write it, and that is bounded.
 			return m.literal(x), nil
 		}
 		if m.allFixed(x.InitVals()) {
-			return i, nil
+			return x, nil
 		}
 		return &meteredConstructor{x}, nil
 	}
@@ -50,7 +53,7 @@ func (m *meters) decorate(i interpreter.InterpretableV2) (interpreter.Interpreta
 
 func (m *meters) call(c interpreter.InterpretableCall) (interpreter.InterpretableV2, error) {
 	name, args := c.Function(), c.Args()
-	if name == cayenneFunction && m.inputIsPayload && m.isInput(args[0]) {
+	if name == cayenneFunction && !m.about.shadowed && m.isInput(args[0]) {
 		return &decodeInput{c}, nil
 	}
 	if name == overloads.Matches {
