@@ -141,7 +141,10 @@ func TestCostOfPaths(t *testing.T) {
 		}
 		planned := *direct
 		planned.whole = false
-		paths{direct: direct, planned: &planned}.same(t, payload)
+		_, err = paths{direct: direct, planned: &planned}.same(t, payload)
+		if (err == nil) != (cost >= 4) {
+			t.Errorf("with a limit of %d: %v", cost, err)
+		}
 	}
 }
 

@@ -70,6 +70,38 @@ func TestLargestPayload(t *testing.T) {
 	}
 }
 
+// TestHostilePayloads holds payloads to what hostile expressions are held to.
+func TestHostilePayloads(t *testing.T) {
+	t.Parallel()
+	const size = 256 << 10
+	fill := func(s string) []byte { return []byte(strings.Repeat(s, size/len(s))) }
+	c := newConverter(t, Limits{})
+	for _, test := range []struct {
+		name, expression string
+		payload          []byte
+		reason           string
+	}{
+		{"deep JSON", `json_decode(input)`, fill("["), EvaluationFailed},
+		{"empty lists", `{'a': json_decode(b'[' + input + b'[]]').size()}`, fill("[],"), ""},
+		{"empty lists, as they are", `{'a': json_decode(b'[' + input + b'[]]')}`, fill("[],"), ""},
+		{"one long number", `json_decode(input)`, fill("1"), EvaluationFailed},
+		{"many readings", `{'a': cayenne_lpp_decode(input), 'b': cayenne_lpp_decode(input).map(k, k)}`, fill("\x01\x00\x07\x02\x00\x08"), ""},
+		{"many polylines", `cayenne_lpp_decode(input)`, fill("\x01\xf0\x08\x01\x00\x00\x01\x00\x00\x01"), ""},
+		{"as hexadecimal", `{'a': hex(input), 'b': base64.encode(input)}`, fill("\xff"), ""},
+		{"as a string", `{'a': string(input)}`, fill("\x01"), ResultTooLarge},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			_, err := convert(t, c, test.expression, Input{Payload: test.payload})
+			if test.reason != "" {
+				expect(t, err, test.reason, "")
+			} else if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
 func TestNegativeLimits(t *testing.T) {
 	t.Parallel()
 	for _, l := range []Limits{{Payload: -1}, {Expression: -1}, {Time: -1}, {Result: -1}, {Depth: -1}, {Programs: -1}, {Texts: -1}} {
