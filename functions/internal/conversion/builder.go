@@ -1,11 +1,9 @@
 package conversion
 
 import (
-	"cmp"
 	"encoding/base64"
 	"math"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -41,12 +39,13 @@ type entry struct {
 var builders = sync.Pool{New: func() any { return &builder{} }}
 
 func newBuilder(l *Limits) *builder {
-	b := builders.Get().(*builder) //nolint:errcheck // the pool holds nothing else
+	b := builders.Get().(*builder)
 	b.limits = l
 	return b
 }
 
-// maxPooled is how many nodes, entries or readings a pooled builder may hold.
+// maxPooled is how many nodes, entries or readings a pooled builder may hold. One
+// that holds more is not used again, so its nodes may go with the result.
 const maxPooled = 4096
 
 // release gives the builder back, with nothing of what it has built.
@@ -66,11 +65,15 @@ func (b *builder) result() (Result, error) {
 	if b.err != nil {
 		return Result{}, b.err
 	}
-	r := Result{slices.Clone(b.nodes), b.inexact}
+	const number = 6 // digits, mostly
+	r := Result{b.nodes, min(b.least+number*len(b.nodes), b.limits.Result), b.inexact}
+	if len(b.nodes) <= maxPooled {
+		r.nodes = slices.Clone(b.nodes)
+	}
 	if b.most <= b.limits.Result {
 		return r, nil
 	}
-	text, err := r.AppendJSON(make([]byte, 0, min(b.most, b.limits.Result)))
+	text, err := r.AppendJSON(nil)
 	if err != nil {
 		return Result{}, err
 	}
@@ -113,6 +116,10 @@ func (b *builder) cayenne(key string, rs []cayenne.Reading) {
 func (b *builder) root(v ref.Val) {
 	if o, ok := v.(*types.Optional); ok && o.HasValue() {
 		v = o.GetValue()
+	}
+	if m, ok := v.(*members); ok {
+		b.members(m)
+		return
 	}
 	if _, ok := v.(traits.Mapper); !ok {
 		b.fail(ResultNotMap, "the expression yields %s, a map is needed", v.Type().TypeName())
@@ -171,7 +178,14 @@ func (b *builder) open(n node) {
 	if b.depth++; b.depth > b.limits.Depth {
 		b.fail(ResultTooDeep, "the result nests deeper than the limit of %d", b.limits.Depth)
 	}
+	// Each item takes a comma, but for the first, and at least one byte more.
+	if least := b.least + 2*n.size; least > b.limits.Result {
+		b.tooLarge(least)
+	}
 	b.add(n, len("{}")+max(n.size-1, 0), len("{}"))
+	if b.err == nil {
+		b.nodes = slices.Grow(b.nodes, n.size)
+	}
 }
 
 // End implements cayenne.Visitor.
@@ -218,74 +232,4 @@ func (b *builder) value(key string, v ref.Val) {
 	default:
 		b.fail(ResultInvalid, "%q is %s, which JSON cannot hold", key, v.Type().TypeName())
 	}
-}
-
-func (b *builder) items(key string, l traits.Lister) {
-	size := int(l.Size().(types.Int)) //nolint:errcheck // a list of CEL has a size
-	b.List(key, size)
-	for i := 0; i < size && b.err == nil; i++ {
-		b.value("", l.Get(types.Int(i)))
-	}
-	b.End()
-}
-
-// mapping builds a map, its keys sorted.
-func (b *builder) mapping(key string, m traits.Mapper) {
-	start := len(b.entries)
-	b.Object(key, int(m.Size().(types.Int))) //nolint:errcheck // a map of CEL has a size
-	types.ToFoldableMap(m).Fold(b)
-	slices.SortFunc(b.entries[start:], func(a, b entry) int { return cmp.Compare(a.key, b.key) })
-	for i := start; i < len(b.entries) && b.err == nil; i++ {
-		e := b.entries[i] // nested maps move the stack
-		if i > start && e.key == b.entries[i-1].key {
-			b.fail(ResultInvalid, "two keys of a map become %q", e.key)
-			break
-		}
-		b.value(e.key, e.value)
-	}
-	clear(b.entries[start:])
-	b.entries = b.entries[:start]
-	b.End()
-}
-
-// FoldEntry implements traits.Folder: it collects the members of a map.
-func (b *builder) FoldEntry(key, val any) bool {
-	k, v := native(key), native(val)
-	var name string
-	switch x := k.(type) {
-	case types.String:
-		name = strings.ToValidUTF8(string(x), "�")
-	case types.Int:
-		name = strconv.FormatInt(int64(x), 10)
-	case types.Uint:
-		name = strconv.FormatUint(uint64(x), 10)
-	case types.Bool:
-		name = strconv.FormatBool(bool(x))
-	default:
-		b.fail(ResultInvalid, "a key of a map is %s, which JSON cannot hold", k.Type().TypeName())
-	}
-	b.entries = append(b.entries, entry{name, v})
-	return b.err == nil
-}
-
-func native(v any) ref.Val {
-	if r, ok := v.(ref.Val); ok {
-		return r
-	}
-	return types.DefaultTypeAdapter.NativeToValue(v)
-}
-
-// seconds is a duration as protobuf's JSON has it: 1.5s.
-func seconds(d time.Duration) string {
-	text := strconv.FormatInt(int64(d/time.Second), 10)
-	part := d % time.Second
-	if part == 0 {
-		return text + "s"
-	}
-	if d < 0 {
-		part = -part
-		text = "-" + strings.TrimPrefix(text, "-")
-	}
-	digits := strconv.FormatInt(int64(time.Second+part), 10)[1:]
-	return text + "." + strings.TrimRight(digits, "0") + "s"
 }

@@ -43,7 +43,7 @@ func (c *cache) get(expression string) (*program, error) {
 	if found, ok := c.lookup(expression); ok {
 		return found.program, found.err
 	}
-	v, _, _ := c.flights.Do(expression, func() (any, error) { //nolint:errcheck // the error is in the value
+	v, _, _ := c.flights.Do(expression, func() (any, error) {
 		if found, ok := c.lookup(expression); ok {
 			return found, nil
 		}

@@ -15,7 +15,12 @@
 //	b.bits(offset, count)               an unsigned field of 1 to 63 bits
 //	b.slice(from, to)                   bytes
 //
-// The result must be a map. Limits bounds what a hostile expression can take.
+// The result must be a map. Its keys are strings, integers or booleans and become
+// strings, no two of them the same one. Strings, booleans, null, lists and maps
+// are what they are in JSON; int and uint are exact to 64 bits; NaN and infinities
+// are an error; bytes are standard base64; a timestamp is RFC 3339 in UTC, a
+// duration seconds with an s; an optional is its value. Limits bounds what a
+// hostile expression can take.
 package conversion
 
 import (

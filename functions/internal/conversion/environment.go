@@ -5,7 +5,6 @@ import (
 	"strings"
 
 	"github.com/google/cel-go/cel"
-	"github.com/google/cel-go/common/ast"
 	"github.com/google/cel-go/common/functions"
 	"github.com/google/cel-go/ext"
 )
@@ -59,7 +58,14 @@ func newEnvironment(l Limits) (*environment, error) {
 
 // compile checks an expression and plans it. An error is an *Error.
 func (e *environment) compile(expression string) (*program, error) {
-	checked, issues := e.Compile(expression)
+	parsed, issues := e.Parse(expression)
+	if issues.Err() != nil {
+		return nil, failed(InvalidExpression, "%s", positions(issues))
+	}
+	if effort(parsed.NativeRep()) > maxEffort {
+		return nil, failed(InvalidExpression, "1:1: the expression is too long for how deep its lists, maps and macros nest")
+	}
+	checked, issues := e.Check(parsed)
 	if issues.Err() != nil {
 		return nil, failed(InvalidExpression, "%s", positions(issues))
 	}
@@ -68,7 +74,10 @@ func (e *environment) compile(expression string) (*program, error) {
 	}
 	about := inspect(checked.NativeRep())
 	p := &program{limits: e.limits, whole: about.whole, loops: about.loops}
-	m := &meters{environment: e, ast: checked.NativeRep(), inputIsPayload: !about.shadowed}
+	m := &meters{environment: e, ast: checked.NativeRep(), about: about, wrong: about.repeated}
+	if about.repeated != 0 {
+		return nil, failed(InvalidExpression, "%s: the map has this key twice", m.position())
+	}
 	var err error
 	p.cel, err = e.Program(checked,
 		cel.CustomDecoratorV2(m.decorate),
@@ -89,7 +98,7 @@ func positions(issues *cel.Issues) string {
 			lines = append(lines, fmt.Sprintf("and %d more", len(issues.Errors())-most))
 			break
 		}
-		lines = append(lines, fmt.Sprintf("%d:%d: %s", max(e.Location.Line(), 1), e.Location.Column()+1, e.Message))
+		lines = append(lines, fmt.Sprintf("%d:%d: %s", max(e.Location.Line(), 1), max(e.Location.Column(), 0)+1, e.Message))
 	}
 	return strings.Join(lines, "; ")
 }
@@ -103,38 +112,4 @@ func canBeMap(t *cel.Type) bool {
 		return t.TypeName() == "optional_type" && canBeMap(t.Parameters()[0])
 	}
 	return false
-}
-
-// aboutExpression is what the syntax tree tells before anything is evaluated.
-type aboutExpression struct {
-	whole    bool // all of it is cayenne_lpp_decode(input)
-	loops    bool // something is evaluated more than once
-	shadowed bool // input is not always the payload
-}
-
-func inspect(a *ast.AST) aboutExpression {
-	about := aboutExpression{whole: decodesInput(a.Expr())}
-	ast.PostOrderVisit(a.Expr(), ast.NewExprVisitor(func(e ast.Expr) {
-		if e.Kind() != ast.ComprehensionKind {
-			return
-		}
-		c := e.AsComprehension()
-		if r := c.IterRange(); r.Kind() != ast.ListKind || r.AsList().Size() > 0 {
-			about.loops = true // cel.bind loops over the empty list
-		}
-		for _, name := range []string{c.IterVar(), c.IterVar2(), c.AccuVar()} {
-			about.shadowed = about.shadowed || name == "input"
-		}
-	}))
-	return about
-}
-
-// decodesInput tells whether e is cayenne_lpp_decode(input).
-func decodesInput(e ast.Expr) bool {
-	if e.Kind() != ast.CallKind {
-		return false
-	}
-	call := e.AsCall()
-	return call.FunctionName() == cayenneFunction && !call.IsMemberFunction() && len(call.Args()) == 1 &&
-		call.Args()[0].Kind() == ast.IdentKind && call.Args()[0].AsIdent() == "input"
 }

@@ -15,7 +15,7 @@ type Limits struct {
 	Result     int           `name:"conversion-max-result" default:"1048576" help:"Bytes that a result has at most, as JSON."`
 	Depth      int           `name:"conversion-max-depth" default:"32" help:"How deep objects and lists of a result nest at most; the result itself is the first."`
 	Programs   int           `name:"conversion-cache-size" default:"4096" help:"Compiled expressions that are remembered at most."`
-	Texts      int           `name:"conversion-cache-bytes" default:"4194304" help:"Bytes that the texts of remembered expressions have at most together. A compiled expression takes about a hundred times its text."`
+	Texts      int           `name:"conversion-cache-bytes" default:"1048576" help:"Bytes that the texts of remembered expressions have at most together. A compiled expression takes about a hundred times its text."`
 }
 
 func (l Limits) withDefaults() (Limits, error) {
@@ -29,7 +29,7 @@ func (l Limits) withDefaults() (Limits, error) {
 		{"result", &l.Result, 1 << 20},
 		{"depth", &l.Depth, 32},
 		{"programs", &l.Programs, 4096},
-		{"texts", &l.Texts, 4 << 20},
+		{"texts", &l.Texts, 1 << 20},
 	} {
 		if *f.value < 0 {
 			return l, fmt.Errorf("conversion: limit %s is negative: %d", f.name, *f.value)

@@ -35,7 +35,7 @@ func decodeCayenne(payload types.Bytes) ref.Val {
 
 func (m *lppMap) all() traits.Mapper {
 	if m.whole == nil {
-		m.whole = types.NewStringInterfaceMap(types.DefaultTypeAdapter, cayenne.Map(m.readings)).(traits.Mapper)
+		m.whole = types.NewStringInterfaceMap(types.DefaultTypeAdapter, cayenne.Map(m.readings))
 	}
 	return m.whole
 }

@@ -18,9 +18,9 @@ import (
 // cost depends on the size of what it works on.
 type meters struct {
 	*environment
-	ast            *ast.AST
-	inputIsPayload bool  // the name input means nothing else anywhere
-	wrong          int64 // the part that could not be planned
+	ast   *ast.AST
+	about aboutExpression
+	wrong int64 // the part that could not be planned
 }
 
 // position is the line and the column of what could not be planned.
@@ -35,10 +35,16 @@ func (m *meters) decorate(i interpreter.InterpretableV2) (interpreter.Interpreta
 	case interpreter.InterpretableCall:
 		return m.call(x)
 	case interpreter.InterpretableConstructor:
-		// The result itself is not measured: all that is done with it is to
-		// write it, and that is bounded.
-		if x.ID() == m.ast.Expr().ID() || m.allFixed(x.InitVals()) {
-			return i, nil
+		if size, ok := m.about.computed[x.ID()]; ok {
+			x = &distinctMap{x, size}
+		}
+		if x.ID() == m.ast.Expr().ID() {
+			// The result itself is not measured: all that is done with it is
+			// to write it, and that is bounded.
+			return m.literal(x), nil
+		}
+		if m.allFixed(x.InitVals()) {
+			return x, nil
 		}
 		return &meteredConstructor{x}, nil
 	}
@@ -47,21 +53,21 @@ func (m *meters) decorate(i interpreter.InterpretableV2) (interpreter.Interpreta
 
 func (m *meters) call(c interpreter.InterpretableCall) (interpreter.InterpretableV2, error) {
 	name, args := c.Function(), c.Args()
-	if name == cayenneFunction && m.inputIsPayload && m.isInput(args[0]) {
+	if name == cayenneFunction && !m.about.shadowed && m.isInput(args[0]) {
 		return &decodeInput{c}, nil
 	}
 	if name == overloads.Matches {
 		return m.matches(c)
 	}
 	extra := surcharges[name]
-	if free[name] || m.isReader(name) || c.OverloadID() == freeOverload || extra == nil && m.allFixed(args) {
-		return c, nil
+	if isFree(name, c.OverloadID()) || m.isReader(name) || extra == nil && m.allFixed(args) {
+		return &plainCall{c, args}, nil
 	}
 	o := m.overload(c)
 	if o == nil || o.NonStrict {
-		return c, nil
+		return &plainCall{c, args}, nil
 	}
-	return &meteredCall{c, args, o, extra}, nil
+	return &meteredCall{plainCall{c, args}, o, extra}, nil
 }
 
 // overload finds what a call runs, as the planner does.
@@ -79,7 +85,7 @@ func (m *meters) overload(c interpreter.InterpretableCall) *functions.Overload {
 }
 
 func (m *meters) isReader(name string) bool {
-	return m.overloads["bytes_"+name] != nil
+	return name != "slice" && m.overloads["bytes_"+name] != nil
 }
 
 func (m *meters) isInput(i interpreter.InterpretableV2) bool {
@@ -106,10 +112,19 @@ func (m *meters) allFixed(is []interpreter.InterpretableV2) bool {
 	return true
 }
 
+// plainCall is a call that is not metered. It keeps its arguments, which the
+// account of CEL asks for each time, and the planner's calls allocate.
+type plainCall struct {
+	interpreter.InterpretableCall
+	args []interpreter.InterpretableV2
+}
+
+// Args implements interpreter.InterpretableCall.
+func (c *plainCall) Args() []interpreter.InterpretableV2 { return c.args }
+
 // meteredCall charges a call before it is made.
 type meteredCall struct {
-	interpreter.InterpretableCall
-	args     []interpreter.InterpretableV2
+	plainCall
 	overload *functions.Overload
 	extra    surcharge
 }

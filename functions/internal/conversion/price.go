@@ -5,6 +5,10 @@ import (
 	"math/bits"
 	"strings"
 
+	"github.com/google/cel-go/cel"
+	"github.com/google/cel-go/common"
+	"github.com/google/cel-go/common/operators"
+	"github.com/google/cel-go/common/overloads"
 	"github.com/google/cel-go/common/types"
 	"github.com/google/cel-go/common/types/ref"
 	"github.com/google/cel-go/interpreter"
@@ -16,10 +20,20 @@ var free = map[string]bool{
 	"size": true, "type": true, "dyn": true, "bits": true,
 	"@not_strictly_false": true, "__not_strictly_false__": true,
 	"optional.of": true, "optional.none": true, "hasValue": true, "value": true,
+	operators.Multiply: true, operators.Divide: true, operators.Modulo: true, operators.Subtract: true, operators.Negate: true,
 }
 
-// freeOverload is the slice of bytes; that of a list copies.
-const freeOverload = "bytes_slice"
+// isFree tells whether a call is free: by its function, or where some of the
+// function's overloads are and the checker has found which it is.
+func isFree(function, overload string) bool {
+	switch function {
+	case "slice":
+		return overload == "bytes_slice" // that of a list copies
+	case operators.Add:
+		return overload != "" && overload != overloads.AddString && overload != overloads.AddBytes && overload != overloads.AddList
+	}
+	return free[function]
+}
 
 // surcharge is what a function costs beyond the weight of its arguments, because
 // it takes longer than to go through them once, or makes something larger.
@@ -35,8 +49,8 @@ var surcharges = map[string]surcharge{
 		return 0
 	},
 	"distinct":              func(a []ref.Val) uint64 { return product(2*listSize(a[0]), listSize(a[0])) },
-	"sort":                  func(a []ref.Val) uint64 { return product(2*listSize(a[0]), listSize(a[0])) },
-	"@sortByAssociatedKeys": func(a []ref.Val) uint64 { return product(2*listSize(a[0]), listSize(a[0])) },
+	"sort":                  sorted,
+	"@sortByAssociatedKeys": sorted,
 	"sets.contains":         func(a []ref.Val) uint64 { return product(listSize(a[0]), listSize(a[1])) },
 	"sets.intersects":       func(a []ref.Val) uint64 { return product(listSize(a[0]), listSize(a[1])) },
 	"sets.equivalent":       func(a []ref.Val) uint64 { return product(2*listSize(a[0]), listSize(a[1])) },
@@ -60,6 +74,12 @@ func product(a, b uint64) uint64 {
 		return low
 	}
 	return math.MaxUint64
+}
+
+// sorted is a sort by comparison, and what the elements are looked up for.
+func sorted(a []ref.Val) uint64 {
+	size := listSize(a[0])
+	return product(2*size, uint64(bits.Len64(size)))
 }
 
 // search is string search that compares at every place.
@@ -107,27 +127,46 @@ type costs struct{}
 // CallCost implements interpreter.ActualCostEstimator: as in the extensions, a
 // tenth for each byte that a function goes through.
 func (costs) CallCost(function, _ string, args []ref.Val, result ref.Val) *uint64 {
-	var cost uint64
+	size := 0
 	switch function {
 	case cayenneFunction:
 		if m, ok := result.(*lppMap); ok {
-			cost = textCost(m.payload)
+			size = m.payload
 		}
 	case "json_decode", "hex", "unhex":
-		cost = textCost(int(textSize(args[0])))
+		size = int(textSize(args[0]))
 	default:
 		return nil
 	}
+	cost := textCost(size)
 	return &cost
 }
 
-// trackers replaces what the extensions charge wrongly: json.encode is charged
-// more than any limit there.
+// trackers replaces what the extensions charge in a way that cannot be used:
+// json.encode more than any limit, and sorting its square, with a panic if an
+// argument is an error.
 func trackers() []interpreter.CostTrackerOption {
-	return []interpreter.CostTrackerOption{
+	opts := []interpreter.CostTrackerOption{
 		interpreter.OverloadCostTracker("json_encode_dyn", func(_ []ref.Val, result ref.Val) *uint64 {
 			cost := textCost(int(textSize(result)))
 			return &cost
 		}),
+		interpreter.OverloadCostTracker("list_distinct", trackList(surcharges["distinct"])),
+	}
+	for _, t := range []*cel.Type{
+		cel.IntType, cel.UintType, cel.DoubleType, cel.BoolType, cel.DurationType, cel.TimestampType, cel.StringType, cel.BytesType,
+	} {
+		name := "list_" + t.TypeName() + "_sort"
+		opts = append(opts,
+			interpreter.OverloadCostTracker(name, trackList(sorted)),
+			interpreter.OverloadCostTracker(name+"ByAssociatedKeys", trackList(sorted)))
+	}
+	return opts
+}
+
+func trackList(s surcharge) interpreter.FunctionTracker {
+	return func(args []ref.Val, _ ref.Val) *uint64 {
+		cost := s(args) + common.ListCreateBaseCost
+		return &cost
 	}
 }

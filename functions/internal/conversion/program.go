@@ -29,6 +29,9 @@ func (p *program) run(ctx context.Context, in *Input) (Result, error) {
 
 // runWhole does what runCEL would do for cayenne_lpp_decode(input), without CEL.
 func (p *program) runWhole(in *Input) (Result, error) {
+	if textCost(len(in.Payload)) > p.limits.Cost {
+		return Result{}, p.tooCostly()
+	}
 	b := newBuilder(&p.limits)
 	defer b.release()
 	if err := b.payload(in.Payload); err != nil {
@@ -63,7 +66,7 @@ func (p *program) failure(ctx context.Context, err error) error {
 	var cancelled interpreter.EvalCancelledError
 	switch {
 	case errors.As(err, &cancelled) && cancelled.Cause == interpreter.CostLimitExceeded:
-		return failed(CostExceeded, "the evaluation costs more than the limit of %d", p.limits.Cost)
+		return p.tooCostly()
 	case errors.As(err, &cancelled), errors.Is(err, interpreter.InterruptError{}):
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
@@ -71,6 +74,10 @@ func (p *program) failure(ctx context.Context, err error) error {
 		return failed(TimeExceeded, "the evaluation takes longer than the limit of %s", p.limits.Time)
 	}
 	return failed(EvaluationFailed, "%v", err)
+}
+
+func (p *program) tooCostly() *Error {
+	return failed(CostExceeded, "the evaluation costs more than the limit of %d", p.limits.Cost)
 }
 
 // evaluation is what one run of a program knows: its variables and its meter.

@@ -10,6 +10,10 @@ import (
 	"github.com/google/cel-go/interpreter"
 )
 
+// compileCost is charged for compiling a regular expression, which takes some
+// hundred microseconds at most.
+const compileCost = 2 * worthALook
+
 // pattern is a compiled regular expression.
 type pattern struct {
 	*regexp.Regexp
@@ -43,7 +47,7 @@ func compilePattern(text string) (*pattern, error) {
 
 // matches plans a call of matches. A constant pattern is compiled here.
 func (m *meters) matches(c interpreter.InterpretableCall) (interpreter.InterpretableV2, error) {
-	call := &matchCall{InterpretableCall: c, args: c.Args()}
+	call := &matchCall{plainCall: plainCall{c, c.Args()}}
 	if constant, ok := call.args[1].(interpreter.InterpretableConst); ok {
 		if text, ok := constant.Value().(types.String); ok {
 			var err error
@@ -59,8 +63,7 @@ func (m *meters) matches(c interpreter.InterpretableCall) (interpreter.Interpret
 // matchCall is matches with its time bounded: Go's matching is linear in the
 // text, times the size of the pattern.
 type matchCall struct {
-	interpreter.InterpretableCall
-	args     []interpreter.InterpretableV2
+	plainCall
 	constant *pattern // nil if the pattern is not a constant
 }
 
@@ -82,7 +85,7 @@ func (c *matchCall) Exec(frame *interpreter.ExecutionFrame) ref.Val {
 	m := &evaluationOf(frame).meter
 	p := c.constant
 	if p == nil {
-		m.charge(worthALook) // compiling takes as long as to look at the clock often
+		m.charge(compileCost)
 		var err error
 		if p, err = compilePattern(string(source)); err != nil {
 			return types.WrapErr(err)

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"math"
+	"slices"
 	"strconv"
 
 	"ponix/functions/internal/cayenne"
@@ -12,6 +13,7 @@ import (
 // Result is the object that a payload was converted to. The zero Result is none.
 type Result struct {
 	nodes   []node // depth first; the members of an object are sorted by key
+	size    int    // of its JSON in bytes, about
 	inexact bool
 }
 
@@ -54,7 +56,7 @@ func (r Result) AppendJSON(dst []byte) ([]byte, error) {
 	if len(r.nodes) == 0 {
 		return dst, errors.New("conversion: there is no result")
 	}
-	dst, _ = appendNode(dst, r.nodes)
+	dst, _ = appendNode(slices.Grow(dst, r.size), r.nodes)
 	return dst, nil
 }
 
@@ -116,7 +118,7 @@ func appendDouble(dst []byte, f float64) []byte {
 func appendText(dst []byte, s string) []byte {
 	for i := range len(s) {
 		if c := s[i]; c < 0x20 || c == '"' || c == '\\' {
-			quoted, _ := json.Marshal(s) //nolint:errcheck // a string always has a JSON form
+			quoted, _ := json.Marshal(s)
 			return append(dst, quoted...)
 		}
 	}

@@ -14,18 +14,28 @@ func (r Result) Struct() *structpb.Struct {
 	if len(r.nodes) == 0 {
 		return nil
 	}
-	numbers := 0
+	numbers, objects := 0, 0
 	for i := range r.nodes {
-		if r.nodes[i].isNumber() {
+		switch n := &r.nodes[i]; {
+		case n.isNumber():
 			numbers++
+		case n.kind == kindObject:
+			objects++
 		}
 	}
 	s := structs{
 		nodes:   r.nodes[1:],
 		values:  make([]structpb.Value, len(r.nodes)-1),
 		numbers: make([]structpb.Value_NumberValue, numbers),
+		objects: make([]structValue, objects),
 	}
-	return s.object(&r.nodes[0])
+	return s.object(&r.nodes[0]).StructValue
+}
+
+// structValue is an object and what makes it a value.
+type structValue struct {
+	structpb.Value_StructValue
+	object structpb.Struct
 }
 
 // structs makes messages of nodes. It allocates the many small ones together.
@@ -33,15 +43,20 @@ type structs struct {
 	nodes   []node
 	values  []structpb.Value
 	numbers []structpb.Value_NumberValue
+	objects []structValue
 }
 
-func (s *structs) object(n *node) *structpb.Struct {
+func (s *structs) object(n *node) *structpb.Value_StructValue {
+	o := &s.objects[0]
+	s.objects = s.objects[1:]
 	fields := make(map[string]*structpb.Value, n.size)
 	for range n.size {
 		key := s.nodes[0].key
 		fields[key] = s.value()
 	}
-	return &structpb.Struct{Fields: fields}
+	o.object.Fields = fields
+	o.StructValue = &o.object
+	return &o.Value_StructValue
 }
 
 // value makes a message of the next node and of what is in it.
@@ -56,7 +71,7 @@ func (s *structs) value() *structpb.Value {
 	case kindText:
 		v.Kind = &structpb.Value_StringValue{StringValue: n.text}
 	case kindObject:
-		v.Kind = &structpb.Value_StructValue{StructValue: s.object(n)}
+		v.Kind = s.object(n)
 	case kindList:
 		items := make([]*structpb.Value, n.size)
 		for i := range items {
