@@ -3,6 +3,7 @@ package runtime
 import (
 	"context"
 	"errors"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -16,6 +17,7 @@ type counters struct {
 	retried     atomic.Int64 // messages given back for redelivery
 	deadLetters atomic.Int64
 	lastError   atomic.Pointer[string]
+	gauges      sync.Map // name → float64
 }
 
 // metrics counts calls, errors and time for $SRV.STATS and for Prometheus.

@@ -2,6 +2,7 @@ package runtime
 
 import (
 	"net/http"
+	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -38,6 +39,12 @@ func (c hostCollector) Collect(out chan<- prometheus.Metric) {
 		} {
 			desc := prometheus.NewDesc(m.name, m.help, []string{"function", "binding"}, nil)
 			out <- prometheus.MustNewConstMetric(desc, m.kind, m.value, b.function, b.name)
+		}
+	}
+	for _, b := range c.h.bindings {
+		for name, v := range b.counters.readGauges() {
+			desc := prometheus.NewDesc("ponix_"+strings.ReplaceAll(b.function, "-", "_")+"_"+name, "What "+b.function+" tells of itself.", []string{"binding"}, nil)
+			out <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, v, b.name)
 		}
 	}
 	for stream, full := range c.h.fullness() {

@@ -24,11 +24,11 @@ var (
 	errNoStream = errors.New("no stream takes this subject")
 )
 
-// publisher publishes to JetStream without waiting and calls back with each
-// answer. It is jetstream.PublishAsync with one inbox and a ring of slots in
+// Publisher publishes to JetStream without waiting and calls back with each
+// answer. What one goroutine publishes arrives in that order. It is jetstream.PublishAsync with one inbox and a ring of slots in
 // place of a future for each message, which costs a third of the pipeline's
 // time.
-type publisher struct {
+type Publisher struct {
 	conn   *nats.Conn
 	sub    *nats.Subscription
 	prefix string
@@ -45,8 +45,10 @@ type slot struct {
 	done     func(error) // nil while the slot is free
 }
 
-func newPublisher(conn *nats.Conn, window int) (*publisher, error) {
-	p := &publisher{conn: conn, prefix: conn.NewInbox() + ".", free: make(chan int, window), stop: make(chan struct{}), slots: make([]slot, window)}
+// NewPublisher returns a publisher that lets so many messages wait for their
+// answer at a time. Close it.
+func NewPublisher(conn *nats.Conn, window int) (*Publisher, error) {
+	p := &Publisher{conn: conn, prefix: conn.NewInbox() + ".", free: make(chan int, window), stop: make(chan struct{}), slots: make([]slot, window)}
 	for i := range window {
 		p.free <- i
 	}
@@ -62,9 +64,9 @@ func newPublisher(conn *nats.Conn, window int) (*publisher, error) {
 	return p, nil
 }
 
-// publish sends m and calls done exactly once, with nil when m is stored. It
-// waits while the window is full.
-func (p *publisher) publish(m *nats.Msg, done func(error)) {
+// Publish sends m and calls done exactly once, with nil when m is stored. It
+// waits while the window is full. done must not call it.
+func (p *Publisher) Publish(m *nats.Msg, done func(error)) {
 	i := <-p.free
 	p.mu.Lock()
 	s := &p.slots[i]
@@ -84,7 +86,7 @@ func (p *publisher) publish(m *nats.Msg, done func(error)) {
 }
 
 // answered handles one acknowledgement.
-func (p *publisher) answered(m *nats.Msg) {
+func (p *Publisher) answered(m *nats.Msg) {
 	first, second, _ := strings.Cut(m.Subject[len(p.prefix):], ".")
 	i, err := strconv.ParseUint(first, 36, 32)
 	if err != nil || i >= uint64(len(p.slots)) {
@@ -97,7 +99,7 @@ func (p *publisher) answered(m *nats.Msg) {
 	p.finish(int(i), round, ackError(m))
 }
 
-func (p *publisher) finish(i int, round uint64, err error) {
+func (p *Publisher) finish(i int, round uint64, err error) {
 	p.mu.Lock()
 	s := &p.slots[i]
 	done := s.done
@@ -113,7 +115,7 @@ func (p *publisher) finish(i int, round uint64, err error) {
 
 // expire fails what was never answered, for instance because the connection
 // broke in between.
-func (p *publisher) expire() {
+func (p *Publisher) expire() {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	for {
@@ -133,8 +135,8 @@ func (p *publisher) expire() {
 	}
 }
 
-// close waits until everything is answered or has failed.
-func (p *publisher) close() {
+// Close waits until everything is answered or has failed.
+func (p *Publisher) Close() {
 	for range cap(p.free) {
 		<-p.free
 	}

@@ -141,6 +141,8 @@ type Data struct {
 	InFlight    int64 `json:"in_flight"`
 	Retried     int64 `json:"retried,omitempty"`      // messages given back for redelivery
 	DeadLetters int64 `json:"dead_letters,omitempty"` // messages given up
+
+	Gauges map[string]float64 `json:"gauges,omitempty"` // what a source tells of itself; see [Instance.Gauge]
 }
 
 func (e endpointSpec) stats() *micro.EndpointStats {
@@ -157,6 +159,6 @@ func (e endpointSpec) stats() *micro.EndpointStats {
 	if last := n.lastError.Load(); last != nil {
 		out.LastError = *last
 	}
-	out.Data, _ = json.Marshal(Data{n.inFlight.Load(), n.retried.Load(), n.deadLetters.Load()}) // three integers
+	out.Data, _ = json.Marshal(Data{n.inFlight.Load(), n.retried.Load(), n.deadLetters.Load(), n.readGauges()}) // numbers
 	return out
 }

@@ -2,16 +2,22 @@ package runtime
 
 import (
 	"context"
+	"errors"
 	"time"
+
+	"ponix/nats/streams"
 )
 
 // Source runs work that is neither a request nor a message, such as tailing a
 // replication slot. run returns when its context is done; when it returns
-// earlier it is started again, after a delay that grows while it keeps failing.
-func Source(name string, run func(context.Context) error) Binding {
+// earlier it is started again, after a delay that grows while it keeps failing,
+// or that [RetryAfter] says. The streams are those that it publishes to: they
+// exist when it starts. [InstanceOf] its context tells where it runs.
+func Source(name string, run func(context.Context) error, publishes ...streams.Stream) Binding {
 	return Binding{
-		name:  name,
-		check: func() error { return nil },
+		name:    name,
+		check:   func() error { return nil },
+		streams: publishes,
 		start: func(ctx context.Context, b *binding) error {
 			ctx, cancel := context.WithCancel(ctx)
 			b.service.addTrigger(endpointSpec{name: name, subject: name, counters: &b.counters, metadata: map[string]string{"source": name}})
@@ -19,7 +25,7 @@ func Source(name string, run func(context.Context) error) Binding {
 			done := make(chan struct{})
 			go func() {
 				defer close(done)
-				repeat(ctx, handle)
+				repeat(context.WithValue(ctx, instanceKey{}, Instance{b}), handle)
 			}()
 			b.stopIntake = cancel
 			b.wait = func() { <-done }
@@ -46,10 +52,14 @@ func repeat(ctx context.Context, f func(context.Context) error) {
 		if err == nil || time.Since(started) > time.Minute {
 			attempt = 1
 		}
+		delay := backoff(attempt)
+		if after := (*retry)(nil); errors.As(err, &after) {
+			delay = after.after
+		}
 		select {
 		case <-ctx.Done():
 			return
-		case <-time.After(backoff(attempt)):
+		case <-time.After(delay):
 		}
 	}
 }

@@ -36,7 +36,7 @@ func Transform[In, Out proto.Message](from streams.Stream, durable string, to st
 			if err != nil {
 				return err
 			}
-			pub, err := newPublisher(b.host.Conn, publishWindow)
+			pub, err := NewPublisher(b.host.Conn, publishWindow)
 			if err != nil {
 				return err
 			}
@@ -63,7 +63,7 @@ func Transform[In, Out proto.Message](from streams.Stream, durable string, to st
 			})
 			b.wait = func() {
 				p.close()
-				pub.close()
+				pub.Close()
 			}
 			return t.consume(c, transformBuffer, p.do)
 		},
@@ -71,10 +71,10 @@ func Transform[In, Out proto.Message](from streams.Stream, durable string, to st
 }
 
 // publish sends a result, and settles its message when the server has answered.
-func (t *trigger) publish(pub *publisher, msg jetstream.Msg, c *Call, data []byte) {
+func (t *trigger) publish(pub *Publisher, msg jetstream.Msg, c *Call, data []byte) {
 	result := &nats.Msg{Subject: c.subject, Data: data, Header: nats.Header{jetstream.MsgIDHeader: {c.Message.ID}}}
 	wire.InjectTrace(trace.ContextWithSpanContext(context.Background(), c.Trace), result.Header)
-	pub.publish(result, func(err error) {
+	pub.Publish(result, func(err error) {
 		if errors.Is(err, nats.ErrMaxPayload) {
 			err = Terminate(Error(codes.ResourceExhausted, "RESULT_TOO_LARGE", "the result has %d bytes, NATS takes %d at most", len(data), t.host.Conn.MaxPayload()))
 		}

@@ -81,7 +81,7 @@ func (c Config) DeadLetters() Stream {
 	return s
 }
 
-// All returns every stream.
+// All returns every stream that envelopes pass through.
 func (c Config) All() []Stream {
 	return []Stream{c.RawEnvelopes(), c.ProcessedEnvelopes(), c.DeadLetters()}
 }
