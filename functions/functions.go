@@ -13,6 +13,7 @@ import (
 	"ponix/functions/convert"
 	enddevice "ponix/functions/end_device"
 	"ponix/functions/gateway"
+	gatewaystate "ponix/functions/gateway_state"
 	"ponix/functions/internal/conversion"
 	"ponix/functions/organization"
 	"ponix/functions/store"
@@ -54,6 +55,7 @@ func All(d Deps, c Config) ([]runtime.Function, error) {
 		organization.New(d.Postgres),
 		enddevice.New(d.Postgres, converter.Check),
 		gateway.New(d.Postgres),
+		gatewaystate.New(js, c.Streams),
 		convert.New(c.Streams, converter, devices),
 		store.New(d.ClickHouse, js, c.Streams, batch),
 	}, nil

@@ -23,3 +23,13 @@ func Ensure(ctx context.Context, js jetstream.JetStream, streams ...Stream) erro
 	}
 	return nil
 }
+
+// EnsureBuckets is Ensure for buckets.
+func EnsureBuckets(ctx context.Context, js jetstream.JetStream, buckets ...jetstream.KeyValueConfig) error {
+	for _, b := range buckets {
+		if _, err := js.CreateOrUpdateKeyValue(ctx, b); err != nil {
+			return fmt.Errorf("bucket %s: %w", b.Bucket, err)
+		}
+	}
+	return nil
+}
