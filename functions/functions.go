@@ -56,7 +56,7 @@ func All(d Deps, c Config) ([]runtime.Function, error) {
 		enddevice.New(d.Postgres, converter.Check),
 		gateway.New(d.Postgres),
 		gatewaystate.New(js, c.Streams),
-		convert.New(c.Streams, converter, devices),
+		convert.New(js, c.Streams, converter, devices),
 		store.New(d.ClickHouse, js, c.Streams, batch),
 	}, nil
 }
