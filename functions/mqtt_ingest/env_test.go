@@ -191,7 +191,12 @@ func (e *env) stored(t *testing.T, within time.Duration, n uint64) {
 // mqttBroker is a broker that a test can stop, and start again where it was.
 type mqttBroker struct {
 	*mochi.Server
-	url string
+	url  string
+	once sync.Once
+}
+
+func (b *mqttBroker) stop() {
+	b.once.Do(func() { b.Close() }) //nolint:errcheck // the test is over, or goes on without it
 }
 
 // allow are the hooks of a broker for everybody.
@@ -222,7 +227,7 @@ func broker(t *testing.T, addr string, hooks ...mochi.Hook) *mqttBroker {
 		t.Fatal(err)
 	}
 	b.url = "mqtt://" + ln.Address()
-	t.Cleanup(func() { b.Close() }) //nolint:errcheck // a test may have stopped it
+	t.Cleanup(b.stop)
 	return b
 }
 

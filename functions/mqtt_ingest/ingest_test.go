@@ -25,7 +25,7 @@ func TestMessageBecomesEnvelope(t *testing.T) {
 	before := time.Now()
 	device := publisher(t, first.url)
 	done(t, device.Publish("acme/thermometer", 1, false, []byte{1, 0x67, 1, 0x10}))
-	done(t, device.Publish("acme/empty", 0, false, nil))
+	done(t, device.Publish("acme/empty", 0, false, []byte{}))
 	e.stored(t, 5*time.Second, 2)
 	all := e.envelopes(t)
 	got := all[0]
@@ -83,7 +83,7 @@ func TestRefusedMessages(t *testing.T) {
 	e.wantState(t, 5*time.Second, "g1", connected)
 	device := publisher(t, b.url)
 	for topic, size := range map[string]int{
-		"acme": 1, "acme/": 1, "/acme/x": 1, "acme/a/b": 1, "acme/a b": 1, "acme/" + strings.Repeat("x", 65): 1, "äcme/x": 1, // bad topics
+		"acme/": 1, "/acme/x": 1, "acme/a/b": 1, "acme/a b": 1, "acme/" + strings.Repeat("x", 65): 1, "äcme/x": 1, // bad topics
 		"other/x":   1,
 		"acme/big":  256<<10 + 1,
 		"acme/huge": 3 << 20,
@@ -95,7 +95,7 @@ func TestRefusedMessages(t *testing.T) {
 	if all := e.envelopes(t); len(all) != 1 || all[0].DeviceId != "fits" || len(all[0].Payload) != 256<<10 {
 		t.Errorf("got %d envelopes", len(all))
 	}
-	e.wantState(t, 10*time.Second, "g1", func(s *pb.GatewayState) bool { return s.MessagesReceived == 11 && connected(s) })
+	e.wantState(t, 10*time.Second, "g1", func(s *pb.GatewayState) bool { return s.MessagesReceived == 10 && connected(s) })
 	runtimetest.Eventually(t, 5*time.Second, func() error {
 		c, _ := b.Clients.Get("ponix-g1")
 		if n := c.State.Inflight.Len(); n != 0 {

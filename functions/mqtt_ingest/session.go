@@ -39,10 +39,9 @@ type session struct {
 	owned   func() bool // whether the instance's lease is alive
 	status  *status
 
-	version3 bool // the broker does not speak MQTT 5
-	cancel   context.CancelFunc
-	forget   bool // set before cancel
-	done     chan struct{}
+	cancel context.CancelFunc
+	forget bool // set before cancel
+	done   chan struct{}
 
 	stopping bool // for its owner, as told
 	told     told
@@ -108,19 +107,12 @@ func (s *session) connect(ctx context.Context) (*link, error) {
 	if !s.owned() {
 		return nil, errNotOwned
 	}
-	var l *link
-	var resumed bool
-	var err error
-	if !s.version3 {
-		l = newLink()
-		resumed, err = s.connect5(ctx, l)
-	}
-	if s.version3 || errors.Is(err, errOlder) {
-		l = newLink()
+	l := newLink()
+	resumed, err := s.connect5(ctx, l)
+	if errors.Is(err, errOlder) {
 		before := err
-		resumed, err = s.connect3(ctx, l)
-		s.version3 = err == nil
-		if err != nil && before != nil {
+		l = newLink()
+		if resumed, err = s.connect3(ctx, l); err != nil {
 			err = fmt.Errorf("%w; in MQTT 3.1.1: %w", before, err)
 		}
 	}
@@ -143,7 +135,7 @@ func (s *session) prepare(ctx context.Context, l *link, resumed bool) error {
 	}
 	close(l.ready)
 	go l.acknowledge()
-	if resumed && s.version3 {
+	if _, older := l.mqtt.(mqtt311); resumed && older {
 		return nil // in 3.1.1, to subscribe again is to get again what is retained
 	}
 	err := l.subscribe(ctx, everything)
@@ -161,7 +153,7 @@ func (s *session) stay(ctx context.Context, l *link) error {
 		l.drain(drainTimeout)
 		l.fail(ctx.Err())
 	}
-	l.close(s.forget && ctx.Err() != nil)
+	l.close(ctx.Err() != nil && s.forget)
 	return l.err
 }
 

@@ -8,7 +8,7 @@ import (
 	"net/url"
 	"time"
 
-	mqtt3 "github.com/eclipse/paho.mqtt.golang"
+	paho3 "github.com/eclipse/paho.mqtt.golang"
 )
 
 // version3 is MQTT 3.1.1, as its CONNECT has it.
@@ -18,31 +18,31 @@ const refused3 = 0x80 // a return code of SUBACK
 
 // connect3 opens a session in MQTT 3.1.1.
 func (s *session) connect3(ctx context.Context, l *link) (resumed bool, err error) {
-	o := mqtt3.NewClientOptions().AddBroker("tcp://" + s.broker.Address).
+	o := paho3.NewClientOptions().AddBroker("tcp://" + s.broker.Address).
 		SetClientID(s.clientID()).SetUsername(s.broker.User).SetPassword(s.broker.Password).
 		SetProtocolVersion(version3).SetCleanSession(false).
 		SetKeepAlive(keepAlive * time.Second).SetConnectTimeout(connectTimeout).SetPingTimeout(connectTimeout).
 		SetAutoReconnect(false).SetConnectRetry(false).
 		SetOrderMatters(true).SetAutoAckDisabled(true).
-		SetCustomOpenConnectionFn(func(*url.URL, mqtt3.ClientOptions) (net.Conn, error) { return dial(ctx, s.broker, s.roots) }).
-		SetConnectionLostHandler(func(_ mqtt3.Client, err error) { l.fail(err) }).
-		SetDefaultPublishHandler(func(_ mqtt3.Client, m mqtt3.Message) {
+		SetCustomOpenConnectionFn(func(*url.URL, paho3.ClientOptions) (net.Conn, error) { return dial(ctx, s.broker, s.roots) }).
+		SetConnectionLostHandler(func(_ paho3.Client, err error) { l.fail(err) }).
+		SetDefaultPublishHandler(func(_ paho3.Client, m paho3.Message) {
 			s.receive(l, message{
 				topic: m.Topic(), payload: m.Payload(), qos: m.Qos(), packet: m.MessageID(), duplicate: m.Duplicate(), received: time.Now(),
 			}, m.Ack)
 		})
-	client := mqtt3.NewClient(o)
+	client := paho3.NewClient(o)
 	token := client.Connect()
 	if err := wait(ctx, token); err != nil {
 		client.Disconnect(0)
 		return false, err
 	}
-	l.mqtt = connection3{client}
-	return token.(*mqtt3.ConnectToken).SessionPresent(), nil
+	l.mqtt = mqtt311{client}
+	return token.(*paho3.ConnectToken).SessionPresent(), nil
 }
 
 // wait waits for the broker's answer.
-func wait(ctx context.Context, token mqtt3.Token) error {
+func wait(ctx context.Context, token paho3.Token) error {
 	select {
 	case <-token.Done():
 		return token.Error()
@@ -51,13 +51,13 @@ func wait(ctx context.Context, token mqtt3.Token) error {
 	}
 }
 
-type connection3 struct{ mqtt3.Client }
+type mqtt311 struct{ paho3.Client }
 
-func (c connection3) subscribe(ctx context.Context, filter string) error {
+func (c mqtt311) subscribe(ctx context.Context, filter string) error {
 	token := c.Subscribe(filter, 1, nil)
 	err := wait(ctx, token)
-	var subscribed *mqtt3.SubscribeToken
-	if t, ok := token.(*mqtt3.SubscribeToken); ok {
+	var subscribed *paho3.SubscribeToken
+	if t, ok := token.(*paho3.SubscribeToken); ok {
 		subscribed = t
 	}
 	if subscribed != nil && subscribed.Result()[filter] == refused3 {
@@ -68,7 +68,7 @@ func (c connection3) subscribe(ctx context.Context, filter string) error {
 
 // close cannot end a session in 3.1.1, but what is subscribed to, and so what
 // would gather in it.
-func (c connection3) close(forget bool) {
+func (c mqtt311) close(forget bool) {
 	if forget {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		defer cancel()
