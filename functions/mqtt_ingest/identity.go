@@ -89,10 +89,11 @@ func (i *identity) of(ctx context.Context, m message) (string, error) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	content := m.hash()
+	if id, open := i.open[m.packet]; open && id[len(id)-len(content):] == content {
+		return id, nil // whatever it says: a packet id is in use until its PUBACK
+	}
 	if m.duplicate {
-		switch id, known := i.open[m.packet]; {
-		case known && id[len(id)-len(content):] == content:
-			return id, nil
+		switch {
 		case i.before.Epoch > 0 && !i.before.Reuses:
 			return i.note(m.packet, i.name(i.before.Epoch, m.packet, content)), nil
 		}

@@ -22,14 +22,18 @@ type lease struct {
 	js       jetstream.JetStream
 	kv       jetstream.KeyValue
 	key      string
+	value    []byte // when the instance joined
 	ttl      time.Duration
 	revision uint64
 	until    atomic.Int64 // the local end of it, Unix nanoseconds
 }
 
+// joinedFormat is a time with digits that sort.
+const joinedFormat = "2006-01-02T15:04:05.000000000Z"
+
 // newLease takes the lease of an instance.
 func newLease(ctx context.Context, js jetstream.JetStream, kv jetstream.KeyValue, instance string, ttl time.Duration) (*lease, error) {
-	l := &lease{js: js, kv: kv, key: streams.InstanceLease(instance), ttl: ttl}
+	l := &lease{js: js, kv: kv, key: streams.InstanceLease(instance), value: []byte(time.Now().UTC().Format(joinedFormat)), ttl: ttl}
 	// After a failure the last one may be alive still: it is ours all the same.
 	e, err := kv.Get(ctx, l.key)
 	switch {
@@ -40,7 +44,7 @@ func newLease(ctx context.Context, js jetstream.JetStream, kv jetstream.KeyValue
 		return nil, fmt.Errorf("lease: %w", err)
 	}
 	asked := time.Now()
-	l.revision, err = kv.Create(ctx, l.key, nil, jetstream.KeyTTL(ttl))
+	l.revision, err = kv.Create(ctx, l.key, l.value, jetstream.KeyTTL(ttl))
 	if err != nil {
 		return nil, fmt.Errorf("lease: %w", err)
 	}
@@ -52,7 +56,7 @@ func newLease(ctx context.Context, js jetstream.JetStream, kv jetstream.KeyValue
 // would make the key last for ever.
 func (l *lease) renew(ctx context.Context) error {
 	asked := time.Now()
-	ack, err := l.js.PublishMsg(ctx, &nats.Msg{Subject: "$KV." + l.kv.Bucket() + "." + l.key},
+	ack, err := l.js.PublishMsg(ctx, &nats.Msg{Subject: "$KV." + l.kv.Bucket() + "." + l.key, Data: l.value},
 		jetstream.WithMsgTTL(l.ttl), jetstream.WithExpectLastSequencePerSubject(l.revision))
 	if err != nil {
 		return fmt.Errorf("renew the lease: %w", err)

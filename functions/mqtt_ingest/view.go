@@ -1,6 +1,7 @@
 package mqttingest
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 	"sync"
@@ -15,7 +16,7 @@ import (
 // view is what an instance knows of the buckets, as their watches tell it.
 type view struct {
 	mu        sync.Mutex
-	instances map[string]uint64 // those whose lease is alive → revision
+	instances map[string]string // those whose lease is alive → when they joined
 	claims    map[string]claim  // by gateway
 	gateways  map[string]known
 }
@@ -33,7 +34,7 @@ type known struct {
 }
 
 func newView() *view {
-	return &view{instances: map[string]uint64{}, claims: map[string]claim{}, gateways: map[string]known{}}
+	return &view{instances: map[string]string{}, claims: map[string]claim{}, gateways: map[string]known{}}
 }
 
 var (
@@ -48,7 +49,7 @@ func (v *view) lease(e jetstream.KeyValueEntry) {
 	there := e.Operation() == jetstream.KeyValuePut
 	if instance, ok := strings.CutPrefix(e.Key(), instancePrefix); ok {
 		if there {
-			v.instances[instance] = e.Revision()
+			v.instances[instance] = string(e.Value())
 		} else {
 			delete(v.instances, instance)
 		}
@@ -121,7 +122,7 @@ type share struct {
 }
 
 // share divides the gateways. Every instance has the same quota, but for those
-// that come first where the division does not come out even: the quotas add up
+// that joined first where the division does not come out even: the quotas add up
 // to the gateways. Nothing moves that does not have to.
 func (v *view) share(me string) share {
 	v.mu.Lock()
@@ -130,10 +131,13 @@ func (v *view) share(me string) share {
 	for i := range v.instances {
 		instances = append(instances, i)
 	}
-	slices.Sort(instances)
+	slices.SortFunc(instances, func(a, b string) int {
+		return cmp.Or(cmp.Compare(v.instances[a], v.instances[b]), cmp.Compare(a, b))
+	})
 	var s share
-	rank, there := slices.BinarySearch(instances, me)
-	if n := len(instances); there {
+	rank := slices.Index(instances, me)
+	n := len(instances)
+	if rank >= 0 {
 		s.quota = len(v.gateways) / n
 		if rank < len(v.gateways)%n {
 			s.quota++
@@ -156,7 +160,7 @@ func (v *view) share(me string) share {
 	}
 	slices.Sort(s.mine)
 	slices.Sort(s.free)
-	if n := len(instances); there { // so that they do not all want the same one first
+	if rank >= 0 { // so that they do not all want the same one first
 		at := rank * len(s.free) / n
 		s.free = append(s.free[at:len(s.free):len(s.free)], s.free[:at]...)
 	}
