@@ -27,6 +27,7 @@ var errPacket = errors.New("the broker sends what is not MQTT")
 // A broker that does not read is given up.
 type frames struct {
 	net.Conn
+	*budget
 
 	mu      sync.Mutex // as a sync.Locker
 	collect bool       // between Lock and Unlock
@@ -38,8 +39,8 @@ type frames struct {
 	drop   int    // bytes of the packet to drop after that
 }
 
-func newFrames(c net.Conn) *frames {
-	return &frames{Conn: c, in: bufio.NewReaderSize(c, readBuffer)}
+func newFrames(c net.Conn, b *budget) *frames {
+	return &frames{Conn: c, budget: b, in: bufio.NewReaderSize(c, readBuffer)}
 }
 
 func (f *frames) Read(p []byte) (int, error) {
@@ -86,12 +87,15 @@ func (f *frames) next() error {
 		}
 	}
 	f.left = length
+	const publish = 3
 	if length > maxPacket {
-		const publish = 3
 		if kind>>4 != publish {
 			return errPacket
 		}
 		f.left, f.drop = maxPacket, length-maxPacket
+	}
+	if kind>>4 == publish {
+		f.add(f.left)
 	}
 	f.header = append(f.header[:0:0], kind)
 	for n := f.left; ; n >>= 7 {
@@ -117,6 +121,12 @@ func (f *frames) Unlock() {
 		f.Close() //nolint:errcheck // it is broken
 	}
 	f.out = f.out[:0]
+}
+
+// Close ends a Read as well that waits for room.
+func (f *frames) Close() error {
+	f.close()
+	return f.Conn.Close()
 }
 
 func (f *frames) Write(p []byte) (int, error) {

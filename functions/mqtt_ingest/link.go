@@ -8,10 +8,13 @@ import (
 	"time"
 )
 
-// window is how many messages of a gateway may be under way to JetStream. The
-// broker gets it as its receive maximum in MQTT 5; in 3.1.1 nothing is read when
-// so many are.
+// window is how many messages of a gateway may be under way to JetStream.
 const window = 256
+
+// receiveMaximum is how many messages a broker may send in MQTT 5 beyond what was
+// acknowledged. It is far above the window, which is what bounds us: there are
+// brokers that lose count where a receive maximum is in force for long.
+const receiveMaximum = 8192
 
 // ackInterval is how often paho.golang sends what is acknowledged.
 const ackInterval = 25 * time.Millisecond
@@ -19,6 +22,7 @@ const ackInterval = 25 * time.Millisecond
 // link is one connection to a broker, in either version of MQTT.
 type link struct {
 	mqtt
+	held  budget
 	queue chan *delivery // in the order of arrival
 	ready chan struct{}  // closed when messages may be handled
 	done  chan struct{}  // closed when the connection is gone

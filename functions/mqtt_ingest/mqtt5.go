@@ -23,11 +23,11 @@ var errOlder = errors.New("the broker does not speak MQTT 5")
 
 // connect5 opens a session in MQTT 5.
 func (s *session) connect5(ctx context.Context, l *link) (resumed bool, err error) {
-	conn, err := dial(ctx, s.broker, s.roots)
+	conn, err := dial(ctx, s.broker, s.roots, &l.held)
 	if err != nil {
 		return false, err
 	}
-	expiry, receive := uint32(sessionExpiry), uint16(window)
+	expiry, receive := uint32(sessionExpiry), uint16(receiveMaximum)
 	client := paho.NewClient(paho.ClientConfig{
 		ClientID: s.clientID(), Conn: conn, PacketTimeout: connectTimeout,
 		EnableManualAcknowledgment: true, SendAcksInterval: ackInterval,

@@ -85,15 +85,21 @@ func (s *session) run(ctx context.Context) {
 		s.status.disconnected(s.broker.Clean(err.Error()))
 		select {
 		case <-ctx.Done():
-		case <-time.After(backoff(attempt)):
+		case <-time.After(backoff(attempt, brokerDelay)):
 		}
 	}
 }
 
+// How long an attempt to reach a broker, or to reach JetStream, waits at most.
+const (
+	brokerDelay    = 30 * time.Second
+	jetStreamDelay = 4 * time.Second
+)
+
 // backoff is the delay before a further attempt: half a second doubled with each
-// up to half a minute, with jitter.
-func backoff(attempt int) time.Duration {
-	d := min(500*time.Millisecond<<min(max(attempt-1, 0), 10), 30*time.Second)
+// up to most, with jitter.
+func backoff(attempt int, most time.Duration) time.Duration {
+	d := min(500*time.Millisecond<<min(max(attempt-1, 0), 10), most)
 	return d/2 + rand.N(d/2)
 }
 
@@ -160,6 +166,7 @@ func (s *session) stay(ctx context.Context, l *link) error {
 // receive handles a message: it is on its way to JetStream on return. It waits
 // while too many are.
 func (s *session) receive(l *link, m message, ack func()) {
+	size := l.held.take()
 	select {
 	case <-l.ready:
 	case <-l.done:
@@ -169,7 +176,10 @@ func (s *session) receive(l *link, m message, ack func()) {
 		return
 	}
 	s.status.received(m.received)
-	d := &delivery{stored: make(chan struct{}), ack: ack}
+	d := &delivery{stored: make(chan struct{}), ack: func() {
+		ack()
+		l.held.give(size)
+	}}
 	device, why := m.check(s.gateway.OrganizationId)
 	var out *nats.Msg
 	if why == accepted {
@@ -183,6 +193,7 @@ func (s *session) receive(l *link, m message, ack func()) {
 		}
 		d.ack = func() {
 			ack()
+			l.held.give(size)
 			s.ids.acknowledged(m.packet, id)
 		}
 	} else {
@@ -212,7 +223,7 @@ func (s *session) identify(l *link, m message) (string, error) {
 		select {
 		case <-l.done:
 			return "", err
-		case <-time.After(backoff(attempt)):
+		case <-time.After(backoff(attempt, jetStreamDelay)):
 		}
 	}
 }
@@ -230,7 +241,7 @@ func (s *session) publish(l *link, out *nats.Msg, d *delivery, attempt int) {
 			close(d.stored)
 		case err != nil:
 			s.status.failed(err.Error())
-			time.AfterFunc(backoff(attempt), func() { s.publish(l, out, d, attempt+1) })
+			time.AfterFunc(backoff(attempt, jetStreamDelay), func() { s.publish(l, out, d, attempt+1) })
 		default:
 			s.status.stored()
 			close(d.stored)
