@@ -36,7 +36,7 @@ func gatewayEvent(t *testing.T, js jetstream.JetStream, organization, brokerURL 
 	}
 }
 
-// device connects as mosquitto_pub does: in MQTT 3.1.1.
+// mqttDevice connects as most tools do without an option: in MQTT 3.1.1.
 func mqttDevice(t *testing.T, brokerURL string) paho3.Client {
 	t.Helper()
 	c := paho3.NewClient(paho3.NewClientOptions().AddBroker(brokerURL).SetProtocolVersion(4).SetClientID("device"))

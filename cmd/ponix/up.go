@@ -95,7 +95,7 @@ func (c *upCommand) Run(e *env) error {
 
 // startEngines starts those that have no address, and fills in theirs.
 func (c *upCommand) startEngines(e *env, show *progress) (*local.Cluster, error) {
-	password, err := c.Postgres.Password()
+	password, err := c.Postgres.Password() //nolint:staticcheck // says whose password
 	if err != nil {
 		return nil, err
 	}
@@ -156,7 +156,7 @@ func (c *upCommand) ready(out *output, grpc string, took time.Duration) {
 		self + " sql 'SELECT * FROM processed_envelopes FINAL'",
 	}
 	if c.MQTT {
-		tries = append(tries, fmt.Sprintf("mosquitto_pub -p %d -q 1 -t <organization_id>/<device_id> -m hello", c.MQTTPort))
+		tries = append(tries, fmt.Sprintf("mosquitto_pub -p %d -q 1 -t <organization_id>/<device_id> -m hello", c.MQTTPort)) //nolint:misspell // so it is called
 	}
 	for _, try := range tries {
 		fmt.Fprintf(out, "  %s\n", try)

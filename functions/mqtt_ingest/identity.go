@@ -93,8 +93,7 @@ func (i *identity) of(ctx context.Context, m message) (string, error) {
 		return id, nil // whatever it says: a packet id is in use until its PUBACK
 	}
 	if m.duplicate {
-		switch {
-		case i.before.Epoch > 0 && !i.before.Reuses:
+		if i.before.Epoch > 0 && !i.before.Reuses {
 			return i.note(m.packet, i.name(i.before.Epoch, m.packet, content)), nil
 		}
 		return i.note(m.packet, xid.New().String()+"-"+content), nil
@@ -168,8 +167,8 @@ func (i *identity) save(ctx context.Context, r record) error {
 // hash is short for a message's content.
 func (m message) hash() string {
 	h := fnv.New64a()
-	h.Write([]byte(m.topic)) //nolint:errcheck // a hash takes everything
-	h.Write([]byte{0})       //nolint:errcheck // likewise
-	h.Write(m.payload)       //nolint:errcheck // likewise
+	h.Write([]byte(m.topic))
+	h.Write([]byte{0})
+	h.Write(m.payload)
 	return fmt.Sprintf("%016x", h.Sum64())
 }
