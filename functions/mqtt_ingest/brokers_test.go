@@ -39,7 +39,7 @@ func olderBroker(t *testing.T) string {
 	}
 	srv, err := server.NewServer(&server.Options{
 		ServerName: "older", Host: "127.0.0.1", Port: server.RANDOM_PORT, NoLog: true, NoSigs: true, JetStream: true, StoreDir: t.TempDir(),
-		MQTT: server.MQTTOpts{Host: "127.0.0.1", Port: addr.Port},
+		MQTT: server.MQTTOpts{Host: "127.0.0.1", Port: addr.Port, AckWait: 2 * time.Second},
 	})
 	if err != nil {
 		t.Fatal(err)

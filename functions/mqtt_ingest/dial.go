@@ -44,7 +44,7 @@ func (c Config) roots() (*x509.CertPool, error) {
 }
 
 // dial opens the connection under MQTT: TCP, TLS or a websocket.
-func dial(ctx context.Context, b broker.Broker, roots *x509.CertPool, held *budget) (*frames, error) {
+func dial(ctx context.Context, b broker.Broker, roots *x509.CertPool, l *link) (*frames, error) {
 	var conn net.Conn
 	var err error
 	var conf *tls.Config
@@ -62,5 +62,5 @@ func dial(ctx context.Context, b broker.Broker, roots *x509.CertPool, held *budg
 	if err != nil {
 		return nil, err
 	}
-	return newFrames(conn, held), nil
+	return newFrames(conn, &l.held, l.fail), nil
 }

@@ -3,6 +3,7 @@ package mqttingest
 import (
 	"bufio"
 	"errors"
+	"io"
 	"net"
 	"sync"
 	"time"
@@ -14,10 +15,14 @@ const (
 	maxPacket = maxPayload + 128<<10
 
 	writeTimeout = 10 * time.Second
+	closeTimeout = time.Second
 	readBuffer   = 4 << 10
 )
 
-var errPacket = errors.New("the broker sends what is not MQTT")
+var (
+	errPacket = errors.New("the broker sends what is not MQTT")
+	errHungUp = errors.New("the broker has closed the connection")
+)
 
 // frames is a connection to a broker that bounds what a packet costs. The tail
 // of a PUBLISH that is too long is dropped, and so its payload cut, to a length
@@ -28,6 +33,7 @@ var errPacket = errors.New("the broker sends what is not MQTT")
 type frames struct {
 	net.Conn
 	*budget
+	lost func(error) // called when nothing more can be read
 
 	mu      sync.Mutex // as a sync.Locker
 	collect bool       // between Lock and Unlock
@@ -39,11 +45,25 @@ type frames struct {
 	drop   int    // bytes of the packet to drop after that
 }
 
-func newFrames(c net.Conn, b *budget) *frames {
-	return &frames{Conn: c, budget: b, in: bufio.NewReaderSize(c, readBuffer)}
+// newFrames calls lost when the connection is gone: the libraries do not always
+// say so, or wait with it for handlers that wait for that.
+func newFrames(c net.Conn, b *budget, lost func(error)) *frames {
+	return &frames{Conn: c, budget: b, lost: lost, in: bufio.NewReaderSize(c, readBuffer)}
 }
 
 func (f *frames) Read(p []byte) (int, error) {
+	n, err := f.read(p)
+	switch {
+	case err == nil, errors.Is(err, net.ErrClosed): // by us: Close sees to it
+	case errors.Is(err, io.EOF):
+		f.lost(errHungUp)
+	default:
+		f.lost(err)
+	}
+	return n, err
+}
+
+func (f *frames) read(p []byte) (int, error) {
 	if len(f.header) == 0 && f.left == 0 {
 		if err := f.next(); err != nil {
 			return 0, err
@@ -123,9 +143,11 @@ func (f *frames) Unlock() {
 	f.out = f.out[:0]
 }
 
-// Close ends a Read as well that waits for room.
+// Close ends a Read as well that waits for room. Whoever closes the connection
+// has some time to say why.
 func (f *frames) Close() error {
 	f.close()
+	time.AfterFunc(closeTimeout, func() { f.lost(net.ErrClosed) })
 	return f.Conn.Close()
 }
 

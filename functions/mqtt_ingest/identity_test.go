@@ -171,18 +171,18 @@ func TestFrames(t *testing.T) {
 	huge := append(append([]byte{0x32}, length(5<<20)...), bytes.Repeat([]byte("x"), 5<<20)...)
 	small := []byte{0x30, 3, 'a', 'b', 'c', 0xd0, 0}
 	in := append(append(bytes.Clone(small), huge...), small...)
-	got, err := io.ReadAll(newFrames(pipe{Reader: bytes.NewReader(in)}, &budget{}))
+	got, err := io.ReadAll(newFrames(pipe{Reader: bytes.NewReader(in)}, &budget{}, func(error) {}))
 	want := append(append(bytes.Clone(small), 0x32), 0x80, 0x80, 0x18)
 	want = append(append(want, bytes.Repeat([]byte("x"), maxPacket)...), small...)
 	if err != nil || !bytes.Equal(got, want) {
 		t.Errorf("got %d bytes, %v, want %d", len(got), err, len(want))
 	}
 	for _, bad := range [][]byte{append([]byte{0x20}, length(1<<20)...), {0x30, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01}} {
-		if _, err := io.ReadAll(newFrames(pipe{Reader: bytes.NewReader(bad)}, &budget{})); !errors.Is(err, errPacket) {
+		if _, err := io.ReadAll(newFrames(pipe{Reader: bytes.NewReader(bad)}, &budget{}, func(error) {})); !errors.Is(err, errPacket) {
 			t.Errorf("% x: %v", bad, err)
 		}
 	}
-	if _, err := io.ReadAll(newFrames(pipe{Reader: strings.NewReader("0")}, &budget{})); err != nil {
+	if _, err := io.ReadAll(newFrames(pipe{Reader: strings.NewReader("0")}, &budget{}, func(error) {})); err != nil {
 		t.Errorf("got %v", err)
 	}
 }
