@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 )
 
 func TestLimits(t *testing.T) {
@@ -131,5 +133,31 @@ func TestMessageIsBounded(t *testing.T) {
 	expect(t, err, EvaluationFailed, "no such key: ää")
 	if size := len(err.Error()); size > maxMessage {
 		t.Errorf("the message has %d bytes, the limit is %d", size, maxMessage)
+	}
+}
+
+// TestTimeIsOnesOwn runs many slow evaluations at once: each has its time to
+// itself, although all of them together take longer than the limit.
+func TestTimeIsOnesOwn(t *testing.T) {
+	t.Parallel()
+	c, err := New(Limits{Cost: 1 << 40, Time: 2 * time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const slow = "{'n': lists.range(300).map(a, lists.range(300).map(b, a * b)).size()}"
+	began := time.Now()
+	if _, err := c.Convert(t.Context(), slow, Input{}); err != nil {
+		t.Fatal(err)
+	}
+	many := int(5*time.Second/time.Since(began)) + 1
+	var all errgroup.Group
+	for range min(many, 2000) {
+		all.Go(func() error {
+			_, err := c.Convert(t.Context(), slow, Input{})
+			return err
+		})
+	}
+	if err := all.Wait(); err != nil {
+		t.Error(err)
 	}
 }
