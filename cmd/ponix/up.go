@@ -36,6 +36,11 @@ func (c *upCommand) Run(e *env) error {
 	}
 	began := time.Now()
 	show := &progress{out: e.out}
+	ln, err := listen(c.Address(), "--grpc-port")
+	if err != nil {
+		return err
+	}
+	defer ln.Close() //nolint:errcheck // the server closes it first
 	cluster, err := c.startEngines(e, show)
 	if err != nil {
 		return err
@@ -47,11 +52,6 @@ func (c *upCommand) Run(e *env) error {
 			e.log.Error("stop", "error", err)
 		}
 	}()
-	ln, err := listen(c.Address(), "--grpc-port")
-	if err != nil {
-		return err
-	}
-	defer ln.Close() //nolint:errcheck // the server closes it first
 	nc, err := c.connect(e, cluster)
 	if err != nil {
 		return err
