@@ -69,7 +69,7 @@ func (p *ponix) children(t *testing.T) map[string]int {
 			t.Fatal(err)
 		}
 		args, _ := os.ReadFile(filepath.Join(filepath.Dir(file), "cmdline"))
-		for name, mark := range map[string]string{"PostgreSQL": "bin/postgres", "ClickHouse": "ClickHouse"} {
+		for name, mark := range map[string]string{"PostgreSQL": "bin/postgres\x00", "ClickHouse": "ponix: ClickHouse\x00"} {
 			if bytes.Contains(args, []byte(mark)) {
 				found[name] = pid
 			}
