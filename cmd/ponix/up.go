@@ -88,7 +88,7 @@ func (c *upCommand) Run(e *env) error {
 
 // startEngines starts those that have no address, and fills in theirs.
 func (c *upCommand) startEngines(e *env, show *progress) (*local.Cluster, error) {
-	password, err := c.Postgres.Password()
+	password, err := c.Postgres.Password() //nolint:staticcheck // says whose password
 	if err != nil {
 		return nil, err
 	}
