@@ -30,9 +30,10 @@ type cluster struct {
 }
 
 // up runs `ponix up` on ports that are free.
-func up(t *testing.T, dir string) (*ponix, *cluster) {
+func up(t *testing.T, dir string, more ...string) (*ponix, *cluster) {
 	t.Helper()
-	p := start(t, nil, "up", "--data-dir", dir, "--nats-port", "0", "--postgres-port", "0", "--clickhouse-port", "0", "--grpc-port", "0", "--nats-ack-wait", "5s", "--timeout", "4s")
+	args := []string{"up", "--data-dir", dir, "--nats-port", "0", "--postgres-port", "0", "--clickhouse-port", "0", "--grpc-port", "0", "--nats-ack-wait", "5s", "--timeout", "4s"}
+	p := start(t, nil, append(args, more...)...)
 	ready := p.waitFor(t, 90*time.Second, `^ready  gRPC (\S+)  NATS (\S+)  ClickHouse (\S+)`)
 	postgres := p.waitFor(t, time.Second, `^✓ PostgreSQL\s+127.0.0.1:(\d+)`)
 	conn, err := grpc.NewClient(ready[1], grpc.WithTransportCredentials(insecure.NewCredentials()))

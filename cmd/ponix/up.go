@@ -23,6 +23,7 @@ type upCommand struct {
 	DataDir        string `default:".ponix" type:"path" help:"Where everything that lasts is kept."`
 	CacheDir       string `type:"path" help:"Where the engines are kept, for every data directory; fetched once."`
 	NATSPort       int    `name:"nats-port" default:"4222" help:"Port of the NATS server that is started."`
+	NATSNodes      int    `name:"nats-nodes" default:"1" enum:"1,3,5" help:"NATS servers that are started: ${enum}. More than one are a cluster, each a process, and every stream has as many replicas (3 at most)."`
 	ClickHousePort int    `name:"clickhouse-port" default:"9000" help:"Port of the ClickHouse that is started (native protocol)."`
 
 	engines     `set:"nats_url=" set:"postgres_host=" set:"clickhouse_url="` //nolint:staticcheck // kong wants one set for each variable
@@ -92,9 +93,12 @@ func (c *upCommand) startEngines(e *env, show *progress) (*local.Cluster, error)
 	if err != nil {
 		return nil, err
 	}
+	if c.NATSNodes > 1 {
+		c.Streams.Replicas = 3
+	}
 	cluster, err := local.Start(e.ctx, local.Options{
 		DataDir: c.DataDir, CacheDir: c.CacheDir,
-		NATSPort: c.NATSPort, PostgresPort: int(c.Postgres.Port), ClickHousePort: c.ClickHousePort,
+		NATSPort: c.NATSPort, NATSNodes: c.NATSNodes, PostgresPort: int(c.Postgres.Port), ClickHousePort: c.ClickHousePort,
 		User: c.Postgres.Username, Password: password, Database: c.Postgres.Database,
 		SkipNATS: c.NATS.URL != "", SkipPostgres: c.Postgres.Host != "", SkipClickHouse: c.NativeURL != "",
 		Report: show.event, Logger: e.log,

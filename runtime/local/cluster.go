@@ -18,8 +18,8 @@ import (
 
 // Cluster is the engines that run. Those left out have zero fields.
 type Cluster struct {
-	NATSURL    string
-	NATSServer *server.Server // for nats.InProcessServer
+	NATSURL    string         // of every server, comma separated
+	NATSServer *server.Server // for nats.InProcessServer; nil where there are several
 
 	PostgresHost string
 	PostgresPort int
@@ -56,7 +56,7 @@ func Start(ctx context.Context, o Options) (*Cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Cluster{options: o, lock: lock, failed: make(chan error, 3)}
+	c := &Cluster{options: o, lock: lock, failed: make(chan error, 8)}
 	if err := c.start(ctx); err != nil {
 		return nil, errors.Join(err, c.Stop(context.WithoutCancel(ctx)))
 	}
