@@ -2,24 +2,63 @@ package streams
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"net/http"
+	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
+
+// electing is how long a cluster may take to elect the leader of a stream, after
+// which an answer that does not come is an error.
+const electing = 30 * time.Second
 
 // Ensure creates the streams with their consumers, and updates those that exist
 // with other limits. It may run in any number of processes at once.
 func Ensure(ctx context.Context, js jetstream.JetStream, streams ...Stream) error {
+	ctx, cancel := context.WithTimeout(ctx, electing)
+	defer cancel()
 	for _, s := range streams {
-		stream, err := js.CreateOrUpdateStream(ctx, s.StreamConfig)
+		err := ensure(ctx, js, s)
+		for err != nil && leaderless(err) && ctx.Err() == nil {
+			select {
+			case <-ctx.Done():
+			case <-time.After(100 * time.Millisecond):
+				if again := ensure(ctx, js, s); ctx.Err() == nil {
+					err = again
+				}
+			}
+		}
 		if err != nil {
 			return fmt.Errorf("stream %s: %w", s.Name, err)
 		}
-		for _, c := range s.Consumers {
-			if _, err := stream.CreateOrUpdateConsumer(ctx, c); err != nil {
-				return fmt.Errorf("stream %s: consumer %s: %w", s.Name, c.Durable, err)
-			}
+	}
+	return nil
+}
+
+func ensure(ctx context.Context, js jetstream.JetStream, s Stream) error {
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
+	defer cancel()
+	stream, err := js.CreateOrUpdateStream(ctx, s.StreamConfig)
+	if err != nil {
+		return err
+	}
+	for _, c := range s.Consumers {
+		if _, err := stream.CreateOrUpdateConsumer(ctx, c); err != nil {
+			return fmt.Errorf("consumer %s: %w", c.Durable, err)
 		}
 	}
 	return nil
+}
+
+// leaderless tells whether err is that of a cluster that has not elected a leader
+// yet: it says so, or it says nothing.
+func leaderless(err error) bool {
+	var api *jetstream.APIError
+	if errors.As(err, &api) {
+		return api.Code == http.StatusServiceUnavailable && api.ErrorCode != jetstream.JSErrCodeJetStreamNotEnabled && api.ErrorCode != jetstream.JSErrCodeJetStreamNotEnabledForAccount
+	}
+	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, nats.ErrTimeout)
 }
