@@ -126,6 +126,18 @@ func (c *Cluster) PostgresURL(database string) string {
 	return u.String()
 }
 
+// Pid is the process id of PostgreSQL's or ClickHouse's server, 0 where it was
+// left out.
+func (c *Cluster) Pid(part string) int {
+	switch e := map[string]engine{Postgres: c.postgres, ClickHouse: c.click}[part].(type) {
+	case postgresProcess:
+		return e.cmd.Process.Pid
+	case *clickHouseProcess:
+		return e.cmd.Process.Pid
+	}
+	return 0
+}
+
 // Failed tells of engines that end on their own: an error that names the engine and holds the tail
 // of its log. It is never closed.
 func (c *Cluster) Failed() <-chan error { return c.failed }
