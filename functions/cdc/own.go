@@ -2,8 +2,8 @@ package cdc
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/rs/xid"
@@ -49,7 +49,7 @@ func (c *capture) own(ctx context.Context) (streamed bool, err error) {
 	if err := o.takeOver(ctx); err != nil {
 		return false, err
 	}
-	defer o.close()
+	defer o.stopPublisher()
 	if err := o.prepare(ctx); err != nil {
 		return false, err
 	}
@@ -72,14 +72,16 @@ type owner struct {
 	pub      *runtime.Publisher
 	progress progress
 	failed   context.CancelCauseFunc // by an event that could not be published
-	sent     uint64                  // events that were counted
+
+	stopPublisher func() // waits for what is on its way
+
+	sent uint64 // events that were counted
 }
 
 // window is how many events may wait for their acknowledgement.
 const window = 1024
 
-// takeOver makes this instance the owner for all to see. From now on an owner
-// that lost the lock and does not know it cannot write the state any more.
+// takeOver learns where PostgreSQL and the last owner are.
 func (o *owner) takeOver(ctx context.Context) (err error) {
 	if o.system, o.timeline, err = o.identify(ctx); err != nil {
 		return err
@@ -87,13 +89,10 @@ func (o *owner) takeOver(ctx context.Context) (err error) {
 	if o.state, err = o.keeper.load(ctx); err != nil {
 		return err
 	}
-	if o.pub, err = runtime.NewPublisher(o.nc, window); err != nil {
-		return err
-	}
-	return nil
+	o.pub, err = runtime.NewPublisher(o.nc, window)
+	o.stopPublisher = sync.OnceFunc(func() { o.pub.Close() })
+	return err
 }
-
-func (o *owner) close() { o.pub.Close() }
 
 // prepare leaves a slot that has every change since what was published last.
 func (o *owner) prepare(ctx context.Context) error {
@@ -141,7 +140,8 @@ func (o *owner) report(ctx context.Context, gap string, fresh bool) {
 	o.keeper.fail(ctx, o.instance.ID(), err)
 }
 
-// claim writes the state as that of this owner, and opens the streams.
+// claim writes the state as that of this owner, and opens the streams. From now
+// on an owner that lost the lock and does not know it can write neither.
 func (o *owner) claim(ctx context.Context) error {
 	o.state.Owner, o.state.PID = o.instance.ID(), o.conn.PID()
 	o.state.Events, o.state.Waiting = 0, time.Time{}
@@ -171,5 +171,3 @@ func (o *owner) publish(ctx context.Context, e *entity, t *transaction, ev event
 		o.progress.acknowledged(t)
 	})
 }
-
-var errSilent = errors.New("PostgreSQL is silent")
