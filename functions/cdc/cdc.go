@@ -4,7 +4,7 @@
 //
 // Any number of instances may run. The one that holds an advisory lock in
 // PostgreSQL, on the very connection that it reads the slot by, is the owner; the
-// others ask for the lock twice a second. No clock has a part in it.
+// others look at it twice a second. No clock has a part in it.
 //
 // Each event is on its stream once, in the order of the commits, whoever is
 // killed meanwhile. PostgreSQL sends again what was not confirmed, and only what

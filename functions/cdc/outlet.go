@@ -94,12 +94,11 @@ type event struct {
 	payload   []byte
 }
 
+// has tells whether the event at p is on the stream.
+func (o *outlet) has(p position) bool { return !o.unsure && !p.after(o.stored) }
+
 // publish sends an event and calls done when the stream has it, or fails.
 func (o *outlet) publish(ctx context.Context, e event, done func(error)) {
-	if !o.unsure && !e.at.after(o.stored) {
-		done(nil)
-		return
-	}
 	m := &nats.Msg{
 		Subject: o.Subject(e.token), Data: e.payload,
 		Header: nats.Header{

@@ -15,11 +15,11 @@ import (
 // run waits until this instance is the owner, and is it until something fails or
 // ctx is done.
 func (c *capture) run(ctx context.Context) error {
-	streamed, err := c.own(ctx)
+	progressed, err := c.own(ctx)
 	if ctx.Err() != nil {
 		return nil // shutting down
 	}
-	if streamed {
+	if progressed {
 		c.failures = 0
 	}
 	delay := c.delay(c.failures)
@@ -32,20 +32,52 @@ func (c *capture) run(ctx context.Context) error {
 	return runtime.RetryAfter(delay, err)
 }
 
-// own does all that one owner does. streamed tells whether it got as far as
-// reading the slot.
-func (c *capture) own(ctx context.Context) (streamed bool, err error) {
-	s, err := connect(ctx, c.db)
+// standbyEvery is how often a standby looks whether there is an owner.
+const standbyEvery = 500 * time.Millisecond
+
+// become returns a session that has the lock. A standby looks at the lock from an
+// ordinary connection: PostgreSQL allows few for replication, and a session that
+// waits in a lock would keep it from cleaning up behind it.
+func (c *capture) become(ctx context.Context) (*session, error) {
+	tick := time.NewTicker(standbyEvery)
+	defer tick.Stop()
+	for {
+		var taken bool
+		if err := c.db.QueryRow(ctx, "SELECT "+holderSQL(c.Slot)+" IS NOT NULL").Scan(&taken); err != nil {
+			return nil, err
+		}
+		if !taken {
+			s, err := connect(ctx, c.db)
+			if err != nil {
+				return nil, err
+			}
+			ours, err := s.lock(ctx, c.Slot)
+			if ours && err == nil {
+				return s, nil
+			}
+			s.close()
+			if err != nil {
+				return nil, err
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-tick.C:
+		}
+	}
+}
+
+// own does all that one owner does. progressed tells whether that moved anything.
+func (c *capture) own(ctx context.Context) (progressed bool, err error) {
+	s, err := c.become(ctx)
 	if err != nil {
 		return false, err
 	}
 	defer s.close()
-	if err := s.lock(ctx, c.Slot); err != nil {
-		return false, err
-	}
-	o := &owner{capture: c, session: s, instance: runtime.InstanceOf(ctx)}
+	o := &owner{capture: c, session: s, instance: runtime.InstanceOf(ctx), schema: map[string]string{}}
 	o.instance.Gauge("owner", 1)
-	defer o.instance.Gauge("owner", 0)
+	defer o.instance.ClearGauges()
 	if err := o.takeOver(ctx); err != nil {
 		return false, err
 	}
@@ -56,8 +88,10 @@ func (c *capture) own(ctx context.Context) (streamed bool, err error) {
 	if err := s.start(ctx, c.Slot, c.Publication); err != nil {
 		return false, err
 	}
-	o.instance.Logger().Info("reading the slot", "slot", c.Slot, "confirmed", o.state.Confirmed.String())
-	return true, o.tail(ctx)
+	began, at := time.Now(), o.state.Confirmed
+	o.instance.Logger().Info("reading the slot", "slot", c.Slot, "confirmed", at.String())
+	err = o.tail(ctx)
+	return o.state.Events > 0 || o.state.Confirmed > at || time.Since(began) > time.Minute, err
 }
 
 // owner is the one instance that works on the slot.
@@ -70,6 +104,7 @@ type owner struct {
 	timeline string
 	outlets  map[*entity]*outlet
 	pub      *runtime.Publisher
+	schema   map[string]string // of each table
 	progress progress
 	failed   context.CancelCauseFunc // by an event that could not be published
 
@@ -96,7 +131,7 @@ func (o *owner) takeOver(ctx context.Context) (err error) {
 
 // prepare leaves a slot that has every change since what was published last.
 func (o *owner) prepare(ctx context.Context) error {
-	missed, err := o.publication(ctx, o.Publication, o.entities)
+	missed, err := o.publication(ctx, o.Publication, o.entities, o.schema)
 	if err != nil {
 		return err
 	}
@@ -160,10 +195,15 @@ func (o *owner) claim(ctx context.Context) error {
 	return nil
 }
 
-// publish sends an event of t. A failure ends the tail.
+// publish sends an event of t, unless its stream has it already. A failure ends
+// the tail.
 func (o *owner) publish(ctx context.Context, e *entity, t *transaction, ev event) {
+	out := o.outlets[e]
+	if out.has(ev.at) {
+		return
+	}
 	t.missing.Add(1)
-	o.outlets[e].publish(ctx, ev, func(err error) {
+	out.publish(ctx, ev, func(err error) {
 		if err != nil {
 			o.failed(fmt.Errorf("publish %s, %s of %s: %w", ev.lsn, ev.operation, e.table, err))
 			return

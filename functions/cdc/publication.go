@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// wholeSQL tells of each table whether it is there, with its whole old rows in the log.
-const tablesSQL = `SELECT relreplident = 'f' FROM pg_class WHERE oid = to_regclass(%s)`
+// tableSQL tells whether a table's whole old rows are in the log, and its schema.
+const tableSQL = `SELECT c.relreplident = 'f', n.nspname FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid = to_regclass(%s)`
 
 // publicationSQL tells whether the publication has every change of our tables,
 // and whether it has other tables.
@@ -20,11 +20,12 @@ SELECT p.pubinsert AND p.pubupdate AND p.pubdelete AND p.pubtruncate AND (p.puba
 FROM pg_publication AS p WHERE p.pubname = %[1]s`
 
 // publication makes the publication agree with our tables. Where it did not have
-// all of their changes, an existing slot has not seen them all: gap says why.
-func (s *session) publication(ctx context.Context, name string, entities []*entity) (gap string, err error) {
+// all of their changes, an existing slot has not seen them all: gap says why. It
+// sets the schema of each table.
+func (s *session) publication(ctx context.Context, name string, entities []*entity, schema map[string]string) (gap string, err error) {
 	var tables []string
 	for _, e := range entities {
-		rows, err := s.rows(ctx, fmt.Sprintf(tablesSQL, literal(e.table)))
+		rows, err := s.rows(ctx, fmt.Sprintf(tableSQL, literal(e.table)))
 		switch {
 		case err != nil:
 			return "", err
@@ -33,7 +34,8 @@ func (s *session) publication(ctx context.Context, name string, entities []*enti
 		case string(rows[0][0]) != "t":
 			return "", fmt.Errorf("table %s must have REPLICA IDENTITY FULL, so that its deletions and TOAST values are whole", e.table)
 		}
-		tables = append(tables, identifier(e.table))
+		schema[e.table] = string(rows[0][1])
+		tables = append(tables, identifier(schema[e.table])+"."+identifier(e.table))
 	}
 	list := strings.Join(tables, ", ")
 	rows, err := s.rows(ctx, publicationQuery(name, entities))

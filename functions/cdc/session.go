@@ -69,30 +69,21 @@ func (s *session) truth(ctx context.Context, sql string) (bool, error) {
 	return len(rows) == 1 && string(rows[0][0]) == "t", err
 }
 
-// lockEvery is how often a standby looks whether the owner is gone.
-const lockEvery = 500 * time.Millisecond
-
-// lock waits until this session is the only one that works on the slot. It asks
-// again and again, because a session that waits in a lock would keep PostgreSQL
-// from cleaning up behind it.
-func (s *session) lock(ctx context.Context, slot string) error {
-	tick := time.NewTicker(lockEvery)
-	defer tick.Stop()
-	for {
-		ours, err := s.truth(ctx, "SELECT pg_try_advisory_lock("+lockKey(slot)+")")
-		if ours || err != nil {
-			return err
-		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-tick.C:
-		}
-	}
+// lock tells whether this session is now the only one that works on the slot.
+func (s *session) lock(ctx context.Context, slot string) (bool, error) {
+	return s.truth(ctx, "SELECT pg_try_advisory_lock("+lockKey(slot)+")")
 }
 
 // lockKey is SQL for the key of the advisory lock that the slot's owner holds.
 func lockKey(slot string) string { return "hashtextextended(" + literal("ponix cdc "+slot) + ", 0)" }
+
+// holderSQL is SQL for the process that holds the lock, NULL for none. An advisory
+// lock's key is in two columns (PostgreSQL's manual, "pg_locks").
+func holderSQL(slot string) string {
+	return `(SELECT l.pid FROM pg_locks AS l JOIN pg_database AS d ON d.oid = l.database
+		WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1 AND d.datname = current_database()
+		AND (l.classid::bigint << 32) | l.objid::bigint = ` + lockKey(slot) + ` LIMIT 1)`
+}
 
 func literal(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + "'" }
 

@@ -15,12 +15,9 @@ import (
 )
 
 // statusSQL returns the process that holds the lock, 0 for none, where the slot
-// is, and where the log is. An advisory lock's key is in two columns (PostgreSQL's
-// manual, "pg_locks").
+// is, where the log is, and the bytes between.
 const statusSQL = `
-SELECT coalesce((SELECT l.pid FROM pg_locks AS l JOIN pg_database AS d ON d.oid = l.database
-                 WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1 AND d.datname = current_database()
-                   AND (l.classid::bigint << 32) | l.objid::bigint = %s LIMIT 1), 0),
+SELECT coalesce(%s, 0),
        coalesce((SELECT confirmed_flush_lsn FROM pg_replication_slots WHERE slot_name = $1), '0/0')::text,
        pg_current_wal_lsn()::text,
        coalesce((SELECT pg_current_wal_lsn() - confirmed_flush_lsn FROM pg_replication_slots WHERE slot_name = $1), 0)::bigint`
@@ -53,7 +50,7 @@ func (c *capture) status(ctx context.Context, _ *cdcv1.GetCdcStatusRequest) (*cd
 	}
 	now, err := postgres.Row(ctx, c.db, func(r pgx.CollectableRow) (s standing, err error) {
 		return s, r.Scan(&s.pid, &s.confirmed, &s.server, &s.lag)
-	}, errors.New("no answer"), fmt.Sprintf(statusSQL, lockKey(c.Slot)), c.Slot)
+	}, errors.New("no answer"), fmt.Sprintf(statusSQL, holderSQL(c.Slot)), c.Slot)
 	if err != nil {
 		resp.LastError = fmt.Sprintf("%s %s", time.Now().UTC().Format(time.RFC3339), runtime.PublicText(err))
 	}

@@ -146,7 +146,7 @@ func (r *reader) change(ctx context.Context, data []byte) error {
 func (r *reader) relation(m *pglogrepl.RelationMessage) error {
 	r.relations[m.RelationID] = nil
 	for _, e := range r.entities {
-		if e.table != m.RelationName {
+		if e.table != m.RelationName || r.schema[e.table] != m.Namespace {
 			continue
 		}
 		var columns []string
