@@ -249,3 +249,8 @@ func number(t testing.TB, s string) int {
 	}
 	return n
 }
+
+// decimal is a timestamp in seconds.
+func decimal(seconds int64, nanos int32) string {
+	return fmt.Sprintf("(%d + %d / 1000000000.0)", seconds, nanos)
+}
