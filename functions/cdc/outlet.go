@@ -45,17 +45,25 @@ func parseID(id, epoch string) (position, bool) {
 }
 
 // outlet publishes to one stream, in order, each event once: each message names
-// the sequence that the stream must have reached. So nothing is stored after
-// something that was not, and nothing of an owner that has been succeeded.
+// the sequence that the stream must have reached and the id of the message before
+// it. So nothing is stored after something that was not, and nothing of an owner
+// that has been succeeded. The sequence alone would not do: a message of somebody
+// else's takes the place of the event that it makes the server refuse, and the one
+// after that would fit again. The id alone would not do, either: the first event
+// of a pass has none before it.
 type outlet struct {
 	streams.Stream
 	js        jetstream.JetStream
 	publisher *runtime.Publisher
 	epoch     string
 	last      uint64   // sequence of the message before the next
+	lastID    string   // its id, if it is of this pass
 	stored    position // of the last event there
 	unsure    bool     // that is not known: only the dedupe window tells what is there
 }
+
+// lookBack is how many messages of others may follow our last event.
+const lookBack = 100
 
 // open looks up what the stream has.
 func (o *outlet) open(ctx context.Context) error {
@@ -64,22 +72,24 @@ func (o *outlet) open(ctx context.Context) error {
 		return fmt.Errorf("stream %s: %w", o.Name, err)
 	}
 	state := s.CachedInfo().State
-	o.last, o.stored, o.unsure = state.LastSeq, position{}, true
-	if state.LastSeq == 0 {
-		o.unsure = false
+	o.last, o.lastID, o.stored, o.unsure = state.LastSeq, "", position{}, state.LastSeq > 0
+	if state.Msgs == 0 {
 		return nil
 	}
-	m, err := s.GetMsg(ctx, state.LastSeq)
-	switch {
-	case errors.Is(err, jetstream.ErrMsgNotFound) && state.Msgs > 0:
-		return fmt.Errorf("stream %s: its last message, %d, is not to be found now", o.Name, state.LastSeq)
-	case errors.Is(err, jetstream.ErrMsgNotFound): // it is empty now: nobody knows
-		return nil
-	case err != nil:
-		return fmt.Errorf("stream %s: %w", o.Name, err)
-	}
-	if at, ok := parseID(m.Header.Get(jetstream.MsgIDHeader), o.epoch); ok {
-		o.stored, o.unsure = at, false
+	for n := state.LastSeq; n >= state.FirstSeq && n+lookBack > state.LastSeq; n-- {
+		m, err := s.GetMsg(ctx, n)
+		switch {
+		case errors.Is(err, jetstream.ErrMsgNotFound): // deleted, or the replica that answers is behind: then ids tell
+		case err != nil:
+			return fmt.Errorf("stream %s: message %d: %w", o.Name, n, err)
+		default:
+			if at, ok := parseID(m.Header.Get(jetstream.MsgIDHeader), o.epoch); ok {
+				o.stored, o.unsure = at, false
+			}
+			if m.Header.Get(streams.OperationHeader) != "" { // of this epoch, or of one that is over
+				return nil
+			}
+		}
 	}
 	return nil
 }
@@ -99,10 +109,11 @@ func (o *outlet) has(p position) bool { return !o.unsure && !p.after(o.stored) }
 
 // publish sends an event and calls done when the stream has it, or fails.
 func (o *outlet) publish(ctx context.Context, e event, done func(error)) {
+	id := e.at.id(o.epoch)
 	m := &nats.Msg{
 		Subject: o.Subject(e.token), Data: e.payload,
 		Header: nats.Header{
-			jetstream.MsgIDHeader:           {e.at.id(o.epoch)},
+			jetstream.MsgIDHeader:           {id},
 			jetstream.ExpectedLastSeqHeader: {strconv.FormatUint(o.last, 10)},
 			streams.LSNHeader:               {e.lsn},
 			streams.CommitTimeHeader:        {e.committed},
@@ -113,7 +124,11 @@ func (o *outlet) publish(ctx context.Context, e event, done func(error)) {
 		done(o.probe(ctx, m))
 		return
 	}
+	if o.lastID != "" {
+		m.Header[jetstream.ExpectedLastMsgIDHeader] = []string{o.lastID}
+	}
 	o.last++
+	o.lastID = id
 	o.publisher.Publish(m, func(err error) {
 		if err != nil {
 			err = fmt.Errorf("stream %s: %w", o.Name, err)
@@ -131,7 +146,7 @@ func (o *outlet) probe(ctx context.Context, m *nats.Msg) error {
 		return fmt.Errorf("stream %s: %w", o.Name, err)
 	}
 	if !ack.Duplicate {
-		o.last, o.unsure = ack.Sequence, false
+		o.last, o.lastID, o.unsure = ack.Sequence, m.Header.Get(jetstream.MsgIDHeader), false
 	}
 	return nil
 }
