@@ -99,11 +99,10 @@ func readTuple(src []byte, width int, t tuple) (tuple, []byte, error) {
 func (r *relation) change(src []byte) (tuple, error) {
 	hasOld := false
 	for len(src) > 0 {
-		kind := src[0]
 		var err error
-		switch kind {
+		switch kind := src[0]; kind {
 		case 'N':
-			if r.new, src, err = readTuple(src[1:], r.width, r.new); err != nil {
+			if r.new, _, err = readTuple(src[1:], r.width, r.new); err != nil {
 				return nil, err
 			}
 			return r.complete(hasOld)

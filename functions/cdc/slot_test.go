@@ -81,7 +81,7 @@ func TestForeignSlot(t *testing.T) {
 	e.instance(t)
 	runtimetest.Eventually(t, 10*time.Second, func() error {
 		if s, err := e.status(t); err != nil || !strings.Contains(s.LastError, "PONIX_CDC_SLOT_NAME") {
-			return fmt.Errorf("got %v, %v", s, err)
+			return fmt.Errorf("got %v, %w", s, err)
 		}
 		return nil
 	})

@@ -95,7 +95,7 @@ func (e *env) wantError(t *testing.T, text string) {
 	runtimetest.Eventually(t, 20*time.Second, func() error {
 		s, err := e.status(t)
 		if err != nil || !strings.Contains(s.LastError, text) {
-			return fmt.Errorf("got %v, %v", s, err)
+			return fmt.Errorf("got %v, %w", s, err)
 		}
 		return nil
 	})
@@ -207,7 +207,7 @@ func TestStatusWithoutPostgres(t *testing.T) {
 	pg.stop(t)
 	runtimetest.Eventually(t, 20*time.Second, func() error {
 		if s, err := e.status(t); err != nil || s.Active || s.LastError == "" || s.ConfirmedLsn == "" || s.LagSeconds == 0 {
-			return fmt.Errorf("got %v, %v", s, err)
+			return fmt.Errorf("got %v, %w", s, err)
 		}
 		return nil
 	})
