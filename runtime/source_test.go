@@ -87,7 +87,7 @@ func TestPublisher(t *testing.T) {
 	if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "s", Subjects: []string{"s.>"}}); err != nil {
 		t.Fatal(err)
 	}
-	p, err := runtime.NewPublisher(nc, 4)
+	p, err := runtime.NewPublisher(nc, 4, 10*time.Second)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -106,6 +106,22 @@ func TestPublisher(t *testing.T) {
 		})
 	}
 	p.Close()
+	silent, err := runtime.NewPublisher(nc, 1, time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := nc.Subscribe("silence", func(*nats.Msg) { silent.Abort() }); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // one that is on its way, and one that is not sent any more
+		silent.Publish(&nats.Msg{Subject: "silence"}, func(err error) {
+			if err != nil {
+				failed.Add(1)
+			}
+		})
+	}
+	silent.Close()
+	failed.Add(-2)
 	if stored.Load() != 90 || failed.Load() != 10 {
 		t.Errorf("%d stored, %d failed", stored.Load(), failed.Load())
 	}

@@ -113,8 +113,12 @@ type owner struct {
 	sent uint64 // events that were counted
 }
 
-// window is how many events may wait for their acknowledgement.
-const window = 1024
+// window is how many events may wait for their acknowledgement, and ackTimeout is
+// how long.
+const (
+	window     = 1024
+	ackTimeout = 5 * time.Second
+)
 
 // takeOver learns where PostgreSQL and the last owner are.
 func (o *owner) takeOver(ctx context.Context) (err error) {
@@ -124,7 +128,7 @@ func (o *owner) takeOver(ctx context.Context) (err error) {
 	if o.state, err = o.keeper.load(ctx); err != nil {
 		return err
 	}
-	o.pub, err = runtime.NewPublisher(o.nc, window)
+	o.pub, err = runtime.NewPublisher(o.nc, window, ackTimeout)
 	o.stopPublisher = sync.OnceFunc(func() { o.pub.Close() })
 	return err
 }

@@ -49,7 +49,7 @@ type keeper struct {
 
 const keepTimeout = 5 * time.Second
 
-var errTakenOver = errors.New("another instance has taken over")
+var errTakenOver = errors.New("the state was written meanwhile: another instance has taken over, or the answer to a write was lost")
 
 func (k keeper) bucket(ctx context.Context) (jetstream.KeyValue, error) {
 	kv, err := k.js.KeyValue(ctx, k.conf.CaptureState().Bucket)

@@ -28,6 +28,9 @@ func (o *owner) tail(ctx context.Context) error {
 	// Reading has no context of its own, which would cost a goroutine per message.
 	stop := context.AfterFunc(ctx, func() {
 		o.conn.Conn().SetReadDeadline(time.Unix(1, 0)) //nolint:errcheck // it is closed already
+		if outer.Err() == nil {
+			o.pub.Abort() // what is on its way finds out at the stream whether it fits
+		}
 	})
 	defer stop()
 	var all sync.WaitGroup
