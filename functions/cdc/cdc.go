@@ -16,7 +16,11 @@
 //
 // A slot begins with a snapshot of the tables. Whenever it cannot be trusted to
 // have every change since (see slot.gap), it is dropped and made again, with a
-// fresh snapshot.
+// fresh snapshot. The ids of its events then begin with another generation; a row
+// that this snapshot does not have was removed while the slot was lost.
+//
+// The user of PostgreSQL must own the tables, have CREATE on the database for the
+// publication, and the attribute REPLICATION; wal_level must be logical.
 package cdc
 
 import (

@@ -18,6 +18,7 @@ import (
 
 	"ponix/functions/cdc"
 	"ponix/nats/streams"
+	organizationv1 "ponix/proto/ponix/organization/v1"
 	"ponix/runtime"
 	"ponix/runtime/config"
 	"ponix/runtime/runtimetest"
@@ -123,6 +124,44 @@ func (e *env) owner(t testing.TB, of []*process) int {
 			t.FailNow()
 		}
 	}
+}
+
+// The owner is killed while it takes the snapshot: the next begins it again.
+func TestKilledInTheSnapshot(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t)
+	const rows = 50_000
+	e.exec(t, "INSERT INTO organizations (id, name) SELECT n, 'acme' FROM generate_series(1, $1::int) AS n", rows)
+	first := e.process(t)
+	runtimetest.Eventually(t, 10*time.Second, func() error {
+		s, err := e.js.Stream(t.Context(), "organizations")
+		if err == nil && s.CachedInfo().State.LastSeq < 1000 {
+			err = errNotYet
+		}
+		return err
+	})
+	first.kill()
+	e.exec(t, "INSERT INTO organizations (id, name) VALUES ('meanwhile', 'acme')")
+	e.process(t)
+	e.streaming(t)
+	e.exec(t, "INSERT INTO organizations (id, name) VALUES ('last', 'acme')")
+	e.wantError(t, "its snapshot was not finished")
+	runtimetest.Eventually(t, 20*time.Second, func() error {
+		generations := map[string]map[string]bool{}
+		for _, ev := range e.events(t, "organizations", rows+2) {
+			generation, _, _ := strings.Cut(ev.id, ".")
+			if generations[generation] == nil {
+				generations[generation] = map[string]bool{}
+			}
+			generations[generation][decode(t, ev, &organizationv1.Organization{}).Id] = true
+		}
+		for _, ids := range generations {
+			if len(ids) == rows+2 && ids["meanwhile"] && ids["last"] {
+				return nil
+			}
+		}
+		return errNotYet
+	})
 }
 
 // A standby takes over from an owner that is killed, and from one that hangs.
