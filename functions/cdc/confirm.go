@@ -25,9 +25,9 @@ const (
 	silence  = 10 * time.Second
 	// watchEvery is how often the publication and the lag are looked at.
 	watchEvery = 5 * time.Second
-	// heartbeatLag is how many bytes the slot may be behind, while there are no
-	// changes of ours, before a heartbeat moves it. A PostgreSQL where nobody writes
-	// anything gets none.
+	// heartbeatLag is how many bytes others write, while there are no changes of ours,
+	// before a heartbeat gives the slot something to move to. A PostgreSQL where nobody
+	// writes anything gets none.
 	heartbeatLag = 16 << 10
 )
 
@@ -103,10 +103,10 @@ func (o *owner) answer(ask bool) error {
 	return pglogrepl.SendStandbyStatusUpdate(context.Background(), o.conn, pglogrepl.StandbyStatusUpdate{WALWritePosition: o.state.Confirmed, ReplyRequested: ask})
 }
 
-// watchSQL returns where the log is, and writes a heartbeat where $2 is set and
-// that is more than heartbeatLag after $1.
-const watchSQL = `
-SELECT pg_current_wal_lsn() - '0/0', CASE WHEN $2 AND pg_current_wal_lsn() - $1::text::pg_lsn > $3 THEN
+// beatSQL returns where the log is. Where $2 is set and the log is more than $3
+// bytes past $1, it writes a heartbeat and returns where that is.
+const beatSQL = `
+SELECT pg_current_wal_lsn()::text, CASE WHEN $2 AND pg_current_wal_lsn() - $1::text::pg_lsn > $3 THEN
     pg_logical_emit_message(false, 'ponix_cdc', '')::text END`
 
 // watch looks after what the stream itself does not tell: the lag, and whether
@@ -115,14 +115,10 @@ SELECT pg_current_wal_lsn() - '0/0', CASE WHEN $2 AND pg_current_wal_lsn() - $1:
 func (o *owner) watch(ctx context.Context) error {
 	tick := time.NewTicker(watchEvery)
 	defer tick.Stop()
-	for {
-		lsn, waiting := o.progress.confirmable()
-		var server float64
-		err := o.db.QueryRow(ctx, watchSQL, lsn.String(), waiting.IsZero(), heartbeatLag).Scan(&server, nil)
+	last, _ := o.progress.confirmable()
+	for beat := last.String(); ; {
+		err := o.beat(ctx, &beat)
 		if err == nil {
-			o.instance.Gauge("server_lsn", server)
-			o.instance.Gauge("lag_bytes", max(0, server-float64(lsn)))
-			o.instance.Gauge("lag_seconds", lagSeconds(waiting))
 			var whole, others, all bool
 			err = o.db.QueryRow(ctx, publicationQuery(o.Publication, o.entities)).Scan(&whole, &others, &all)
 			if errors.Is(err, pgx.ErrNoRows) || err == nil && !whole {
@@ -130,7 +126,7 @@ func (o *owner) watch(ctx context.Context) error {
 			}
 		}
 		if err != nil && ctx.Err() == nil {
-			o.instance.Logger().Warn("the heartbeat was not written", "error", err)
+			o.instance.Logger().Warn("the lag and the publication were not looked at", "error", err)
 		}
 		select {
 		case <-ctx.Done():
@@ -138,6 +134,28 @@ func (o *owner) watch(ctx context.Context) error {
 		case <-tick.C:
 		}
 	}
+}
+
+// beat measures the lag, and writes a heartbeat where there are no changes of ours
+// and others have written since the last.
+func (o *owner) beat(ctx context.Context, last *string) error {
+	confirmable, waiting := o.progress.confirmable()
+	var server string
+	var beat *string
+	if err := o.db.QueryRow(ctx, beatSQL, *last, waiting.IsZero(), heartbeatLag).Scan(&server, &beat); err != nil {
+		return err
+	}
+	if beat != nil {
+		*last = *beat
+	}
+	lsn, err := pglogrepl.ParseLSN(server)
+	if err != nil {
+		return err
+	}
+	o.instance.Gauge("server_lsn", float64(lsn))
+	o.instance.Gauge("lag_bytes", float64(lsn-min(confirmable, lsn)))
+	o.instance.Gauge("lag_seconds", lagSeconds(waiting))
+	return nil
 }
 
 func lagSeconds(waiting time.Time) float64 {

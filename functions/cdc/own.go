@@ -15,11 +15,12 @@ import (
 // run waits until this instance is the owner, and is it until something fails or
 // ctx is done.
 func (c *capture) run(ctx context.Context) error {
+	began := time.Now()
 	progressed, err := c.own(ctx)
 	if ctx.Err() != nil {
 		return nil // shutting down
 	}
-	if progressed {
+	if progressed || time.Since(began) > time.Minute {
 		c.failures = 0
 	}
 	delay := c.delay(c.failures)
@@ -88,10 +89,10 @@ func (c *capture) own(ctx context.Context) (progressed bool, err error) {
 	if err := s.start(ctx, c.Slot, c.Publication); err != nil {
 		return false, err
 	}
-	began, at := time.Now(), o.state.Confirmed
+	at := o.state.Confirmed
 	o.instance.Logger().Info("reading the slot", "slot", c.Slot, "confirmed", at.String())
 	err = o.tail(ctx)
-	return o.state.Events > 0 || o.state.Confirmed > at || time.Since(began) > time.Minute, err
+	return o.state.Events > 0 || o.state.Confirmed > at, err
 }
 
 // owner is the one instance that works on the slot.

@@ -1,6 +1,7 @@
 package cdc_test
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -100,6 +101,7 @@ func TestIdle(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer busy.Close(t.Context()) //nolint:errcheck // the test is over
+	e.exec(t, "SELECT pg_create_logical_replication_slot($1, 'test_decoding')", e.config.Slot+"_spy")
 	e.instance(t)
 	e.streaming(t)
 	const sql = "SELECT (restart_lsn - '0/0')::bigint, (pg_current_wal_lsn() - '0/0')::bigint FROM pg_replication_slots WHERE slot_name = $1"
@@ -126,6 +128,12 @@ func TestIdle(t *testing.T) {
 		}
 		if restart < target {
 			return fmt.Errorf("the slot restarts at %d, from %d, and the log is at %d", restart, before, server)
+		}
+		return nil
+	})
+	runtimetest.Eventually(t, 20*time.Second, func() error {
+		if !e.truth(t, "SELECT true FROM pg_logical_slot_peek_changes('"+e.config.Slot+"_spy', NULL, NULL) WHERE data LIKE '%ponix_cdc%'") {
+			return errors.New("there is no heartbeat")
 		}
 		return nil
 	})
