@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"os/exec"
@@ -44,7 +45,11 @@ func instanceMain(text string) error {
 	if err := json.Unmarshal([]byte(text), &w); err != nil {
 		return err
 	}
-	ctx := context.Background()
+	ctx, stop := context.WithCancel(context.Background())
+	go func() { // the test's end, however it comes, is ours
+		io.Copy(io.Discard, os.Stdin) //nolint:errcheck // it has ended
+		stop()
+	}()
 	nc, err := config.NATS{URL: w.NATS}.Connect(ctx, "cdc", slog.Default())
 	if err != nil {
 		return err
@@ -90,6 +95,9 @@ func (e *env) process(t testing.TB) *process {
 	p.Stderr = t.Output()
 	out, err := p.StdoutPipe()
 	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.StdinPipe(); err != nil {
 		t.Fatal(err)
 	}
 	if err := p.Start(); err != nil {
