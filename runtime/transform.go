@@ -36,7 +36,7 @@ func Transform[In, Out proto.Message](from streams.Stream, durable string, to st
 			if err != nil {
 				return err
 			}
-			pub, err := NewPublisher(b.host.Conn, publishWindow)
+			pub, err := NewPublisher(b.host.Conn, publishWindow, ackTimeout)
 			if err != nil {
 				return err
 			}

@@ -62,6 +62,7 @@ func enginesOnly(t *testing.T) *cluster {
 		"PONIX_NATS_URL=" + srv.ClientURL(), "PONIX_NATS_ACK_WAIT=5s", "PONIX_TIMEOUT=4s",
 		"PONIX_CLICKHOUSE_NATIVE_URL=" + ch.Addr[0], "PONIX_CLICKHOUSE_DATABASE=" + ch.Auth.Database,
 		"PONIX_POSTGRES_HOST=" + pg.Hostname(), "PONIX_POSTGRES_PORT=" + pg.Port(), "PONIX_POSTGRES_DATABASE=" + strings.TrimPrefix(pg.Path, "/"),
+		"PONIX_CDC_SLOT_NAME=slot_" + strings.TrimPrefix(pg.Path, "/"), // the tests' databases are on one server
 		"PONIX_POSTGRES_USERNAME=" + pg.User.Username(), "PONIX_POSTGRES_PASSWORD=" + password,
 	}
 	must(t, c.env, "migrate", "up")

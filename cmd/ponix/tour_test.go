@@ -67,7 +67,7 @@ func TestTour(t *testing.T) {
 			t.Errorf("convert has handled %d", row.Handled)
 		}
 	}
-	if len(names) != 5 {
+	if len(names) != 6 {
 		t.Errorf("ps knows %v", names)
 	}
 	var info micro.Info
