@@ -18,6 +18,7 @@ import (
 type verdict struct {
 	messages, rows, lost, doubled, dead, wrong int
 	devices, devicesLost                       int
+	events, eventsLost, eventsDoubled          int
 	stall                                      time.Duration
 }
 
@@ -39,7 +40,7 @@ func judge(ctx context.Context, w *world, l *load) (verdict, error) {
 			return v, err
 		}
 	}
-	err := errors.Join(v.countRows(ctx, w, l), v.countLetters(ctx, w), v.countDevices(ctx, w, l))
+	err := errors.Join(v.countRows(ctx, w, l), v.countLetters(ctx, w), v.countDevices(ctx, w, l), v.countEvents(ctx, w, l))
 	switch {
 	case err != nil:
 		return v, err
@@ -53,6 +54,10 @@ func judge(ctx context.Context, w *world, l *load) (verdict, error) {
 		return v, fmt.Errorf("%d good envelopes are dead letters", v.dead)
 	case v.devicesLost > 0:
 		return v, fmt.Errorf("%d acknowledged devices are lost", v.devicesLost)
+	case v.eventsLost > 0:
+		return v, fmt.Errorf("%d changes are not among the events, or not in the order of the commits", v.eventsLost)
+	case v.eventsDoubled > 0:
+		return v, fmt.Errorf("%d events are there twice", v.eventsDoubled)
 	}
 	return v, nil
 }

@@ -126,11 +126,31 @@ func (l *load) createDevices(ctx context.Context) {
 		name := "device " + strconv.Itoa(i)
 		resp, err := l.create(try, name)
 		cancel()
+		if err != nil {
+			continue
+		}
+		l.mu.Lock()
+		l.devices[resp.EndDevice.DeviceId] = name
+		l.mu.Unlock()
+		l.rename(ctx, resp.EndDevice.DeviceId, name+", renamed")
+	}
+}
+
+// rename changes a device. Without an answer it may have either name; so it is
+// done until there is one.
+func (l *load) rename(ctx context.Context, id, name string) {
+	ctx = context.WithoutCancel(ctx)
+	for {
+		try, cancel := context.WithTimeout(ctx, 3*time.Second)
+		_, err := enddevicev1.NewEndDeviceServiceClient(l.w.conn).UpdateEndDevice(try, &enddevicev1.UpdateEndDeviceRequest{DeviceId: id, Name: &name})
+		cancel()
 		if err == nil {
 			l.mu.Lock()
-			l.devices[resp.EndDevice.DeviceId] = name
+			l.devices[id] = name
 			l.mu.Unlock()
+			return
 		}
+		time.Sleep(100 * time.Millisecond)
 	}
 }
 
