@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"net/http"
 	"net/http/httptest"
 	"strings"
 	"sync/atomic"
@@ -57,7 +58,7 @@ func TestSource(t *testing.T) {
 		t.Errorf("got %+v, %+v", stats.Endpoints[0], data)
 	}
 	w := httptest.NewRecorder()
-	h.MetricsHandler().ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
+	h.MetricsHandler().ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
 	if !strings.Contains(w.Body.String(), `ponix_tail_of_lag_bytes{binding="log"} 7`) {
 		t.Errorf("metrics do not have it:\n%s", w.Body)
 	}

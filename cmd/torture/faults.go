@@ -93,7 +93,7 @@ func killNode(ctx context.Context, w *world, r *rand.Rand) error {
 	if err := syscall.Kill(n.Pid(), syscall.SIGKILL); err != nil {
 		return err
 	}
-	<-n.Failed()
+	<-n.Failed() //nolint:errcheck // it says that it was killed
 	if err := wait(ctx, between(r, 0, 4*time.Second)); err != nil {
 		return err
 	}
@@ -104,14 +104,10 @@ func killNode(ctx context.Context, w *world, r *rand.Rand) error {
 }
 
 func moveLeader(_ context.Context, w *world, r *rand.Rand) error {
-	stream := pick(r, []string{"raw_envelopes", "processed_envelopes"})
-	_, err := w.nc.Request("$JS.API.STREAM.LEADER.STEPDOWN."+stream, nil, 5*time.Second)
-	return ignoreTrouble(err)
+	stream := pick(r, []string{"raw_envelopes", "processed_envelopes", "end_devices"})
+	w.nc.Request("$JS.API.STREAM.LEADER.STEPDOWN."+stream, nil, 5*time.Second) //nolint:errcheck // there may be no leader to move just now
+	return nil
 }
-
-// ignoreTrouble drops the error of something that need not succeed while other
-// faults are at work.
-func ignoreTrouble(error) error { return nil }
 
 func (e *engine) kill(ctx context.Context, r *rand.Rand) error {
 	if err := syscall.Kill(e.cluster.Pid(e.part), syscall.SIGKILL); err != nil {
@@ -138,8 +134,8 @@ func (e *engine) slow(ctx context.Context, r *rand.Rand) error {
 // tooManyParts lets ClickHouse refuse every insert for a while.
 func tooManyParts(ctx context.Context, w *world, r *rand.Rand) error {
 	const alter = "ALTER TABLE processed_envelopes MODIFY SETTING parts_to_throw_insert = "
-	if err := w.db.Exec(ctx, alter+"1, parts_to_delay_insert = 1"); err != nil {
-		return ignoreTrouble(err)
+	if w.db.Exec(ctx, alter+"1, parts_to_delay_insert = 1") != nil {
+		return nil // ClickHouse is not there to refuse anything
 	}
 	err := wait(ctx, between(r, 2*time.Second, 6*time.Second))
 	for ctx.Err() == nil {

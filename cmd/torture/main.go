@@ -36,8 +36,9 @@ func main() {
 	var o options
 	kong.Parse(&o, kong.Name("torture"), kong.Description("Breaks everything around Ponix and counts what is lost."))
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
-	defer stop()
-	if err := run(ctx, o, os.Stdout); err != nil {
+	err := run(ctx, o, os.Stdout)
+	stop()
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "torture:", err)
 		os.Exit(1)
 	}
