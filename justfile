@@ -34,6 +34,10 @@ fuzz seconds="5":
         done
     done
 
+# Break everything around Ponix and count what is lost: just torture --for 30m
+torture *args: build
+    go run ./cmd/torture {{args}}
+
 # Format, vet, lint
 lint:
     test -z "$(gofmt -l . | tee /dev/stderr)"

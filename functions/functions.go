@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"ponix/functions/cdc"
 	"ponix/functions/convert"
 	enddevice "ponix/functions/end_device"
 	"ponix/functions/gateway"
@@ -32,6 +33,7 @@ type Config struct {
 	BatchSize int               `name:"nats-batch-size" default:"10000" help:"Rows that one insert into ClickHouse holds at most."`
 	BatchWait float64           `name:"nats-batch-wait-secs" default:"0.25" help:"Seconds that a row waits for others at most."`
 	Writers   int               `name:"clickhouse-writers" default:"2" help:"Inserts at a time."`
+	CDC       cdc.Config        `embed:"" group:"Change data capture"`
 }
 
 // Deps is what functions work on. Each connects when it is first used.
@@ -61,5 +63,6 @@ func All(d Deps, c Config) ([]runtime.Function, error) {
 		mqttingest.New(d.NATS, js, c.Streams, c.MQTT),
 		convert.New(js, c.Streams, converter, devices),
 		store.New(d.ClickHouse, js, c.Streams, batch),
+		cdc.New(d.Postgres, d.NATS, js, c.Streams, c.CDC),
 	}, nil
 }

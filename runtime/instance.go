@@ -50,6 +50,13 @@ func (i Instance) Gauge(name string, v float64) {
 	}
 }
 
+// ClearGauges removes what Gauge has set: it was true of a time that is over.
+func (i Instance) ClearGauges() {
+	if i.b != nil {
+		i.b.counters.gauges.Clear()
+	}
+}
+
 func (n *counters) readGauges() map[string]float64 {
 	var out map[string]float64
 	n.gauges.Range(func(name, v any) bool {

@@ -14,7 +14,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// ackTimeout is how long a publish may stay unanswered before it counts as
+// ackTimeout is how long a transform's publish may stay unanswered before it counts as
 // failed. A result that was stored nevertheless is not
 // stored twice: it has the same Nats-Msg-Id.
 const ackTimeout = 10 * time.Second
@@ -22,6 +22,7 @@ const ackTimeout = 10 * time.Second
 var (
 	errNoAck    = errors.New("the stream did not acknowledge in time")
 	errNoStream = errors.New("no stream takes this subject")
+	errAborted  = errors.New("what was published before has failed")
 )
 
 // Publisher publishes to JetStream without waiting and calls back with each
@@ -29,14 +30,16 @@ var (
 // place of a future for each message, which costs a third of the pipeline's
 // time.
 type Publisher struct {
-	conn   *nats.Conn
-	sub    *nats.Subscription
-	prefix string
-	free   chan int // slots that are free: the window
-	stop   chan struct{}
+	conn    *nats.Conn
+	sub     *nats.Subscription
+	prefix  string
+	timeout time.Duration
+	free    chan int // slots that are free: the window
+	stop    chan struct{}
 
-	mu    sync.Mutex
-	slots []slot
+	mu      sync.Mutex
+	slots   []slot
+	aborted bool
 }
 
 type slot struct {
@@ -46,9 +49,9 @@ type slot struct {
 }
 
 // NewPublisher returns a publisher that lets so many messages wait for their
-// answer at a time. Close it.
-func NewPublisher(conn *nats.Conn, window int) (*Publisher, error) {
-	p := &Publisher{conn: conn, prefix: conn.NewInbox() + ".", free: make(chan int, window), stop: make(chan struct{}), slots: make([]slot, window)}
+// answer at a time, each so long. Close it.
+func NewPublisher(conn *nats.Conn, window int, timeout time.Duration) (*Publisher, error) {
+	p := &Publisher{conn: conn, prefix: conn.NewInbox() + ".", timeout: timeout, free: make(chan int, window), stop: make(chan struct{}), slots: make([]slot, window)}
 	for i := range window {
 		p.free <- i
 	}
@@ -71,14 +74,18 @@ func (p *Publisher) Publish(m *nats.Msg, done func(error)) {
 	p.mu.Lock()
 	s := &p.slots[i]
 	s.round++
-	s.deadline, s.done = time.Now().Add(ackTimeout), done
+	s.deadline, s.done = time.Now().Add(p.timeout), done
 	reply := make([]byte, 0, 64)
 	reply = append(reply, p.prefix...)
 	reply = strconv.AppendUint(reply, uint64(i), 36)
 	reply = append(reply, '.')
 	reply = strconv.AppendUint(reply, s.round, 36)
-	round := s.round
+	round, aborted := s.round, p.aborted
 	p.mu.Unlock()
+	if aborted {
+		p.finish(i, round, errAborted)
+		return
+	}
 	m.Reply = string(reply)
 	if err := p.conn.PublishMsg(m); err != nil {
 		p.finish(i, round, err)
@@ -132,6 +139,20 @@ func (p *Publisher) expire() {
 				}
 			}
 		}
+	}
+}
+
+// Abort fails everything that is not answered yet, whatever becomes of it, and
+// all that follows.
+func (p *Publisher) Abort() {
+	p.mu.Lock()
+	p.aborted = true
+	p.mu.Unlock()
+	for i := range p.slots {
+		p.mu.Lock()
+		round := p.slots[i].round
+		p.mu.Unlock()
+		p.finish(i, round, errAborted)
 	}
 }
 

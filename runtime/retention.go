@@ -34,7 +34,7 @@ func (h *Host) retain(stream jetstream.Stream, spec streams.Stream) {
 				return
 			case <-tick.C:
 				err := h.purge(h.watching, stream, spec)
-				if err != nil && h.watching.Err() == nil {
+				if err != nil && h.watching.Err() == nil && h.Conn.IsConnected() {
 					h.Logger.Warn("retention", "stream", spec.Name, "error", err)
 				}
 			}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
@@ -77,7 +78,7 @@ func TestFullStream(t *testing.T) {
 		return nil
 	})
 	w := httptest.NewRecorder()
-	h.MetricsHandler().ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
+	h.MetricsHandler().ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
 	if !strings.Contains(w.Body.String(), "raw_envelopes") {
 		t.Errorf("the metrics say nothing of the stream:\n%s", w.Body)
 	}

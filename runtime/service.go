@@ -159,6 +159,6 @@ func (e endpointSpec) stats() *micro.EndpointStats {
 	if last := n.lastError.Load(); last != nil {
 		out.LastError = *last
 	}
-	out.Data, _ = json.Marshal(Data{n.inFlight.Load(), n.retried.Load(), n.deadLetters.Load(), n.readGauges()}) // numbers
+	out.Data, _ = json.Marshal(Data{n.inFlight.Load(), n.retried.Load(), n.deadLetters.Load(), n.readGauges()})
 	return out
 }

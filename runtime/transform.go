@@ -36,7 +36,7 @@ func Transform[In, Out proto.Message](from streams.Stream, durable string, to st
 			if err != nil {
 				return err
 			}
-			pub, err := NewPublisher(b.host.Conn, publishWindow)
+			pub, err := NewPublisher(b.host.Conn, publishWindow, ackTimeout)
 			if err != nil {
 				return err
 			}
@@ -50,7 +50,11 @@ func Transform[In, Out proto.Message](from streams.Stream, durable string, to st
 					return nil, err
 				}
 				c.subject = to.Subject(subject(out)...)
-				return proto.Marshal(out)
+				data, err := proto.Marshal(out)
+				if err != nil { // text that is not UTF-8, which comes from the message's headers
+					return nil, Terminate(Error(codes.InvalidArgument, "UNENCODABLE", "%v", err))
+				}
+				return data, nil
 			})
 			p := newPool(b.host.Concurrency, func(msg jetstream.Msg) {
 				c := t.call(msg)

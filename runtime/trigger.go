@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"go.opentelemetry.io/otel/trace"
 
@@ -114,7 +115,11 @@ func (t *trigger) bury(msg jetstream.Msg, c *Call, reason string, cause error) {
 	wire.InjectTrace(trace.ContextWithSpanContext(context.Background(), c.Trace), letter.Header)
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	if _, err := t.host.js.PublishMsg(ctx, letter); err != nil {
+	_, err := t.host.js.PublishMsg(ctx, letter)
+	if errors.Is(err, nats.ErrMaxPayload) { // with what happened to it, it is larger than before
+		_, err = t.host.js.PublishMsg(ctx, deadletter.Shorten(letter))
+	}
+	if err != nil {
 		t.host.Logger.Error("dead letter", "source", t.name, "reason", reason, "error", err)
 		t.giveBack(msg, backoff(c.Message.Attempt))
 		return

@@ -1,7 +1,9 @@
 package runtime_test
 
 import (
+	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"sync/atomic"
 	"testing"
@@ -89,6 +91,50 @@ func TestFateOfAMessage(t *testing.T) {
 		c, err := js.Consumer(t.Context(), "raw_envelopes", "convert")
 		return err == nil && c.CachedInfo().NumAckPending == 0 && c.CachedInfo().AckFloor.Stream == 5
 	})
+}
+
+// TestLettersOfAnySize buries a message that is as large as NATS takes, and one
+// whose id is no text.
+func TestLettersOfAnySize(t *testing.T) {
+	t.Parallel()
+	nc := runtimetest.NATS(t)
+	cfg := testStreams()
+	start(t, nc, runtime.Func("convert", runtime.Transform(cfg.RawEnvelopes(), "convert", cfg.ProcessedEnvelopes(),
+		func(*envelopev1.ProcessedEnvelope) []string { return []string{"o", "d"} },
+		func(ctx context.Context, e *envelopev1.RawEnvelope) (*envelopev1.ProcessedEnvelope, error) {
+			if len(e.Payload) > 0 {
+				return nil, runtime.Terminate(runtime.Error(codes.InvalidArgument, "PAYLOAD_TOO_LARGE", "no"))
+			}
+			return &envelopev1.ProcessedEnvelope{EnvelopeId: runtime.MessageFrom(ctx).ID}, nil
+		})))
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	size := int(nc.MaxPayload()) - 5
+	large := binary.AppendUvarint([]byte{0x1a}, uint64(size-4))
+	large = append(large, make([]byte, size-4)...)
+	if _, err := js.Publish(t.Context(), "raw_envelopes.o.d", large); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := js.PublishMsg(t.Context(), &nats.Msg{Subject: "raw_envelopes.o.d", Header: nats.Header{"Nats-Msg-Id": {"\xff"}}}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "both are dead", func() bool { return len(letters(t, nc)) == 2 })
+	l := letters(t, nc)["PAYLOAD_TOO_LARGE"]
+	if l.Size != len(large) || !bytes.HasPrefix(large, l.Payload) || len(l.Payload) == 0 {
+		t.Errorf("%d bytes of %d", len(l.Payload), l.Size)
+	}
+	q, err := deadletter.Open(t.Context(), js, "dead_letters")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := q.Replay(t.Context(), l); err == nil {
+		t.Error("a part of a message was replayed")
+	}
+	if _, ok := letters(t, nc)["UNENCODABLE"]; !ok {
+		t.Errorf("the letters are %v", letters(t, nc))
+	}
 }
 
 func TestReplayKeepsTheIdentity(t *testing.T) {

@@ -45,7 +45,7 @@ func (c *bridgeCommand) Run(e *env) error {
 func listen(addr, flag string) (net.Listener, error) {
 	ln, err := net.Listen("tcp", addr)
 	if errors.Is(err, syscall.EADDRINUSE) {
-		return nil, fmt.Errorf("%s is in use: choose another with %s", addr, flag)
+		return nil, fmt.Errorf("%s is in use: choose another port with %s", addr, flag)
 	}
 	return ln, err
 }

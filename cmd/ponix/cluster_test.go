@@ -15,6 +15,7 @@ import (
 
 	enddevicev1 "ponix/proto/ponix/end_device/v1"
 	envelopev1 "ponix/proto/ponix/envelope/v1"
+	gatewayv1 "ponix/proto/ponix/gateway/v1"
 	organizationv1 "ponix/proto/ponix/organization/v1"
 	"ponix/runtime/runtimetest"
 	"ponix/runtime/wire"
@@ -25,14 +26,16 @@ type cluster struct {
 	env           []string // finds it
 	organizations organizationv1.OrganizationServiceClient
 	devices       enddevicev1.EndDeviceServiceClient
+	gateways      gatewayv1.GatewayServiceClient
 	nats          *nats.Conn
 	js            jetstream.JetStream
 }
 
 // up runs `ponix up` on ports that are free.
-func up(t *testing.T, dir string) (*ponix, *cluster) {
+func up(t *testing.T, dir string, more ...string) (*ponix, *cluster) {
 	t.Helper()
-	p := start(t, nil, "up", "--data-dir", dir, "--nats-port", "0", "--postgres-port", "0", "--clickhouse-port", "0", "--grpc-port", "0", "--nats-ack-wait", "5s", "--timeout", "4s")
+	args := []string{"up", "--data-dir", dir, "--nats-port", "0", "--postgres-port", "0", "--clickhouse-port", "0", "--grpc-port", "0", "--mqtt", "--mqtt-port", "0", "--nats-ack-wait", "5s", "--timeout", "4s"}
+	p := start(t, nil, append(args, more...)...)
 	ready := p.waitFor(t, 90*time.Second, `^ready  gRPC (\S+)  NATS (\S+)  ClickHouse (\S+)`)
 	postgres := p.waitFor(t, time.Second, `^✓ PostgreSQL\s+127.0.0.1:(\d+)`)
 	conn, err := grpc.NewClient(ready[1], grpc.WithTransportCredentials(insecure.NewCredentials()))
@@ -61,6 +64,7 @@ func enginesOnly(t *testing.T) *cluster {
 		"PONIX_NATS_URL=" + srv.ClientURL(), "PONIX_NATS_ACK_WAIT=5s", "PONIX_TIMEOUT=4s",
 		"PONIX_CLICKHOUSE_NATIVE_URL=" + ch.Addr[0], "PONIX_CLICKHOUSE_DATABASE=" + ch.Auth.Database,
 		"PONIX_POSTGRES_HOST=" + pg.Hostname(), "PONIX_POSTGRES_PORT=" + pg.Port(), "PONIX_POSTGRES_DATABASE=" + strings.TrimPrefix(pg.Path, "/"),
+		"PONIX_CDC_SLOT_NAME=slot_" + strings.TrimPrefix(pg.Path, "/"), // the tests' databases are on one server
 		"PONIX_POSTGRES_USERNAME=" + pg.User.Username(), "PONIX_POSTGRES_PASSWORD=" + password,
 	}
 	must(t, c.env, "migrate", "up")
@@ -80,7 +84,8 @@ func newCluster(t *testing.T, natsURL string, conn grpc.ClientConnInterface) *cl
 	}
 	return &cluster{
 		organizations: organizationv1.NewOrganizationServiceClient(conn), devices: enddevicev1.NewEndDeviceServiceClient(conn),
-		nats: nc, js: js,
+		gateways: gatewayv1.NewGatewayServiceClient(conn),
+		nats:     nc, js: js,
 	}
 }
 

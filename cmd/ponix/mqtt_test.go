@@ -13,6 +13,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	enddevicev1 "ponix/proto/ponix/end_device/v1"
 	envelopev1 "ponix/proto/ponix/envelope/v1"
 	gatewayv1 "ponix/proto/ponix/gateway/v1"
 	"ponix/runtime/local"
@@ -59,6 +60,46 @@ func wantStatus(t *testing.T, env []string, organization string, words ...string
 			if !strings.Contains(out, w) {
 				return fmt.Errorf("no %q in\n%s", w, out)
 			}
+		}
+		return nil
+	})
+}
+
+// overMQTT creates a gateway with the broker of `ponix up --mqtt`, and follows a
+// message from there to its row; then a change of the device's expression.
+func (c *cluster) overMQTT(t *testing.T, p *ponix, organization string) {
+	t.Helper()
+	brokerURL := p.waitFor(t, time.Second, `^✓ MQTT\s+(mqtt://\S+)`)[1]
+	device := c.device(t, organization, decode)
+	created, err := c.gateways.CreateGateway(t.Context(), &gatewayv1.CreateGatewayRequest{
+		OrganizationId: organization, Name: "roof", Type: gatewayv1.GatewayType_GATEWAY_TYPE_EMQX,
+		Config: &gatewayv1.CreateGatewayRequest_EmqxConfig{EmqxConfig: &gatewayv1.EMQXGatewayConfig{BrokerUrl: brokerURL}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantStatus(t, c.env, organization, created.Gateway.GatewayId, "connected")
+	mqtt := mqttDevice(t, brokerURL)
+	send := func() {
+		if token := mqtt.Publish(organization+"/"+device, 1, false, temperature); !token.WaitTimeout(10*time.Second) || token.Error() != nil {
+			t.Fatalf("publish: %v", token.Error())
+		}
+	}
+	send()
+	c.wantData(t, device, `{"data":{"temperature_1":27.2}}`)
+	if _, err := c.devices.UpdateEndDevice(t.Context(), &enddevicev1.UpdateEndDeviceRequest{DeviceId: device, PayloadConversion: proto.String(`{"bytes": size(input)}`)}); err != nil {
+		t.Fatal(err)
+	}
+	// In force within a second everywhere; the first reading after that says so.
+	<-time.After(time.Second)
+	send()
+	c.wantData(t, device, `{"data":{"temperature_1":27.2}}`, `{"data":{"bytes":4}}`)
+	if _, err := c.gateways.DeleteGateway(t.Context(), &gatewayv1.DeleteGatewayRequest{GatewayId: created.Gateway.GatewayId}); err != nil {
+		t.Fatal(err)
+	}
+	runtimetest.Eventually(t, 5*time.Second, func() error {
+		if out, err := call(t, c.env, "gateway", "status"); err != nil || strings.Contains(out, created.Gateway.GatewayId) {
+			return fmt.Errorf("%w: the gateway is there:\n%s", err, out)
 		}
 		return nil
 	})

@@ -51,7 +51,7 @@ func (h hosting) validate() error {
 			return &config.Error{Variable: c.variable, Cause: errors.New(c.must)}
 		}
 	}
-	return nil
+	return h.CDC.Check()
 }
 
 type serveCommand struct {

@@ -67,13 +67,15 @@ func TestTour(t *testing.T) {
 			t.Errorf("convert has handled %d", row.Handled)
 		}
 	}
-	if len(names) != 5 {
+	if len(names) != 8 {
 		t.Errorf("ps knows %v", names)
 	}
 	var info micro.Info
 	if reply, err = c.nats.Request("$SRV.INFO.end-device", nil, 5*time.Second); err != nil || json.Unmarshal(reply.Data, &info) != nil || len(info.Endpoints) != 5 {
 		t.Errorf("end-device: %s, %v", reply.Data, err)
 	}
+
+	c.overMQTT(t, p, org)
 
 	p.interrupt(t)
 	began := time.Now()
@@ -82,6 +84,25 @@ func TestTour(t *testing.T) {
 		t.Errorf("the second start took %v", took)
 	}
 	c.wantData(t, device, `{"data":{"temperature_1":27.2}}`, `{"data":{"temperature_1":-4.1}}`)
+}
+
+// TestThreeNATSNodes runs the main job on a cluster of three servers.
+func TestThreeNATSNodes(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	p, c := up(t, dir, "--nats-nodes", "3")
+	device := c.device(t, c.organization(t), decode)
+	must(t, c.env, "send", "--device", device, "--hex", "01670110")
+	c.wantData(t, device, `{"data":{"temperature_1":27.2}}`)
+	s, err := c.js.Stream(t.Context(), "raw_envelopes")
+	if err != nil || len(s.CachedInfo().Cluster.Replicas) != 2 {
+		t.Errorf("the stream has no three replicas: %v", err)
+	}
+	p.interrupt(t)
+	_, c = up(t, dir, "--nats-nodes", "3")
+	if s, err = c.js.Stream(t.Context(), "raw_envelopes"); err != nil || s.CachedInfo().State.LastSeq != 1 {
+		t.Errorf("after a restart: %v", err)
+	}
 }
 
 // interrupt is Ctrl-C, and wants a clean end.

@@ -25,6 +25,7 @@ type upCommand struct {
 	NATSPort       int    `name:"nats-port" default:"4222" help:"Port of the NATS server that is started."`
 	MQTT           bool   `name:"mqtt" help:"Start an MQTT broker as well, to try gateways on: it takes everybody, and keeps nothing."`
 	MQTTPort       int    `name:"mqtt-port" default:"1883" help:"Port of the MQTT broker that is started."`
+	NATSNodes      int    `name:"nats-nodes" default:"1" enum:"1,3,5" help:"NATS servers that are started: ${enum}. More than one are a cluster, each a process, and every stream has as many replicas (3 at most)."`
 	ClickHousePort int    `name:"clickhouse-port" default:"9000" help:"Port of the ClickHouse that is started (native protocol)."`
 
 	engines     `set:"nats_url=" set:"postgres_host=" set:"clickhouse_url="` //nolint:staticcheck // kong wants one set for each variable
@@ -38,6 +39,11 @@ func (c *upCommand) Run(e *env) error {
 	}
 	began := time.Now()
 	show := &progress{out: e.out}
+	ln, err := listen(c.Address(), "--grpc-port")
+	if err != nil {
+		return err
+	}
+	defer ln.Close() //nolint:errcheck // the server closes it first
 	cluster, err := c.startEngines(e, show)
 	if err != nil {
 		return err
@@ -54,11 +60,6 @@ func (c *upCommand) Run(e *env) error {
 		return err
 	}
 	defer stopMQTT()
-	ln, err := listen(c.Address(), "--grpc-port")
-	if err != nil {
-		return err
-	}
-	defer ln.Close() //nolint:errcheck // the server closes it first
 	nc, err := c.connect(e, cluster)
 	if err != nil {
 		return err
@@ -99,9 +100,12 @@ func (c *upCommand) startEngines(e *env, show *progress) (*local.Cluster, error)
 	if err != nil {
 		return nil, err
 	}
+	if c.NATSNodes > 1 {
+		c.Streams.Replicas = 3
+	}
 	cluster, err := local.Start(e.ctx, local.Options{
 		DataDir: c.DataDir, CacheDir: c.CacheDir,
-		NATSPort: c.NATSPort, PostgresPort: int(c.Postgres.Port), ClickHousePort: c.ClickHousePort,
+		NATSPort: c.NATSPort, NATSNodes: c.NATSNodes, PostgresPort: int(c.Postgres.Port), ClickHousePort: c.ClickHousePort,
 		User: c.Postgres.Username, Password: password, Database: c.Postgres.Database,
 		SkipNATS: c.NATS.URL != "", SkipPostgres: c.Postgres.Host != "", SkipClickHouse: c.NativeURL != "",
 		Report: show.event, Logger: e.log,

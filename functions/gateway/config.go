@@ -39,14 +39,3 @@ func encodeConfig(emqx *pb.EMQXGatewayConfig) (*string, error) {
 	b, err := protojson.MarshalOptions{UseProtoNames: true}.Marshal(emqx)
 	return new(string(b)), err
 }
-
-// decodeConfig sets the oneof that belongs to the gateway's type. A field of a
-// newer version is no error.
-func decodeConfig(g *pb.Gateway, text string) error {
-	if g.Type != pb.GatewayType_GATEWAY_TYPE_EMQX {
-		return fmt.Errorf("gateway %s has the type %v", g.GatewayId, g.Type)
-	}
-	emqx := &pb.EMQXGatewayConfig{}
-	g.Config = &pb.Gateway_EmqxConfig{EmqxConfig: emqx}
-	return protojson.UnmarshalOptions{DiscardUnknown: true}.Unmarshal([]byte(text), emqx)
-}

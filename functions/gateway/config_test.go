@@ -21,7 +21,4 @@ func TestConfigBelongsToItsType(t *testing.T) {
 			t.Errorf("%v: %v", fits, err)
 		}
 	}
-	if err := decodeConfig(&pb.Gateway{Type: 2}, "{}"); err == nil {
-		t.Error("a type without a config was read")
-	}
 }

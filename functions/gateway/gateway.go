@@ -15,6 +15,7 @@ import (
 
 	"ponix/functions/internal/page"
 	"ponix/functions/internal/postgres"
+	"ponix/functions/internal/row"
 	pb "ponix/proto/ponix/gateway/v1"
 	"ponix/runtime"
 )
@@ -33,16 +34,14 @@ func New(db *pgxpool.Pool) runtime.Function {
 
 type gateways struct{ db *pgxpool.Pool }
 
-func scan(row pgx.CollectableRow) (*pb.Gateway, error) {
+func scan(r pgx.CollectableRow) (*pb.Gateway, error) {
 	g := &pb.Gateway{}
 	var status, kind, config string
-	if err := row.Scan(&g.GatewayId, &g.OrganizationId, &g.Name, &status, &kind, &config,
+	if err := r.Scan(&g.GatewayId, &g.OrganizationId, &g.Name, &status, &kind, &config,
 		postgres.Timestamp(&g.CreatedAt), postgres.Timestamp(&g.UpdatedAt), postgres.Timestamp(&g.DeletedAt)); err != nil {
 		return nil, err
 	}
-	g.Status = pb.GatewayStatus(pb.GatewayStatus_value[status])
-	g.Type = pb.GatewayType(pb.GatewayType_value[kind])
-	return g, decodeConfig(g, config)
+	return g, row.Gateway(g, status, kind, config)
 }
 
 func unknown(id string) error {

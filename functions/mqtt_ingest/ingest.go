@@ -54,8 +54,11 @@ type ingest struct {
 }
 
 // publishWindow is how many envelopes of all gateways wait for JetStream at a
-// time.
-const publishWindow = 4096
+// time, and publishTimeout how long each: then it is published again, with its id.
+const (
+	publishWindow  = 4096
+	publishTimeout = 10 * time.Second
+)
 
 // run takes part until ctx is done or the lease is lost.
 func (f ingest) run(ctx context.Context) error {
@@ -75,7 +78,7 @@ func (f ingest) run(ctx context.Context) error {
 			return fmt.Errorf("bucket %s: %w", b.name, err)
 		}
 	}
-	if o.out, err = runtime.NewPublisher(f.nc, publishWindow); err != nil {
+	if o.out, err = runtime.NewPublisher(f.nc, publishWindow, publishTimeout); err != nil {
 		return err
 	}
 	defer o.out.Close()

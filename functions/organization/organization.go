@@ -12,6 +12,7 @@ import (
 
 	"ponix/functions/internal/page"
 	"ponix/functions/internal/postgres"
+	"ponix/functions/internal/row"
 	pb "ponix/proto/ponix/organization/v1"
 	"ponix/runtime"
 )
@@ -35,12 +36,10 @@ func (o organizations) row(ctx context.Context, sql, id string, args ...any) (*p
 	return postgres.Row(ctx, o.db, scan, postgres.UnknownOrganization(id), sql, append([]any{id}, args...)...)
 }
 
-func scan(row pgx.CollectableRow) (*pb.Organization, error) {
-	o := &pb.Organization{Status: pb.OrganizationStatus_ORGANIZATION_STATUS_ACTIVE}
-	err := row.Scan(&o.Id, &o.Name, postgres.Timestamp(&o.CreatedAt), postgres.Timestamp(&o.UpdatedAt), postgres.Timestamp(&o.DeletedAt))
-	if o.DeletedAt != nil {
-		o.Status = pb.OrganizationStatus_ORGANIZATION_STATUS_INACTIVE
-	}
+func scan(r pgx.CollectableRow) (*pb.Organization, error) {
+	o := &pb.Organization{}
+	err := r.Scan(&o.Id, &o.Name, postgres.Timestamp(&o.CreatedAt), postgres.Timestamp(&o.UpdatedAt), postgres.Timestamp(&o.DeletedAt))
+	o.Status = row.OrganizationStatus(o.DeletedAt)
 	return o, err
 }
 

@@ -11,6 +11,7 @@ import (
 
 	"google.golang.org/protobuf/types/known/structpb"
 
+	"ponix/functions/internal/jsontext"
 	envelopev1 "ponix/proto/ponix/envelope/v1"
 )
 
@@ -43,7 +44,7 @@ func appendStruct(dst []byte, s *structpb.Struct) ([]byte, error) {
 			dst = append(dst, ',')
 		}
 		first = false
-		dst = append(appendString(dst, k), ':')
+		dst = append(jsontext.AppendString(dst, k), ':')
 		if dst, err = appendValue(dst, v); err != nil {
 			return dst, fmt.Errorf("%s: %w", k, err)
 		}
@@ -56,7 +57,7 @@ func appendValue(dst []byte, v *structpb.Value) ([]byte, error) {
 	case *structpb.Value_NumberValue:
 		return appendFloat(dst, x.NumberValue)
 	case *structpb.Value_StringValue:
-		return appendString(dst, x.StringValue), nil
+		return jsontext.AppendString(dst, x.StringValue), nil
 	case *structpb.Value_BoolValue:
 		return strconv.AppendBool(dst, x.BoolValue), nil
 	case *structpb.Value_StructValue:
@@ -73,7 +74,7 @@ func appendAny(dst []byte, v any) ([]byte, error) {
 	case json.Number:
 		return appendNumber(dst, x)
 	case string:
-		return appendString(dst, x), nil
+		return jsontext.AppendString(dst, x), nil
 	case bool:
 		return strconv.AppendBool(dst, x), nil
 	case []any:
@@ -87,7 +88,7 @@ func appendAny(dst []byte, v any) ([]byte, error) {
 				dst = append(dst, ',')
 			}
 			first = false
-			if dst, err = appendAny(append(appendString(dst, k), ':'), item); err != nil {
+			if dst, err = appendAny(append(jsontext.AppendString(dst, k), ':'), item); err != nil {
 				return dst, err
 			}
 		}
@@ -146,19 +147,6 @@ func appendFloat(dst []byte, f float64) ([]byte, error) {
 		dst = append(dst, ".0"...)
 	}
 	return dst, nil
-}
-
-// appendString appends s quoted.
-func appendString(dst []byte, s string) []byte {
-	for i := range len(s) {
-		if c := s[i]; c < 0x20 || c == '"' || c == '\\' {
-			quoted, _ := json.Marshal(s) // a string always has a JSON form
-			return append(dst, quoted...)
-		}
-	}
-	dst = append(dst, '"')
-	dst = append(dst, s...)
-	return append(dst, '"')
 }
 
 // parseJSON reads one JSON text with its numbers as they are written.

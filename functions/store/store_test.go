@@ -42,6 +42,12 @@ type env struct {
 // start hosts the function on empty engines. maxBytes bounds the streams.
 func start(t *testing.T, maxBytes int64) env {
 	t.Helper()
+	return startThrough(t, maxBytes, func(addr string) string { return addr })
+}
+
+// startThrough is start with ClickHouse at another address.
+func startThrough(t *testing.T, maxBytes int64, through func(addr string) string) env {
+	t.Helper()
 	o := runtimetest.ClickHouse(t)
 	m, err := migrations.ClickHouse(o, migrations.Storage{})
 	if err != nil {
@@ -51,6 +57,7 @@ func start(t *testing.T, maxBytes int64) env {
 	if _, err := m.Up(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+	o.Addr = []string{through(o.Addr[0])}
 	o.Settings = clickhouse.Settings{"output_format_native_write_json_as_string": 1}
 	db, err := clickhouse.Open(o)
 	if err != nil {

@@ -2,23 +2,38 @@ package streams
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"net/http"
+	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
+
+// electing is how long a cluster may take to elect the leader of a stream, after
+// which an answer that does not come is an error.
+const electing = 30 * time.Second
 
 // Ensure creates the streams with their consumers, and updates those that exist
 // with other limits. It may run in any number of processes at once.
 func Ensure(ctx context.Context, js jetstream.JetStream, streams ...Stream) error {
 	for _, s := range streams {
-		stream, err := js.CreateOrUpdateStream(ctx, s.StreamConfig)
-		if err != nil {
+		if err := untilElected(ctx, func(ctx context.Context) error { return ensure(ctx, js, s) }); err != nil {
 			return fmt.Errorf("stream %s: %w", s.Name, err)
 		}
-		for _, c := range s.Consumers {
-			if _, err := stream.CreateOrUpdateConsumer(ctx, c); err != nil {
-				return fmt.Errorf("stream %s: consumer %s: %w", s.Name, c.Durable, err)
-			}
+	}
+	return nil
+}
+
+func ensure(ctx context.Context, js jetstream.JetStream, s Stream) error {
+	stream, err := js.CreateOrUpdateStream(ctx, s.StreamConfig)
+	if err != nil {
+		return err
+	}
+	for _, c := range s.Consumers {
+		if _, err := stream.CreateOrUpdateConsumer(ctx, c); err != nil {
+			return fmt.Errorf("consumer %s: %w", c.Durable, err)
 		}
 	}
 	return nil
@@ -27,9 +42,44 @@ func Ensure(ctx context.Context, js jetstream.JetStream, streams ...Stream) erro
 // EnsureBuckets is Ensure for buckets.
 func EnsureBuckets(ctx context.Context, js jetstream.JetStream, buckets ...jetstream.KeyValueConfig) error {
 	for _, b := range buckets {
-		if _, err := js.CreateOrUpdateKeyValue(ctx, b); err != nil {
+		if err := untilElected(ctx, func(ctx context.Context) error {
+			_, err := js.CreateOrUpdateKeyValue(ctx, b)
+			return err
+		}); err != nil {
 			return fmt.Errorf("bucket %s: %w", b.Bucket, err)
 		}
 	}
 	return nil
+}
+
+// untilElected calls f, and again while a cluster elects.
+func untilElected(ctx context.Context, f func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, electing)
+	defer cancel()
+	try := func() error {
+		ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
+		defer cancel()
+		return f(ctx)
+	}
+	err := try()
+	for err != nil && leaderless(err) && ctx.Err() == nil {
+		select {
+		case <-ctx.Done():
+		case <-time.After(100 * time.Millisecond):
+			if again := try(); ctx.Err() == nil {
+				err = again
+			}
+		}
+	}
+	return err
+}
+
+// leaderless tells whether err is that of a cluster that has not elected a leader
+// yet: it says so, or it says nothing.
+func leaderless(err error) bool {
+	var api *jetstream.APIError
+	if errors.As(err, &api) {
+		return api.Code == http.StatusServiceUnavailable && api.ErrorCode != jetstream.JSErrCodeJetStreamNotEnabled && api.ErrorCode != jetstream.JSErrCodeJetStreamNotEnabledForAccount
+	}
+	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, nats.ErrTimeout)
 }

@@ -7,7 +7,9 @@ import (
 )
 
 // Headers of the events that tell of changes in PostgreSQL. Nats-Msg-Id is the
-// event's position: unique, and in the order of the changes.
+// event's position, and unique: <generation>.<timeline>-<LSN>-<index>. A new
+// generation begins with a snapshot, since changes may have been missed before it;
+// what that does not have is there no more.
 const (
 	LSNHeader        = "Ponix-Lsn"         // of the commit, as 0/16B3748; of a snapshot: the moment that it shows
 	CommitTimeHeader = "Ponix-Commit-Time" // RFC 3339; of a snapshot: when it was taken

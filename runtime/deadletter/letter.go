@@ -7,6 +7,8 @@
 package deadletter
 
 import (
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -28,6 +30,7 @@ const (
 	subjectHeader    = "Ponix-Subject"
 	sequenceHeader   = "Ponix-Sequence"
 	deliveriesHeader = "Ponix-Deliveries"
+	sizeHeader       = "Ponix-Payload-Size" // only where the payload is shortened
 
 	traceHeader = "traceparent"
 )
@@ -46,6 +49,9 @@ type Letter struct {
 	Sequence   uint64    `json:"sequence"`
 	Deliveries int       `json:"deliveries"`
 	TraceID    string    `json:"trace_id"`
+	// Size is that of the message's payload where Payload is only its beginning:
+	// the letter would have been larger than NATS takes. Otherwise it is 0.
+	Size int `json:"payload_size,omitempty"`
 
 	Header  nats.Header `json:"header,omitempty"` // of the message, without what NATS and Ponix wrote
 	Payload []byte      `json:"payload,omitempty"`
@@ -78,6 +84,27 @@ func (l Letter) Message(queue string) *nats.Msg {
 	}
 }
 
+// shortened is how much of a payload a letter keeps that is too large for NATS,
+// in bytes.
+const shortened = 4096
+
+// Shorten leaves only the beginning of a letter's payload, and none of the
+// message's headers that are long.
+func Shorten(letter *nats.Msg) *nats.Msg {
+	letter.Header.Set(sizeHeader, strconv.Itoa(len(letter.Data)))
+	letter.Data = letter.Data[:min(len(letter.Data), shortened)]
+	left := shortened
+	for _, k := range slices.Sorted(maps.Keys(letter.Header)) {
+		if reserved(k) {
+			continue
+		}
+		if left -= len(k) + len(strings.Join(letter.Header[k], "")); left < 0 {
+			delete(letter.Header, k)
+		}
+	}
+	return letter
+}
+
 // parse reads a stored dead letter.
 func parse(m *jetstream.RawStreamMsg) Letter {
 	l := Letter{
@@ -87,6 +114,7 @@ func parse(m *jetstream.RawStreamMsg) Letter {
 	}
 	l.Stored, _ = time.Parse(time.RFC3339Nano, m.Header.Get(TimeHeader))
 	l.Sequence, _ = strconv.ParseUint(m.Header.Get(sequenceHeader), 10, 64)
+	l.Size, _ = strconv.Atoi(m.Header.Get(sizeHeader))
 	l.Deliveries, _ = strconv.Atoi(m.Header.Get(deliveriesHeader))
 	if parts := strings.Split(m.Header.Get(traceHeader), "-"); len(parts) == 4 {
 		l.TraceID = parts[1]

@@ -94,6 +94,9 @@ func (q *Queue) Replay(ctx context.Context, l Letter) error {
 	if l.Subject == "" {
 		return fmt.Errorf("dead letter %d does not say which subject it came from", l.Number)
 	}
+	if l.Size > 0 {
+		return fmt.Errorf("dead letter %d has only the first %d of %d bytes: it was too large to keep", l.Number, len(l.Payload), l.Size)
+	}
 	h := nats.Header{}
 	for k, v := range l.Header {
 		h[k] = v

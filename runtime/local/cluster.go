@@ -18,8 +18,8 @@ import (
 
 // Cluster is the engines that run. Those left out have zero fields.
 type Cluster struct {
-	NATSURL    string
-	NATSServer *server.Server // for nats.InProcessServer
+	NATSURL    string         // of every server, comma separated
+	NATSServer *server.Server // for nats.InProcessServer; nil where there are several
 
 	PostgresHost string
 	PostgresPort int
@@ -56,7 +56,7 @@ func Start(ctx context.Context, o Options) (*Cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Cluster{options: o, lock: lock, failed: make(chan error, 3)}
+	c := &Cluster{options: o, lock: lock, failed: make(chan error, 8)}
 	if err := c.start(ctx); err != nil {
 		return nil, errors.Join(err, c.Stop(context.WithoutCancel(ctx)))
 	}
@@ -124,6 +124,18 @@ func (c *Cluster) PostgresURL(database string) string {
 		User: url.UserPassword(c.options.User, c.options.Password),
 	}
 	return u.String()
+}
+
+// Pid is the process id of PostgreSQL's or ClickHouse's server, 0 where it was
+// left out.
+func (c *Cluster) Pid(part string) int {
+	switch e := map[string]engine{Postgres: c.postgres, ClickHouse: c.click}[part].(type) {
+	case postgresProcess:
+		return e.cmd.Process.Pid
+	case *clickHouseProcess:
+		return e.cmd.Process.Pid
+	}
+	return 0
 }
 
 // Failed tells of engines that end on their own: an error that names the engine and holds the tail

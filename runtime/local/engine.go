@@ -21,26 +21,29 @@ import (
 const (
 	engineVariable   = "PONIX_ENGINE"
 	engineClickHouse = "clickhouse"
+	engineNATS       = "nats"
 	socketFD         = 3 // the listener
 	reportFD         = 4 // gets a line when the engine is ready
+	nodeReportFD     = 3 // likewise, of a NATS node, which opens its port itself
 )
 
 // EngineMain is the whole program if this process was started to be an engine: it then does not
 // return. main and TestMain call it before anything else.
 func EngineMain() {
-	switch name := os.Getenv(engineVariable); name {
-	case "":
+	name := os.Getenv(engineVariable)
+	if name == "" {
 		return
-	case engineClickHouse:
-		if err := runClickHouse(); err != nil {
-			fmt.Fprintln(os.Stderr, "clickhouse:", err)
-			os.Exit(1)
-		}
-		os.Exit(0)
-	default:
+	}
+	run, ok := map[string]func() error{engineClickHouse: runClickHouse, engineNATS: runNATS}[name]
+	if !ok {
 		fmt.Fprintf(os.Stderr, "%s: no engine is called %q\n", engineVariable, name)
 		os.Exit(2)
 	}
+	if err := run(); err != nil {
+		fmt.Fprintf(os.Stderr, "%s: %v\n", name, err)
+		os.Exit(1)
+	}
+	os.Exit(0)
 }
 
 // runClickHouse serves until SIGTERM or until standard input, which the parent holds, ends.

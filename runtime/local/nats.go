@@ -22,8 +22,19 @@ type natsEngine struct {
 	stopping atomic.Bool
 }
 
+// natsOptions are those of every server, in this process or another.
+func natsOptions(name, host string, port int, store string, sync time.Duration) *server.Options {
+	return &server.Options{
+		ServerName: name, Host: host, Port: port, NoSigs: true, MaxPayload: maxPayload,
+		JetStream: true, StoreDir: store, SyncInterval: sync,
+	}
+}
+
 func (c *Cluster) startNATS(ctx context.Context) error {
 	o := c.options
+	if o.NATSNodes > 1 {
+		return c.startNATSCluster(ctx)
+	}
 	if err := checkPort(o.Host, o.NATSPort, "--nats-port", "--nats-url"); err != nil {
 		return err
 	}
@@ -31,11 +42,9 @@ func (c *Cluster) startNATS(ctx context.Context) error {
 	if port == 0 {
 		port = server.RANDOM_PORT
 	}
-	srv, err := server.NewServer(&server.Options{
-		ServerName: "ponix", Host: o.Host, Port: port, NoSigs: true, MaxPayload: maxPayload,
-		JetStream: true, StoreDir: filepath.Join(o.DataDir, "nats"),
-		JetStreamMaxStore: o.JetStreamMaxStore, SyncInterval: o.JetStreamSync,
-	})
+	so := natsOptions("ponix", o.Host, port, filepath.Join(o.DataDir, "nats"), o.JetStreamSync)
+	so.JetStreamMaxStore = o.JetStreamMaxStore
+	srv, err := server.NewServer(so)
 	if err != nil {
 		return err
 	}

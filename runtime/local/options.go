@@ -27,6 +27,8 @@ type Options struct {
 	PostgresPort   int
 	ClickHousePort int
 
+	NATSNodes int // servers; 1 is in this process, more are a cluster of processes; default 1
+
 	User     string // of PostgreSQL and ClickHouse; default ponix, like the next two
 	Password string // PostgreSQL keeps the one it was created with
 	Database string // created if missing
@@ -81,6 +83,12 @@ func (o Options) withDefaults() (Options, error) {
 		if *field == "" {
 			*field = "ponix"
 		}
+	}
+	if o.NATSNodes == 0 {
+		o.NATSNodes = 1
+	}
+	if o.NATSNodes != 1 && o.NATSNodes != 3 && o.NATSNodes != 5 {
+		return o, fmt.Errorf("local: %d NATS servers: 1, 3 or 5 can agree", o.NATSNodes)
 	}
 	if o.Host == "" {
 		o.Host = "127.0.0.1"

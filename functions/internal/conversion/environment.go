@@ -2,6 +2,7 @@ package conversion
 
 import (
 	"fmt"
+	"runtime"
 	"strings"
 
 	"github.com/google/cel-go/cel"
@@ -25,6 +26,7 @@ type environment struct {
 	*cel.Env
 	limits    Limits
 	overloads map[string]*functions.Overload // by id, or by function name
+	turns     chan struct{}                  // one for each evaluation with a loop that may run now
 }
 
 func newEnvironment(l Limits) (*environment, error) {
@@ -43,7 +45,7 @@ func newEnvironment(l Limits) (*environment, error) {
 	if err != nil {
 		return nil, fmt.Errorf("conversion: %w", err)
 	}
-	e := &environment{env, l, map[string]*functions.Overload{}}
+	e := &environment{env, l, map[string]*functions.Overload{}, make(chan struct{}, runtime.GOMAXPROCS(0))}
 	for name, f := range env.Functions() {
 		overloads, err := f.Bindings()
 		if err != nil {
@@ -73,7 +75,7 @@ func (e *environment) compile(expression string) (*program, error) {
 		return nil, failed(InvalidExpression, "1:1: the expression yields %s, a map is needed", t)
 	}
 	about := inspect(checked.NativeRep())
-	p := &program{limits: e.limits, whole: about.whole, loops: about.loops}
+	p := &program{limits: e.limits, whole: about.whole, loops: about.loops, turns: e.turns}
 	m := &meters{environment: e, ast: checked.NativeRep(), about: about, wrong: about.repeated}
 	if about.repeated != 0 {
 		return nil, failed(InvalidExpression, "%s: the map has this key twice", m.position())

@@ -3,9 +3,12 @@ package conversion
 import (
 	"context"
 	"errors"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 )
 
 func TestLimits(t *testing.T) {
@@ -131,5 +134,36 @@ func TestMessageIsBounded(t *testing.T) {
 	expect(t, err, EvaluationFailed, "no such key: ää")
 	if size := len(err.Error()); size > maxMessage {
 		t.Errorf("the message has %d bytes, the limit is %d", size, maxMessage)
+	}
+}
+
+// TestTimeIsOnesOwn runs many evaluations with a loop at once: each has its time
+// to itself, although all of them together take several times the limit.
+func TestTimeIsOnesOwn(t *testing.T) {
+	t.Parallel()
+	const loop = "{'n': lists.range(100).map(a, lists.range(100).map(b, a * b)).size()}"
+	took := func(l Limits) (*Converter, time.Duration) {
+		c, err := New(l)
+		if err != nil {
+			t.Fatal(err)
+		}
+		began := time.Now()
+		if _, err := c.Convert(t.Context(), loop, Input{}); err != nil {
+			t.Fatal(err)
+		}
+		return c, time.Since(began)
+	}
+	_, one := took(Limits{Time: time.Minute})
+	limit := 20*one + 300*time.Millisecond // a busy machine has room
+	c, one := took(Limits{Time: limit})
+	var all errgroup.Group
+	for range min(2*int(limit/one)*runtime.GOMAXPROCS(0), 20_000) {
+		all.Go(func() error {
+			_, err := c.Convert(t.Context(), loop, Input{})
+			return err
+		})
+	}
+	if err := all.Wait(); err != nil {
+		t.Error(err)
 	}
 }

@@ -17,6 +17,7 @@ type program struct {
 	limits Limits
 	whole  bool // it is cayenne_lpp_decode(input) and nothing else
 	loops  bool
+	turns  chan struct{}
 }
 
 // run evaluates the program.
@@ -41,6 +42,16 @@ func (p *program) runWhole(in *Input) (Result, error) {
 }
 
 func (p *program) runCEL(ctx context.Context, in *Input) (Result, error) {
+	if p.loops {
+		// As many at a time as there are processors: an evaluation's time is not
+		// spent on waiting for others.
+		select {
+		case p.turns <- struct{}{}:
+			defer func() { <-p.turns }()
+		case <-ctx.Done():
+			return Result{}, context.Cause(ctx)
+		}
+	}
 	e := &evaluation{in: in, meter: meter{left: p.limits.Cost, deadline: time.Now().Add(p.limits.Time)}}
 	var v ref.Val
 	var err error

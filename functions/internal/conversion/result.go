@@ -1,13 +1,13 @@
 package conversion
 
 import (
-	"encoding/json"
 	"errors"
 	"math"
 	"slices"
 	"strconv"
 
 	"ponix/functions/internal/cayenne"
+	"ponix/functions/internal/jsontext"
 )
 
 // Result is the object that a payload was converted to. The zero Result is none.
@@ -77,7 +77,7 @@ func appendNode(dst []byte, ns []node) ([]byte, []node) {
 	case kindDouble:
 		dst = appendDouble(dst, math.Float64frombits(n.bits))
 	case kindText:
-		dst = appendText(dst, n.text)
+		dst = jsontext.AppendString(dst, n.text)
 	case kindNull:
 		dst = append(dst, "null"...)
 	}
@@ -95,7 +95,7 @@ func appendMembers(dst []byte, n *node, rest []node) ([]byte, []node) {
 			dst = append(dst, ',')
 		}
 		if n.kind == kindObject {
-			dst = append(appendText(dst, rest[0].key), ':')
+			dst = append(jsontext.AppendString(dst, rest[0].key), ':')
 		}
 		dst, rest = appendNode(dst, rest)
 	}
@@ -112,17 +112,4 @@ func appendDouble(dst []byte, f float64) []byte {
 		dst = append(dst[:n-2], dst[n-1]) // e-07 is e-7, as in encoding/json
 	}
 	return dst
-}
-
-// appendText appends s quoted.
-func appendText(dst []byte, s string) []byte {
-	for i := range len(s) {
-		if c := s[i]; c < 0x20 || c == '"' || c == '\\' {
-			quoted, _ := json.Marshal(s)
-			return append(dst, quoted...)
-		}
-	}
-	dst = append(dst, '"')
-	dst = append(dst, s...)
-	return append(dst, '"')
 }

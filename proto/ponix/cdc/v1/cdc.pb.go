@@ -74,9 +74,13 @@ type GetCdcStatusResponse struct {
 	LastEventAt *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=last_event_at,json=lastEventAt,proto3" json:"last_event_at,omitempty"`
 	// Since the owner took the slot over.
 	EventsPublished uint64 `protobuf:"varint,8,opt,name=events_published,json=eventsPublished,proto3" json:"events_published,omitempty"`
-	LastError       string `protobuf:"bytes,9,opt,name=last_error,json=lastError,proto3" json:"last_error,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// With the time and the instance that had it. It stays until there is another.
+	LastError string `protobuf:"bytes,9,opt,name=last_error,json=lastError,proto3" json:"last_error,omitempty"`
+	// How long the oldest change that is not on the streams yet has been committed;
+	// while no instance reads the slot, how long ago one last told how far it is.
+	LagSeconds    float64 `protobuf:"fixed64,10,opt,name=lag_seconds,json=lagSeconds,proto3" json:"lag_seconds,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *GetCdcStatusResponse) Reset() {
@@ -172,12 +176,19 @@ func (x *GetCdcStatusResponse) GetLastError() string {
 	return ""
 }
 
+func (x *GetCdcStatusResponse) GetLagSeconds() float64 {
+	if x != nil {
+		return x.LagSeconds
+	}
+	return 0
+}
+
 var File_ponix_cdc_v1_cdc_proto protoreflect.FileDescriptor
 
 const file_ponix_cdc_v1_cdc_proto_rawDesc = "" +
 	"\n" +
 	"\x16ponix/cdc/v1/cdc.proto\x12\fponix.cdc.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x15\n" +
-	"\x13GetCdcStatusRequest\"\xcc\x02\n" +
+	"\x13GetCdcStatusRequest\"\xed\x02\n" +
 	"\x14GetCdcStatusResponse\x12\x16\n" +
 	"\x06active\x18\x01 \x01(\bR\x06active\x12\x14\n" +
 	"\x05owner\x18\x02 \x01(\tR\x05owner\x12\x1b\n" +
@@ -189,7 +200,10 @@ const file_ponix_cdc_v1_cdc_proto_rawDesc = "" +
 	"\rlast_event_at\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\vlastEventAt\x12)\n" +
 	"\x10events_published\x18\b \x01(\x04R\x0feventsPublished\x12\x1d\n" +
 	"\n" +
-	"last_error\x18\t \x01(\tR\tlastError2c\n" +
+	"last_error\x18\t \x01(\tR\tlastError\x12\x1f\n" +
+	"\vlag_seconds\x18\n" +
+	" \x01(\x01R\n" +
+	"lagSeconds2c\n" +
 	"\n" +
 	"CdcService\x12U\n" +
 	"\fGetCdcStatus\x12!.ponix.cdc.v1.GetCdcStatusRequest\x1a\".ponix.cdc.v1.GetCdcStatusResponseB Z\x1eponix/proto/ponix/cdc/v1;cdcv1b\x06proto3"

@@ -1,0 +1,143 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"ponix/runtime/runtimetest"
+)
+
+// TestUpSaysWhatIsInTheWay holds that a start which cannot work fails with exit
+// code 1 and names the part and what to do.
+func TestUpSaysWhatIsInTheWay(t *testing.T) {
+	t.Parallel()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { ln.Close() }) //nolint:errcheck // nothing is written to it
+	_, port, err := net.SplitHostPort(ln.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for flag, part := range map[string]string{"--nats-port": "NATS", "--postgres-port": "PostgreSQL", "--clickhouse-port": "ClickHouse", "--grpc-port": "grpc"} {
+		t.Run(part, func(t *testing.T) {
+			t.Parallel()
+			args := []string{"up", "--data-dir", t.TempDir()}
+			for _, f := range []string{"--nats-port", "--postgres-port", "--clickhouse-port", "--grpc-port"} {
+				value := "0"
+				if f == flag {
+					value = port
+				}
+				args = append(args, f, value)
+			}
+			_, err := call(t, nil, args...)
+			if err == nil || !strings.Contains(err.Error(), "exit code 1") || !strings.Contains(err.Error(), port) || !strings.Contains(err.Error(), flag) || !strings.Contains(err.Error(), part) {
+				t.Errorf("got %v; it must name %s, the port %s and %s", err, part, port, flag)
+			}
+		})
+	}
+}
+
+// children returns the processes that p started, by name.
+func (p *ponix) children(t *testing.T) map[string]int {
+	t.Helper()
+	stats, err := filepath.Glob("/proc/[0-9]*/stat")
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := map[string]int{}
+	for _, file := range stats {
+		stat, err := os.ReadFile(file)
+		if err != nil {
+			continue // it has ended meanwhile
+		}
+		var pid, parent int
+		var state string
+		after := stat[bytes.LastIndexByte(stat, ')')+1:]
+		if _, err := fmt.Sscan(string(after), &state, &parent); err != nil || parent != p.Process.Pid {
+			continue
+		}
+		if _, err := fmt.Sscan(string(stat), &pid); err != nil {
+			t.Fatal(err)
+		}
+		args, _ := os.ReadFile(filepath.Join(filepath.Dir(file), "cmdline"))
+		for name, mark := range map[string]string{"PostgreSQL": "bin/postgres\x00", "ClickHouse": "ponix: ClickHouse\x00"} {
+			if bytes.Contains(args, []byte(mark)) {
+				found[name] = pid
+			}
+		}
+	}
+	if len(found) != 2 {
+		t.Fatalf("ponix up has the children %v", found)
+	}
+	return found
+}
+
+// alive tells whether there is a process that has not ended.
+func alive(pid int) bool {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	return err == nil && !strings.Contains(string(stat), ") Z ")
+}
+
+// TestUpNamesTheEngineThatDies kills one engine: the rest ends, too, with an
+// error that names it.
+func TestUpNamesTheEngineThatDies(t *testing.T) {
+	t.Parallel()
+	for _, engine := range []string{"PostgreSQL", "ClickHouse"} {
+		t.Run(engine, func(t *testing.T) {
+			t.Parallel()
+			p, _ := up(t, t.TempDir())
+			children := p.children(t)
+			if err := syscall.Kill(children[engine], syscall.SIGKILL); err != nil {
+				t.Fatal(err)
+			}
+			select {
+			case <-p.ended:
+			case <-time.After(30 * time.Second):
+				t.Fatal("ponix up goes on")
+			}
+			if p.ProcessState.ExitCode() != 1 || !strings.Contains(p.log.String(), "ponix: "+engine) {
+				t.Errorf("it ended with %v:\n%s", p.err, p.log)
+			}
+			for name, pid := range children {
+				if alive(pid) {
+					t.Errorf("%s is left over", name)
+				}
+			}
+		})
+	}
+}
+
+// TestNothingOutlivesUp kills ponix up itself; its data can be used again.
+func TestNothingOutlivesUp(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	p, c := up(t, dir)
+	if _, err := call(t, nil, "up", "--data-dir", dir, "--nats-port", "0", "--postgres-port", "0", "--clickhouse-port", "0", "--grpc-port", "0"); err == nil || !strings.Contains(err.Error(), dir) {
+		t.Errorf("a second ponix up on the same data: %v", err)
+	}
+	org := c.organization(t)
+	device := c.device(t, org, decode)
+	c.publish(t, envelope(t, org, device, temperature))
+	c.wantRows(t, 10*time.Second, 1)
+	children := p.children(t)
+	p.kill(t)
+	runtimetest.Eventually(t, 10*time.Second, func() error {
+		for name, pid := range children {
+			if alive(pid) {
+				return fmt.Errorf("%s is left over", name)
+			}
+		}
+		return nil
+	})
+	_, c = up(t, dir)
+	c.wantRows(t, 10*time.Second, 1)
+}

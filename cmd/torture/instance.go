@@ -1,0 +1,86 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// instance is a process of ponix that can be started again.
+type instance struct {
+	name string
+	path string
+	args []string
+	env  []string
+	dir  string
+
+	mu    sync.Mutex
+	cmd   *exec.Cmd
+	ended chan struct{}
+}
+
+func (i *instance) start() error {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	log, err := os.OpenFile(filepath.Join(i.dir, i.name+".log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	if err != nil {
+		return err
+	}
+	defer log.Close() //nolint:errcheck // the child has its own
+	cmd := exec.Command(i.path, i.args...)
+	cmd.Dir, cmd.Stdout, cmd.Stderr = i.dir, log, log
+	for _, v := range os.Environ() {
+		if !strings.HasPrefix(v, "PONIX_") {
+			cmd.Env = append(cmd.Env, v)
+		}
+	}
+	cmd.Env = append(cmd.Env, i.env...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	ended := make(chan struct{})
+	i.cmd, i.ended = cmd, ended
+	go func() {
+		cmd.Wait() //nolint:errcheck // how it ends is for its log
+		close(ended)
+	}()
+	return nil
+}
+
+// signal sends s to the process; one that has ended is left alone.
+func (i *instance) signal(s syscall.Signal) error {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if err := i.cmd.Process.Signal(s); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return err
+	}
+	return nil
+}
+
+// end signals and waits.
+func (i *instance) end(s syscall.Signal) error {
+	if err := i.signal(s); err != nil {
+		return err
+	}
+	select {
+	case <-i.ended:
+		return nil
+	case <-time.After(40 * time.Second):
+		return errors.Join(fmt.Errorf("%s did not end within 40 s of %s", i.name, s), i.signal(syscall.SIGKILL))
+	}
+}
+
+// restart ends the process by s and starts it again.
+func (i *instance) restart(s syscall.Signal) error {
+	if err := i.end(s); err != nil {
+		return err
+	}
+	return i.start()
+}

@@ -1,0 +1,187 @@
+package main
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"google.golang.org/protobuf/proto"
+
+	enddevicev1 "ponix/proto/ponix/end_device/v1"
+	envelopev1 "ponix/proto/ponix/envelope/v1"
+	organizationv1 "ponix/proto/ponix/organization/v1"
+)
+
+// load is what goes on while things break.
+type load struct {
+	w            *world
+	organization string
+	device       string
+	prefix       string
+	cancel       context.CancelFunc
+	running      sync.WaitGroup
+	next         atomic.Uint64
+	acked        atomic.Uint64
+	rows         atomic.Uint64
+
+	mu      sync.Mutex
+	devices map[string]string // names of acknowledged devices, by id
+	stall   time.Duration     // the longest time without a new row
+}
+
+// senders is how many envelopes are on their way at once.
+const senders = 64
+
+func startLoad(ctx context.Context, w *world, rate int) (*load, error) {
+	l := &load{w: w, prefix: "torture-" + strconv.FormatInt(time.Now().UnixNano(), 36) + "-", devices: map[string]string{}}
+	if err := l.prepare(ctx); err != nil {
+		return nil, err
+	}
+	ctx, l.cancel = context.WithCancel(ctx)
+	tickets := make(chan struct{}, senders)
+	l.running.Go(func() {
+		defer close(tickets)
+		for ctx.Err() == nil {
+			for range max(rate/20, 1) {
+				select {
+				case tickets <- struct{}{}:
+				case <-ctx.Done():
+				}
+			}
+			if wait(ctx, 50*time.Millisecond) != nil {
+				return
+			}
+		}
+	})
+	for range senders {
+		l.running.Go(func() {
+			for range tickets {
+				l.send(l.next.Add(1))
+			}
+		})
+	}
+	l.running.Go(func() { l.createDevices(ctx) })
+	l.running.Go(func() { l.watchRows(ctx) })
+	return l, nil
+}
+
+// prepare makes the organization and the device that everything is sent by.
+func (l *load) prepare(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	for {
+		org, err := organizationv1.NewOrganizationServiceClient(l.w.conn).CreateOrganization(ctx, &organizationv1.CreateOrganizationRequest{Name: "torture"})
+		if err == nil {
+			l.organization = org.OrganizationId
+			var dev *enddevicev1.CreateEndDeviceResponse
+			dev, err = l.create(ctx, "torture")
+			if err == nil {
+				l.device = dev.EndDevice.DeviceId
+				return nil
+			}
+		}
+		if wait(ctx, 200*time.Millisecond) != nil {
+			return fmt.Errorf("prepare: %w", err)
+		}
+	}
+}
+
+func (l *load) create(ctx context.Context, name string) (*enddevicev1.CreateEndDeviceResponse, error) {
+	return enddevicev1.NewEndDeviceServiceClient(l.w.conn).CreateEndDevice(ctx, &enddevicev1.CreateEndDeviceRequest{
+		OrganizationId: l.organization, Name: name, PayloadConversion: `{"n": input.u32be(0)}`,
+	})
+}
+
+// send publishes envelope n until it is acknowledged, as a careful device does:
+// with the same id each time.
+func (l *load) send(n uint64) {
+	payload := binary.BigEndian.AppendUint32(nil, uint32(n))
+	data, err := proto.Marshal(&envelopev1.RawEnvelope{OrganizationId: l.organization, DeviceId: l.device, Payload: payload})
+	if err != nil {
+		panic(err) // three fields
+	}
+	m := &nats.Msg{Subject: "raw_envelopes." + l.organization + "." + l.device, Data: data, Header: nats.Header{jetstream.MsgIDHeader: {l.prefix + strconv.FormatUint(n, 10)}}}
+	for {
+		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+		_, err := l.w.js.PublishMsg(ctx, m)
+		cancel()
+		if err == nil {
+			l.acked.Add(1)
+			return
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+}
+
+// createDevices writes over gRPC and remembers what was acknowledged.
+func (l *load) createDevices(ctx context.Context) {
+	for i := 0; wait(ctx, 100*time.Millisecond) == nil; i++ {
+		try, cancel := context.WithTimeout(ctx, 3*time.Second)
+		name := "device " + strconv.Itoa(i)
+		resp, err := l.create(try, name)
+		cancel()
+		if err != nil {
+			continue
+		}
+		l.mu.Lock()
+		l.devices[resp.EndDevice.DeviceId] = name
+		l.mu.Unlock()
+		l.rename(ctx, resp.EndDevice.DeviceId, name+", renamed")
+	}
+}
+
+// rename changes a device. Without an answer it may have either name; so it is
+// done until there is one.
+func (l *load) rename(ctx context.Context, id, name string) {
+	ctx = context.WithoutCancel(ctx)
+	for {
+		try, cancel := context.WithTimeout(ctx, 3*time.Second)
+		_, err := enddevicev1.NewEndDeviceServiceClient(l.w.conn).UpdateEndDevice(try, &enddevicev1.UpdateEndDeviceRequest{DeviceId: id, Name: &name})
+		cancel()
+		if err == nil {
+			l.mu.Lock()
+			l.devices[id] = name
+			l.mu.Unlock()
+			return
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+}
+
+// watchRows follows how many rows there are.
+func (l *load) watchRows(ctx context.Context) {
+	for last := time.Now(); wait(ctx, 100*time.Millisecond) == nil; {
+		var n uint64
+		if err := l.w.db.QueryRow(ctx, "SELECT count() FROM processed_envelopes").Scan(&n); err != nil {
+			continue
+		}
+		if n != l.rows.Swap(n) {
+			l.mu.Lock()
+			l.stall = max(l.stall, time.Since(last))
+			l.mu.Unlock()
+			last = time.Now()
+		}
+	}
+}
+
+// recovery is how long it takes from since on until there is a new row.
+func (l *load) recovery(ctx context.Context, since time.Time) time.Duration {
+	for before := l.rows.Load(); l.rows.Load() == before; {
+		if wait(ctx, 50*time.Millisecond) != nil {
+			break
+		}
+	}
+	return time.Since(since)
+}
+
+// stop ends the load; every envelope that was begun is acknowledged.
+func (l *load) stop() {
+	l.cancel()
+	l.running.Wait()
+}

@@ -1,0 +1,166 @@
+package cdc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pglogrepl"
+	"github.com/jackc/pgx/v5"
+)
+
+var errSilent = errors.New("PostgreSQL is silent")
+
+const (
+	// confirmEvery is how often what is on the streams is confirmed.
+	confirmEvery = 500 * time.Millisecond
+	// idleEvery is the same while only other databases write.
+	idleEvery = 5 * time.Second
+	// answerEvery is how often PostgreSQL hears of us in any case.
+	answerEvery = time.Second
+	// askEvery is how often PostgreSQL is asked for an answer, and silence how long
+	// it may give none.
+	askEvery = 3 * time.Second
+	silence  = 10 * time.Second
+	// watchEvery is how often the publication and the lag are looked at.
+	watchEvery = 5 * time.Second
+	// heartbeatLag is how many bytes others write, while there are no changes of ours,
+	// before a heartbeat gives the slot something to move to. A PostgreSQL where nobody
+	// writes anything gets none.
+	heartbeatLag = 16 << 10
+)
+
+// confirm tells PostgreSQL, while the reader reads, up to where everything is on
+// the streams, and that we are alive.
+func (o *owner) confirm(ctx context.Context, r *reader) error {
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	var confirmed, answered, asked time.Time
+	for {
+		var now time.Time
+		select {
+		case <-ctx.Done():
+			return nil
+		case now = <-tick.C:
+		}
+		if quiet := now.Sub(time.Unix(0, r.heard.Load())); quiet > silence {
+			return fmt.Errorf("%w for %v", errSilent, quiet.Round(time.Second))
+		}
+		every := idleEvery
+		if o.progress.events.Load() != o.sent {
+			every = confirmEvery
+		}
+		due := now.Sub(confirmed) >= every
+		if due {
+			confirmed = now
+			if err := o.advance(ctx); err != nil {
+				return err
+			}
+		}
+		ask := now.Sub(asked) >= askEvery
+		if r.asked.Swap(false) || due || ask || now.Sub(answered) >= answerEvery {
+			if answered = now; ask {
+				asked = now
+			}
+			if err := o.answer(ask); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// advance writes how far everything is on the streams, first to the state and
+// then to PostgreSQL: a slot that is further than the state says was moved by
+// somebody else.
+func (o *owner) advance(ctx context.Context) error {
+	lsn, waiting := o.progress.confirmable()
+	if lsn <= o.state.Confirmed && o.progress.events.Load() == o.sent {
+		return nil
+	}
+	o.state.Confirmed, o.state.Waiting = max(lsn, o.state.Confirmed), waiting
+	o.tell()
+	if err := o.keeper.save(ctx, o.state); err != nil {
+		return err
+	}
+	return o.answer(false)
+}
+
+// tell brings the counters up to date.
+func (o *owner) tell() {
+	events := o.progress.events.Load()
+	o.instance.Handled(int(events - o.sent))
+	o.sent, o.state.Events = events, events
+	if at := o.progress.lastEvent.Load(); at != 0 {
+		o.state.LastEvent = time.Unix(0, at).UTC()
+		o.instance.Gauge("last_event_timestamp_seconds", float64(at)/1e9)
+	}
+	o.instance.Gauge("confirmed_lsn", float64(o.state.Confirmed))
+}
+
+// answer tells PostgreSQL what the state says, and may want an answer itself.
+func (o *owner) answer(ask bool) error {
+	return pglogrepl.SendStandbyStatusUpdate(context.Background(), o.conn, pglogrepl.StandbyStatusUpdate{WALWritePosition: o.state.Confirmed, ReplyRequested: ask})
+}
+
+// beatSQL returns where the log is. Where $2 is set and the log is more than $3
+// bytes past $1, it writes a heartbeat and returns where that is.
+const beatSQL = `
+SELECT pg_current_wal_lsn()::text, CASE WHEN $2 AND pg_current_wal_lsn() - $1::text::pg_lsn > $3 THEN
+    pg_logical_emit_message(false, 'ponix_cdc', '')::text END`
+
+// watch looks after what the stream itself does not tell: the lag, and whether
+// the publication still has all that we follow. Where PostgreSQL does not answer
+// it leaves the judgement to the stream.
+func (o *owner) watch(ctx context.Context) error {
+	tick := time.NewTicker(watchEvery)
+	defer tick.Stop()
+	last, _ := o.progress.confirmable()
+	for beat := last.String(); ; {
+		err := o.beat(ctx, &beat)
+		if err == nil {
+			var whole, others, all bool
+			err = o.db.QueryRow(ctx, publicationQuery(o.Publication, o.entities)).Scan(&whole, &others, &all)
+			if errors.Is(err, pgx.ErrNoRows) || err == nil && !whole {
+				return fmt.Errorf("the publication %s does not have every change any more", o.Publication)
+			}
+		}
+		if err != nil && ctx.Err() == nil {
+			o.instance.Logger().Warn("the lag and the publication were not looked at", "error", err)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+	}
+}
+
+// beat measures the lag, and writes a heartbeat where there are no changes of ours
+// and others have written since the last.
+func (o *owner) beat(ctx context.Context, last *string) error {
+	confirmable, waiting := o.progress.confirmable()
+	var server string
+	var beat *string
+	if err := o.db.QueryRow(ctx, beatSQL, *last, waiting.IsZero(), heartbeatLag).Scan(&server, &beat); err != nil {
+		return err
+	}
+	if beat != nil {
+		*last = *beat
+	}
+	lsn, err := pglogrepl.ParseLSN(server)
+	if err != nil {
+		return err
+	}
+	o.instance.Gauge("server_lsn", float64(lsn))
+	o.instance.Gauge("lag_bytes", float64(lsn-min(confirmable, lsn)))
+	o.instance.Gauge("lag_seconds", lagSeconds(waiting))
+	return nil
+}
+
+func lagSeconds(waiting time.Time) float64 {
+	if waiting.IsZero() {
+		return 0
+	}
+	return max(0, time.Since(waiting).Seconds())
+}

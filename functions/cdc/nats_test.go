@@ -1,0 +1,130 @@
+package cdc_test
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"testing"
+	"time"
+
+	natsserver "github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"ponix/runtime/runtimetest"
+)
+
+// on replaces the environment's NATS by other servers.
+func (e *env) on(t testing.TB, srv *natsserver.Server) {
+	t.Helper()
+	nc, err := nats.Connect(srv.ClientURL(), nats.MaxReconnects(-1), nats.ReconnectWait(50*time.Millisecond), nats.ReconnectBufSize(-1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	e.srv, e.nc = srv, nc
+	if e.js, err = jetstream.New(nc); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func startNATS(t testing.TB, o natsserver.Options) *natsserver.Server {
+	t.Helper()
+	o.Host, o.NoLog, o.NoSigs, o.JetStream = "127.0.0.1", true, true, true
+	srv, err := natsserver.NewServer(&o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv.Start()
+	t.Cleanup(func() {
+		srv.Shutdown()
+		srv.WaitForShutdown()
+	})
+	if !srv.ReadyForConnections(10 * time.Second) {
+		t.Fatal("NATS did not get ready")
+	}
+	return srv
+}
+
+// NATS goes away in the middle of the changes, and comes back.
+func TestNATSRestarts(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t)
+	o := natsserver.Options{Port: natsserver.RANDOM_PORT, StoreDir: t.TempDir()}
+	first := startNATS(t, o)
+	e.on(t, first)
+	e.process(t)
+	e.streaming(t)
+	e.exec(t, "INSERT INTO organizations (id, name) VALUES ('o', '0')")
+	const n = 3000
+	done := make(chan error, 1)
+	go func() { done <- e.count(t.Context(), n) }()
+	e.reached(t, n/3)
+	o.Port = first.Addr().(*net.TCPAddr).Port
+	first.Shutdown()
+	first.WaitForShutdown()
+	startNATS(t, o)
+	runtimetest.Eventually(t, 10*time.Second, func() error { return e.nc.FlushTimeout(time.Second) })
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	e.wantVersions(t, n)
+}
+
+// The streams have three replicas, and their leaders change in the middle of the
+// changes.
+func TestReplicasChangeLeaders(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t)
+	e.on(t, startCluster(t))
+	e.streams.Replicas = 3
+	e.config.RetryDelay = 200
+	e.instance(t)
+	e.streaming(t)
+	e.exec(t, "INSERT INTO organizations (id, name) VALUES ('o', '0')")
+	const n, changes = 2000, 4
+	done := make(chan error, 1)
+	go func() { done <- e.count(t.Context(), n) }()
+	for i := range changes {
+		e.reached(t, i*n/changes+1)
+		if _, err := e.nc.Request("$JS.API.STREAM.LEADER.STEPDOWN.organizations", nil, 5*time.Second); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	e.wantVersions(t, n)
+}
+
+// startCluster starts three servers and returns one of them.
+func startCluster(t testing.TB) *natsserver.Server {
+	t.Helper()
+	var all []*natsserver.Server
+	var routes []*url.URL
+	for i := range 3 {
+		ln, err := net.Listen("tcp", "127.0.0.1:0") // a port for the routes
+		if err != nil {
+			t.Fatal(err)
+		}
+		port := ln.Addr().(*net.TCPAddr).Port
+		routes = append(routes, &url.URL{Scheme: "nats", Host: ln.Addr().String()})
+		if err := ln.Close(); err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, startNATS(t, natsserver.Options{
+			ServerName: fmt.Sprint("n", i), Port: natsserver.RANDOM_PORT, StoreDir: t.TempDir(), Routes: routes,
+			Cluster: natsserver.ClusterOpts{Name: "c", Host: "127.0.0.1", Port: port},
+		}))
+	}
+	runtimetest.Eventually(t, 30*time.Second, func() error {
+		for _, s := range all {
+			if s.JetStreamIsCurrent() && len(s.JetStreamClusterPeers()) == len(all) {
+				return nil
+			}
+		}
+		return errors.New("the cluster has no leader")
+	})
+	return all[0]
+}

@@ -1,0 +1,152 @@
+package cdc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/jackc/pglogrepl"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"ponix/nats/streams"
+	"ponix/runtime"
+)
+
+// position is where an event is in the order of the changes: the LSN of its
+// transaction's commit, 0 for a snapshot, and its place therein. It is the same
+// however often PostgreSQL sends the transaction.
+type position struct{ lsn, index uint64 }
+
+func (p position) after(q position) bool {
+	return p.lsn > q.lsn || p.lsn == q.lsn && p.index > q.index
+}
+
+// id is the Nats-Msg-Id of the event at p. Positions of one epoch can be
+// compared: a new slot starts another, and so does a PostgreSQL that was promoted
+// and may have lost the end of its log.
+func (p position) id(epoch string) string {
+	b := make([]byte, 0, 64)
+	b = append(append(b, epoch...), '-')
+	b = append(append(b, pglogrepl.LSN(p.lsn).String()...), '-')
+	return string(strconv.AppendUint(b, p.index, 10))
+}
+
+// parseID is the reverse of id.
+func parseID(id, epoch string) (position, bool) {
+	rest, ours := strings.CutPrefix(id, epoch+"-")
+	text, number, found := strings.Cut(rest, "-")
+	lsn, err := pglogrepl.ParseLSN(text)
+	index, err2 := strconv.ParseUint(number, 10, 64)
+	return position{uint64(lsn), index}, ours && found && err == nil && err2 == nil
+}
+
+// outlet publishes to one stream, in order, each event once: each message names
+// the sequence that the stream must have reached and the id of the message before
+// it. So nothing is stored after something that was not, and nothing of an owner
+// that has been succeeded. The sequence alone would not do: a message of somebody
+// else's takes the place of the event that it makes the server refuse, and the one
+// after that would fit again. The id alone would not do, either: the first event
+// of a pass has none before it.
+type outlet struct {
+	streams.Stream
+	js        jetstream.JetStream
+	publisher *runtime.Publisher
+	epoch     string
+	last      uint64   // sequence of the message before the next
+	lastID    string   // its id, if it is of this pass
+	stored    position // of the last event there
+	unsure    bool     // that is not known: only the dedupe window tells what is there
+}
+
+// lookBack is how many messages of others may follow our last event.
+const lookBack = 100
+
+// open looks up what the stream has.
+func (o *outlet) open(ctx context.Context) error {
+	s, err := o.js.Stream(ctx, o.Name)
+	if err != nil {
+		return fmt.Errorf("stream %s: %w", o.Name, err)
+	}
+	state := s.CachedInfo().State
+	o.last, o.lastID, o.stored, o.unsure = state.LastSeq, "", position{}, state.LastSeq > 0
+	if state.Msgs == 0 {
+		return nil
+	}
+	for n := state.LastSeq; n >= state.FirstSeq && n+lookBack > state.LastSeq; n-- {
+		m, err := s.GetMsg(ctx, n)
+		switch {
+		case errors.Is(err, jetstream.ErrMsgNotFound): // deleted, or the replica that answers is behind: then ids tell
+		case err != nil:
+			return fmt.Errorf("stream %s: message %d: %w", o.Name, n, err)
+		default:
+			if at, ok := parseID(m.Header.Get(jetstream.MsgIDHeader), o.epoch); ok {
+				o.stored, o.unsure = at, false
+			}
+			if m.Header.Get(streams.OperationHeader) != "" { // of this epoch, or of one that is over
+				return nil
+			}
+		}
+	}
+	return nil
+}
+
+// event is a change that is to be published.
+type event struct {
+	at        position
+	lsn       string
+	committed string
+	operation string
+	token     string
+	payload   []byte
+}
+
+// has tells whether the event at p is on the stream.
+func (o *outlet) has(p position) bool { return !o.unsure && !p.after(o.stored) }
+
+// publish sends an event and calls done when the stream has it, or fails.
+func (o *outlet) publish(ctx context.Context, e event, done func(error)) {
+	id := e.at.id(o.epoch)
+	m := &nats.Msg{
+		Subject: o.Subject(e.token), Data: e.payload,
+		Header: nats.Header{
+			jetstream.MsgIDHeader:           {id},
+			jetstream.ExpectedLastSeqHeader: {strconv.FormatUint(o.last, 10)},
+			streams.LSNHeader:               {e.lsn},
+			streams.CommitTimeHeader:        {e.committed},
+			streams.OperationHeader:         {e.operation},
+		},
+	}
+	if o.unsure {
+		done(o.probe(ctx, m))
+		return
+	}
+	if o.lastID != "" {
+		m.Header[jetstream.ExpectedLastMsgIDHeader] = []string{o.lastID}
+	}
+	o.last++
+	o.lastID = id
+	o.publisher.Publish(m, func(err error) {
+		if err != nil {
+			err = fmt.Errorf("stream %s: %w", o.Name, err)
+		}
+		done(err)
+	})
+}
+
+// probe publishes and waits, because a duplicate does not move the stream.
+func (o *outlet) probe(ctx context.Context, m *nats.Msg) error {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	ack, err := o.js.PublishMsg(ctx, m)
+	if err != nil {
+		return fmt.Errorf("stream %s: %w", o.Name, err)
+	}
+	if !ack.Duplicate {
+		o.last, o.lastID, o.unsure = ack.Sequence, m.Header.Get(jetstream.MsgIDHeader), false
+	}
+	return nil
+}

@@ -1,0 +1,218 @@
+package cdc
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/rs/xid"
+
+	"ponix/functions/internal/postgres"
+	"ponix/runtime"
+)
+
+// run waits until this instance is the owner, and is it until something fails or
+// ctx is done.
+func (c *capture) run(ctx context.Context) error {
+	began := time.Now()
+	progressed, err := c.own(ctx)
+	if ctx.Err() != nil {
+		return nil // shutting down
+	}
+	if progressed || time.Since(began) > time.Minute {
+		c.failures = 0
+	}
+	delay := c.delay(c.failures)
+	c.failures++
+	c.keeper.fail(context.WithoutCancel(ctx), runtime.InstanceOf(ctx).ID(), err)
+	err = postgres.Error(err)
+	if c.failures > c.MaxAttempts { // no longer one of those that pass by themselves
+		err = fmt.Errorf("%d attempts have failed, the next follows in %v: %s", c.failures, delay, err.Error())
+	}
+	return runtime.RetryAfter(delay, err)
+}
+
+// standbyEvery is how often a standby looks whether there is an owner.
+const standbyEvery = 500 * time.Millisecond
+
+// become returns a session that has the lock. A standby looks at the lock from an
+// ordinary connection: PostgreSQL allows few for replication, and a session that
+// waits in a lock would keep it from cleaning up behind it.
+func (c *capture) become(ctx context.Context) (*session, error) {
+	tick := time.NewTicker(standbyEvery)
+	defer tick.Stop()
+	for {
+		var taken bool
+		if err := c.db.QueryRow(ctx, "SELECT "+holderSQL(c.Slot)+" IS NOT NULL").Scan(&taken); err != nil {
+			return nil, err
+		}
+		if !taken {
+			s, err := connect(ctx, c.db)
+			if err != nil {
+				return nil, err
+			}
+			ours, err := s.lock(ctx, c.Slot)
+			if ours && err == nil {
+				return s, nil
+			}
+			s.close()
+			if err != nil {
+				return nil, err
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-tick.C:
+		}
+	}
+}
+
+// own does all that one owner does. progressed tells whether that moved anything.
+func (c *capture) own(ctx context.Context) (progressed bool, err error) {
+	s, err := c.become(ctx)
+	if err != nil {
+		return false, err
+	}
+	defer s.close()
+	o := &owner{capture: c, session: s, instance: runtime.InstanceOf(ctx), schema: map[string]string{}}
+	o.instance.Gauge("owner", 1)
+	defer o.instance.ClearGauges()
+	if err := o.takeOver(ctx); err != nil {
+		return false, err
+	}
+	defer o.stopPublisher()
+	if err := o.prepare(ctx); err != nil {
+		return false, err
+	}
+	if err := s.start(ctx, c.Slot, c.Publication); err != nil {
+		return false, err
+	}
+	at := o.state.Confirmed
+	o.instance.Logger().Info("reading the slot", "slot", c.Slot, "confirmed", at.String())
+	err = o.tail(ctx)
+	return o.state.Events > 0 || o.state.Confirmed > at, err
+}
+
+// owner is the one instance that works on the slot.
+type owner struct {
+	*capture
+	*session
+	instance runtime.Instance
+	state    *state
+	system   string
+	timeline string
+	outlets  map[*entity]*outlet
+	pub      *runtime.Publisher
+	schema   map[string]string // of each table
+	progress progress
+	failed   context.CancelCauseFunc // by an event that could not be published
+
+	stopPublisher func() // waits for what is on its way
+
+	sent uint64 // events that were counted
+}
+
+// window is how many events may wait for their acknowledgement, and ackTimeout is
+// how long.
+const (
+	window     = 1024
+	ackTimeout = 5 * time.Second
+)
+
+// takeOver learns where PostgreSQL and the last owner are.
+func (o *owner) takeOver(ctx context.Context) (err error) {
+	if o.system, o.timeline, err = o.identify(ctx); err != nil {
+		return err
+	}
+	if o.state, err = o.keeper.load(ctx); err != nil {
+		return err
+	}
+	o.pub, err = runtime.NewPublisher(o.nc, window, ackTimeout)
+	o.stopPublisher = sync.OnceFunc(func() { o.pub.Close() })
+	return err
+}
+
+// prepare leaves a slot that has every change since what was published last.
+func (o *owner) prepare(ctx context.Context) error {
+	missed, err := o.publication(ctx, o.Publication, o.entities, o.schema)
+	if err != nil {
+		return err
+	}
+	slot, err := o.slot(ctx, o.Slot)
+	if err != nil {
+		return err
+	}
+	if slot.exists && !slot.ours {
+		return fmt.Errorf("slot %s is not one of pgoutput in this database: name another with PONIX_CDC_SLOT_NAME", o.Slot)
+	}
+	fresh := !slot.exists && o.state.revision == 0
+	gap := slot.gap(o.state, o.system)
+	if gap == "" {
+		gap = missed
+	}
+	if gap == "" {
+		return o.claim(ctx)
+	}
+	o.report(ctx, gap, fresh)
+	o.state = &state{Generation: xid.New().String(), System: o.system, revision: o.state.revision}
+	if err := o.claim(ctx); err != nil {
+		return err
+	}
+	if slot.exists {
+		if err := o.drop(ctx, o.Slot); err != nil {
+			return err
+		}
+	}
+	return o.snapshot(ctx)
+}
+
+// report tells of a slot that has to be made again.
+func (o *owner) report(ctx context.Context, gap string, fresh bool) {
+	log := o.instance.Logger().With("slot", o.Slot)
+	if fresh {
+		log.Info("making the slot, with a snapshot")
+		return
+	}
+	err := fmt.Errorf("slot %s cannot be read on: %s; it is made again, with a fresh snapshot", o.Slot, gap)
+	log.Error("the slot was lost", "error", err)
+	o.keeper.fail(ctx, o.instance.ID(), err)
+}
+
+// claim writes the state as that of this owner, and opens the streams. From now
+// on an owner that lost the lock and does not know it can write neither.
+func (o *owner) claim(ctx context.Context) error {
+	o.state.Owner, o.state.PID = o.instance.ID(), o.conn.PID()
+	o.state.Events, o.state.Waiting = 0, time.Time{}
+	if err := o.keeper.save(ctx, o.state); err != nil {
+		return err
+	}
+	o.progress.safe = o.state.Confirmed
+	o.outlets = map[*entity]*outlet{}
+	for _, e := range o.entities {
+		out := &outlet{Stream: e.stream, js: o.js, publisher: o.pub, epoch: o.state.Generation + "." + o.timeline}
+		if err := out.open(ctx); err != nil {
+			return err
+		}
+		o.outlets[e] = out
+	}
+	return nil
+}
+
+// publish sends an event of t, unless its stream has it already. A failure ends
+// the tail.
+func (o *owner) publish(ctx context.Context, e *entity, t *transaction, ev event) {
+	out := o.outlets[e]
+	if out.has(ev.at) {
+		return
+	}
+	t.missing.Add(1)
+	out.publish(ctx, ev, func(err error) {
+		if err != nil {
+			o.failed(fmt.Errorf("publish %s, %s of %s: %w", ev.lsn, ev.operation, e.table, err))
+			return
+		}
+		o.progress.acknowledged(t)
+	})
+}

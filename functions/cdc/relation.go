@@ -1,0 +1,139 @@
+package cdc
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"slices"
+
+	"google.golang.org/protobuf/proto"
+)
+
+// relation is an entity's table as it is at one point of the log: PostgreSQL
+// describes it before its first change, and again after its columns have changed.
+type relation struct {
+	*entity
+	width int   // columns of a tuple
+	index []int // where in a tuple each of the entity's columns is
+	old   tuple
+	new   tuple
+	row   values
+}
+
+// relate finds the entity's columns among those that there are.
+func relate(e *entity, columns []string) (*relation, error) {
+	r := &relation{entity: e, width: len(columns), row: values{of: make([][]byte, len(e.columns))}}
+	for _, name := range e.columns {
+		i := slices.Index(columns, name)
+		if i < 0 {
+			return nil, fmt.Errorf("table %s has no column %s", e.table, name)
+		}
+		r.index = append(r.index, i)
+	}
+	return r, nil
+}
+
+// encode makes the payload of a row's event.
+func (r *relation) encode(t tuple) ([]byte, error) {
+	for i, at := range r.index {
+		r.row.of[i] = t[at].data
+	}
+	r.row.err = nil
+	m := r.message(&r.row)
+	if r.row.err != nil {
+		return nil, fmt.Errorf("a row of %s with id %q: %w", r.table, r.row.of[0], r.row.err)
+	}
+	return proto.Marshal(m)
+}
+
+// tuple is a row's columns. They lie in the message that they were read from.
+type tuple []datum
+
+type datum struct {
+	data      []byte // nil: NULL
+	unchanged bool   // a TOAST value that the update left as it was
+}
+
+var errShort = errors.New("a message of PostgreSQL ends too early")
+
+// readTuple reads TupleData into t, and returns what follows (PostgreSQL's
+// manual, "Logical Replication Message Formats").
+func readTuple(src []byte, width int, t tuple) (tuple, []byte, error) {
+	if len(src) < 2 {
+		return t, nil, errShort
+	}
+	n := int(binary.BigEndian.Uint16(src))
+	if n != width {
+		return t, nil, fmt.Errorf("a row has %d columns, and its table has %d", n, width)
+	}
+	src, t = src[2:], t[:0]
+	for range n {
+		if len(src) < 1 {
+			return t, nil, errShort
+		}
+		kind := src[0]
+		src = src[1:]
+		switch kind {
+		case 'n':
+			t = append(t, datum{})
+		case 'u':
+			t = append(t, datum{unchanged: true})
+		case 't':
+			if len(src) < 4 {
+				return t, nil, errShort
+			}
+			size := int(binary.BigEndian.Uint32(src))
+			if src = src[4:]; len(src) < size {
+				return t, nil, errShort
+			}
+			t, src = append(t, datum{data: src[:size:size]}), src[size:]
+		default:
+			return t, nil, fmt.Errorf("a column of the kind %q, which was not asked for", kind)
+		}
+	}
+	return t, src, nil
+}
+
+// change reads what follows the table's id in an Insert, Update or Delete: the
+// row as it is now, or as it was before it was deleted.
+func (r *relation) change(src []byte) (tuple, error) {
+	hasOld := false
+	for len(src) > 0 {
+		var err error
+		switch kind := src[0]; kind {
+		case 'N':
+			if r.new, _, err = readTuple(src[1:], r.width, r.new); err != nil {
+				return nil, err
+			}
+			return r.complete(hasOld)
+		case 'O':
+			r.old, src, err = readTuple(src[1:], r.width, r.old)
+			hasOld = true
+		case 'K':
+			return nil, fmt.Errorf("a change of table %s has the old key only: it must have REPLICA IDENTITY FULL", r.table)
+		default:
+			return nil, fmt.Errorf("a tuple of the kind %q", kind)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	if !hasOld {
+		return nil, errShort
+	}
+	return r.old, nil // deleted
+}
+
+// complete takes what the update left as it was from the old row.
+func (r *relation) complete(hasOld bool) (tuple, error) {
+	for i, d := range r.new {
+		if !d.unchanged {
+			continue
+		}
+		if !hasOld || r.old[i].unchanged {
+			return nil, fmt.Errorf("a change of table %s lacks a value that it did not change: the table must have REPLICA IDENTITY FULL", r.table)
+		}
+		r.new[i] = r.old[i]
+	}
+	return r.new, nil
+}

@@ -1,0 +1,105 @@
+package cdc
+
+import (
+	"math"
+	"testing"
+	"time"
+
+	"ponix/nats/streams"
+)
+
+// Whatever a message holds, it is read or refused.
+func FuzzChange(f *testing.F) {
+	for _, seed := range []string{
+		"N\x00\x05t\x00\x00\x00\x01on\x75nn", "O\x00\x05nnnnnN\x00\x05uuuuu", "O\x00\x05nnnnn", "K\x00\x05nnnnn", "N\x00\x05t\xff\xff\xff\xff", "N\x00\x01n", "N", "",
+	} {
+		f.Add([]byte(seed))
+	}
+	e := entities(streams.Config{})[0]
+	f.Fuzz(func(t *testing.T, data []byte) {
+		r, err := relate(e, e.columns)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if row, err := r.change(data); err == nil {
+			if _, err := r.encode(row); err == nil && len(row) != len(e.columns) {
+				t.Errorf("a row of %d columns", len(row))
+			}
+		}
+	})
+}
+
+func TestRelateNeedsEveryColumn(t *testing.T) {
+	t.Parallel()
+	for _, e := range entities(streams.Config{}) {
+		if _, err := relate(e, append([]string{"another"}, e.columns...)); err != nil {
+			t.Error(err)
+		}
+		for i := range e.columns {
+			if _, err := relate(e, append([]string{"another"}, append(e.columns[:i:i], e.columns[i+1:]...)...)); err == nil {
+				t.Errorf("%s is there without its column %s", e.table, e.columns[i])
+			}
+		}
+	}
+}
+
+func TestPositions(t *testing.T) {
+	t.Parallel()
+	order := []position{{0, 1}, {0, 2}, {1, 1}, {1, 2}, {1, 10}, {1<<32 + 1, 1}, {math.MaxUint64, math.MaxUint64}}
+	for i, p := range order {
+		got, ok := parseID(p.id("epoch.1"), "epoch.1")
+		if !ok || got != p {
+			t.Errorf("%v became %v, %v", p, got, ok)
+		}
+		if _, ok := parseID(p.id("epoch.12"), "epoch.1"); ok {
+			t.Error("another epoch's id is taken")
+		}
+		for j, q := range order {
+			if p.after(q) != (i > j) {
+				t.Errorf("%v after %v: %v", p, q, p.after(q))
+			}
+		}
+	}
+	for _, bad := range []string{"", "epoch.1", "epoch.1-", "epoch.1-0/1", "epoch.1-x-1", "epoch.1-0/1-x"} {
+		if p, ok := parseID(bad, "epoch.1"); ok {
+			t.Errorf("%q is %v", bad, p)
+		}
+	}
+}
+
+// Nothing is confirmed past an event that has no acknowledgement.
+func TestProgress(t *testing.T) {
+	t.Parallel()
+	var p progress
+	want := func(lsn uint64) {
+		t.Helper()
+		if got, _ := p.confirmable(); uint64(got) != lsn {
+			t.Errorf("%d may be confirmed, want %d", got, lsn)
+		}
+	}
+	p.reached(5)
+	want(5)
+	first := p.begin(timeOf(1))
+	first.missing.Add(2)
+	p.acknowledged(first)
+	p.reached(7) // in the middle of a transaction: says nothing
+	want(5)
+	p.commit(first, 10)
+	want(5)
+	second := p.begin(timeOf(2))
+	second.missing.Add(1)
+	p.acknowledged(second)
+	p.commit(second, 20)
+	p.reached(25)
+	want(5)
+	if _, waiting := p.confirmable(); !waiting.Equal(timeOf(1)) {
+		t.Errorf("waiting since %v", waiting)
+	}
+	p.acknowledged(first)
+	want(25)
+	if p.events.Load() != 3 {
+		t.Errorf("%d events", p.events.Load())
+	}
+}
+
+func timeOf(n int64) time.Time { return time.Unix(n, 0) }

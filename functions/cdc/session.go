@@ -1,0 +1,96 @@
+package cdc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+// session is a replication connection. It also runs SQL, by the simple protocol,
+// until it streams: the lock of the slot's owner, the slot and its snapshot are
+// all held by one connection, and end with it.
+type session struct{ conn *pgconn.PgConn }
+
+// settings are those of the session, so that values come as they are read here
+// and PostgreSQL soon gives up an owner that is hung or cut off. The kernel
+// closes the connections of one that is killed.
+var settings = map[string]string{
+	"replication":      "database",
+	"application_name": "ponix cdc",
+	"DateStyle":        "ISO", "TimeZone": "UTC", "client_encoding": "UTF8",
+	"statement_timeout": "0", "lock_timeout": "0",
+	"wal_sender_timeout":                  "4s",
+	"idle_in_transaction_session_timeout": "30s", // between two pieces of the snapshot
+	"client_connection_check_interval":    "2s",  // while the slot is being created
+	"tcp_keepalives_idle":                 "1", "tcp_keepalives_interval": "1", "tcp_keepalives_count": "3", "tcp_user_timeout": "4000",
+}
+
+// connect opens a replication connection to where the pool's go, with their TLS.
+func connect(ctx context.Context, db *pgxpool.Pool) (*session, error) {
+	config := db.Config().ConnConfig.Config.Copy()
+	for name, value := range settings {
+		config.RuntimeParams[name] = value
+	}
+	config.ConnectTimeout = 5 * time.Second
+	conn, err := pgconn.ConnectConfig(ctx, config)
+	if err != nil {
+		return nil, err
+	}
+	return &session{conn}, nil
+}
+
+func (s *session) close() {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	s.conn.Close(ctx) //nolint:errcheck // it may be gone already
+}
+
+// rows runs SQL and returns what its last statement does.
+func (s *session) rows(ctx context.Context, sql string) ([][][]byte, error) {
+	results, err := s.conn.Exec(ctx, sql).ReadAll()
+	if err != nil {
+		return nil, fmt.Errorf("%.60s: %w", strings.TrimSpace(sql), err)
+	}
+	if len(results) == 0 {
+		return nil, nil
+	}
+	return results[len(results)-1].Rows, nil
+}
+
+// truth runs SQL that returns one boolean, or none, which is false.
+func (s *session) truth(ctx context.Context, sql string) (bool, error) {
+	rows, err := s.rows(ctx, sql)
+	return len(rows) == 1 && string(rows[0][0]) == "t", err
+}
+
+// lock tells whether this session is now the only one that works on the slot.
+func (s *session) lock(ctx context.Context, slot string) (bool, error) {
+	return s.truth(ctx, "SELECT pg_try_advisory_lock("+lockKey(slot)+")")
+}
+
+// lockKey is SQL for the key of the advisory lock that the slot's owner holds.
+func lockKey(slot string) string { return "hashtextextended(" + literal("ponix cdc "+slot) + ", 0)" }
+
+// holderSQL is SQL for the process that holds the lock, NULL for none. An advisory
+// lock's key is in two columns (PostgreSQL's manual, "pg_locks").
+func holderSQL(slot string) string {
+	return `(SELECT l.pid FROM pg_locks AS l JOIN pg_database AS d ON d.oid = l.database
+		WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1 AND d.datname = current_database()
+		AND (l.classid::bigint << 32) | l.objid::bigint = ` + lockKey(slot) + ` LIMIT 1)`
+}
+
+func literal(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + "'" }
+
+func identifier(s string) string { return pgx.Identifier{s}.Sanitize() }
+
+// hasCode tells whether err is PostgreSQL's error of that SQLSTATE.
+func hasCode(err error, code string) bool {
+	var pg *pgconn.PgError
+	return errors.As(err, &pg) && pg.Code == code
+}

@@ -1,0 +1,119 @@
+package cdc
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/jackc/pglogrepl"
+)
+
+// slotSQL describes a slot. What tells of an invalidated one has different names
+// in the versions of PostgreSQL.
+const slotSQL = `
+SELECT coalesce(plugin = 'pgoutput' AND database = current_database(), false),
+       coalesce(confirmed_flush_lsn, '0/0'),
+       CASE WHEN wal_status = 'lost' OR restart_lsn IS NULL OR to_jsonb(s) ->> 'conflicting' = 'true' OR to_jsonb(s) ->> 'invalidation_reason' IS NOT NULL
+            THEN 'it was invalidated: ' || coalesce(to_jsonb(s) ->> 'invalidation_reason', 'wal_removed') ELSE '' END
+FROM pg_replication_slots AS s WHERE slot_name = %s`
+
+// slot is what PostgreSQL has of that name.
+type slot struct {
+	exists    bool
+	ours      bool
+	confirmed pglogrepl.LSN
+	broken    string // why it cannot be read any more
+}
+
+func (s *session) slot(ctx context.Context, name string) (slot, error) {
+	rows, err := s.rows(ctx, fmt.Sprintf(slotSQL, literal(name)))
+	if err != nil || len(rows) == 0 {
+		return slot{}, err
+	}
+	confirmed, err := pglogrepl.ParseLSN(string(rows[0][1]))
+	return slot{true, string(rows[0][0]) == "t", confirmed, string(rows[0][2])}, err
+}
+
+// gap is why the slot cannot be trusted to have every change since what was
+// published last; empty where it can.
+func (s slot) gap(st *state, system string) string {
+	switch {
+	case !s.exists && st.revision == 0:
+		return "there is none yet"
+	case !s.exists:
+		return "it is gone"
+	case s.broken != "":
+		return s.broken
+	case st.Generation == "":
+		return "nothing is known of what was published from it"
+	case st.System != system:
+		return "it belongs to another PostgreSQL cluster than before"
+	case !st.Complete:
+		return "its snapshot was not finished"
+	case s.confirmed > st.Confirmed:
+		return fmt.Sprintf("it is at %s, and only what came before %s is known to be published", s.confirmed, st.Confirmed)
+	}
+	return ""
+}
+
+// identify returns the id of the PostgreSQL cluster and of its timeline.
+func (s *session) identify(ctx context.Context) (system, timeline string, err error) {
+	r, err := pglogrepl.IdentifySystem(ctx, s.conn)
+	return r.SystemID, strconv.Itoa(int(r.Timeline)), err
+}
+
+// create makes the slot. The transaction that is open on the session then sees
+// the tables exactly as they are where the slot begins.
+func (s *session) create(ctx context.Context, name string) (pglogrepl.LSN, error) {
+	r, err := pglogrepl.CreateReplicationSlot(ctx, s.conn, name, "pgoutput", pglogrepl.CreateReplicationSlotOptions{
+		Mode: pglogrepl.LogicalReplication, SnapshotAction: "USE_SNAPSHOT",
+	})
+	if err != nil {
+		return 0, fmt.Errorf("create slot %s: %w", name, err)
+	}
+	return pglogrepl.ParseLSN(r.ConsistentPoint)
+}
+
+func (s *session) drop(ctx context.Context, name string) error {
+	err := whenFree(ctx, func() error {
+		return pglogrepl.DropReplicationSlot(ctx, s.conn, name, pglogrepl.DropReplicationSlotOptions{})
+	})
+	if err != nil {
+		return fmt.Errorf("drop slot %s: %w", name, err)
+	}
+	return nil
+}
+
+// start begins to stream what the slot has from the confirmed LSN on.
+func (s *session) start(ctx context.Context, name, publication string) error {
+	err := whenFree(ctx, func() error {
+		return pglogrepl.StartReplication(ctx, s.conn, name, 0, pglogrepl.StartReplicationOptions{
+			Mode:       pglogrepl.LogicalReplication,
+			PluginArgs: []string{"proto_version '1'", "publication_names " + literal(identifier(publication))},
+		})
+	})
+	if err != nil {
+		return fmt.Errorf("read slot %s: %w", name, err)
+	}
+	return nil
+}
+
+// inUse is PostgreSQL's code where another session has the slot (object_in_use).
+const inUse = "55006"
+
+// whenFree repeats f for some seconds while the slot is in use: the session of a
+// killed owner may have given up the lock and not yet the slot.
+func whenFree(ctx context.Context, f func() error) error {
+	for deadline := time.Now().Add(3 * time.Second); ; {
+		err := f()
+		if !hasCode(err, inUse) || time.Now().After(deadline) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}

@@ -1,0 +1,117 @@
+package cdc
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pglogrepl"
+
+	"ponix/nats/streams"
+)
+
+// fetchRows is how many rows of a snapshot are in memory at a time.
+const fetchRows = 500
+
+// snapshot makes the slot and publishes the rows that there are where it begins.
+// Nothing is between these rows and the first change that the slot has. Whoever
+// is killed on the way leaves a state that is not complete, and the next owner
+// begins again.
+func (o *owner) snapshot(ctx context.Context) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	o.failed = cancel
+	began := time.Now()
+	if _, err := o.rows(ctx, "BEGIN READ ONLY ISOLATION LEVEL REPEATABLE READ"); err != nil {
+		return err
+	}
+	start, err := o.create(ctx, o.Slot)
+	if err != nil {
+		return err
+	}
+	t := o.progress.begin(began)
+	n := uint64(0)
+	for _, e := range o.entities {
+		if err := o.copyTable(ctx, e, t, start, &n); err != nil {
+			return because(ctx, err)
+		}
+	}
+	if _, err := o.rows(ctx, "COMMIT"); err != nil {
+		return err
+	}
+	o.progress.commit(t, start)
+	if err := o.settled(ctx, t); err != nil {
+		return err
+	}
+	o.state.Complete, o.state.Confirmed = true, start
+	o.tell()
+	if err := o.keeper.save(ctx, o.state); err != nil {
+		return err
+	}
+	o.instance.Logger().Info("the snapshot is published", "rows", n, "lsn", start.String(), "took", time.Since(began))
+	return nil
+}
+
+// copyTable publishes every row of a table.
+func (o *owner) copyTable(ctx context.Context, e *entity, t *transaction, start pglogrepl.LSN, n *uint64) error {
+	if _, err := o.rows(ctx, "DECLARE rows NO SCROLL CURSOR FOR SELECT * FROM "+identifier(e.table)); err != nil {
+		return err
+	}
+	ev := event{lsn: start.String(), committed: t.committed.UTC().Format(time.RFC3339Nano), operation: streams.Snapshot, token: streams.Created}
+	for {
+		results, err := o.conn.Exec(ctx, fmt.Sprintf("FETCH %d FROM rows", fetchRows)).ReadAll()
+		if err != nil {
+			return fmt.Errorf("snapshot of %s: %w", e.table, err)
+		}
+		r := results[0]
+		if len(r.Rows) == 0 {
+			_, err := o.rows(ctx, "CLOSE rows")
+			return err
+		}
+		var columns []string
+		for _, f := range r.FieldDescriptions {
+			columns = append(columns, f.Name)
+		}
+		rel, err := relate(e, columns)
+		if err != nil {
+			return err
+		}
+		for _, row := range r.Rows {
+			rel.new = rel.new[:0]
+			for _, v := range row {
+				rel.new = append(rel.new, datum{data: v})
+			}
+			if ev.payload, err = rel.encode(rel.new); err != nil {
+				return err
+			}
+			*n++
+			ev.at = position{0, *n}
+			o.publish(ctx, e, t, ev)
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+	}
+}
+
+// settled waits until every event of t is on its stream.
+func (o *owner) settled(ctx context.Context, t *transaction) error {
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for t.missing.Load() > 0 {
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-tick.C:
+		}
+	}
+	return nil
+}
+
+// because is the error that ended ctx, if one did, and else err.
+func because(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return err
+}

@@ -1,0 +1,103 @@
+package local
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"golang.org/x/sync/errgroup"
+)
+
+// natsCluster is several servers, each a process.
+type natsCluster []*NATSNode
+
+// startNATSCluster starts Options.NATSNodes servers that replicate to each other.
+// The first has Options.NATSPort; the others any that are free.
+func (c *Cluster) startNATSCluster(ctx context.Context) error {
+	o := c.options
+	var nodes natsCluster
+	var routes []int
+	for i := range o.NATSNodes {
+		want := 0
+		if i == 0 {
+			want = o.NATSPort
+		}
+		port, err := freePort(o.Host, want, "--nats-port", "--nats-url")
+		if err != nil {
+			return err
+		}
+		route, err := freePort(o.Host, 0, "--nats-port", "--nats-url")
+		if err != nil {
+			return err
+		}
+		name := "ponix-" + strconv.Itoa(i+1)
+		nodes = append(nodes, &NATSNode{
+			Name: name, DataDir: filepath.Join(o.DataDir, "nats-cluster", name),
+			Host: o.Host, Port: port, RoutePort: route, Sync: o.JetStreamSync,
+		})
+		routes = append(routes, route)
+	}
+	var group errgroup.Group
+	var urls []string
+	for _, n := range nodes {
+		n.Routes = routes
+		urls = append(urls, n.URL())
+		group.Go(func() error { return n.Start(ctx) })
+	}
+	err := group.Wait()
+	c.nats, c.NATSURL = nodes, strings.Join(urls, ",")
+	if err != nil {
+		return err
+	}
+	for _, n := range nodes {
+		go func() { c.failed <- <-n.failed }()
+	}
+	return AwaitJetStream(ctx, c.NATSURL)
+}
+
+// AwaitJetStream returns when JetStream answers at these addresses: a cluster has
+// to elect a leader first.
+func AwaitJetStream(ctx context.Context, urls string) error {
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	nc, err := nats.Connect(urls, nats.MaxReconnects(-1))
+	if err != nil {
+		return err
+	}
+	defer nc.Close()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return err
+	}
+	for {
+		try, done := context.WithTimeout(ctx, time.Second)
+		_, err = js.AccountInfo(try)
+		done()
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("JetStream did not get ready: %w", err)
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
+
+func (nodes natsCluster) stop(ctx context.Context) error {
+	errs := make([]error, len(nodes))
+	var group errgroup.Group
+	for i, n := range nodes {
+		group.Go(func() error {
+			errs[i] = n.Stop(ctx)
+			return nil
+		})
+	}
+	return errors.Join(group.Wait(), errors.Join(errs...))
+}

@@ -1,0 +1,130 @@
+package runtime_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nats.go/micro"
+
+	"ponix/runtime"
+	"ponix/runtime/runtimetest"
+)
+
+// A source that fails is started again when it says, and tells of itself.
+func TestSource(t *testing.T) {
+	t.Parallel()
+	nc := runtimetest.NATS(t)
+	var runs atomic.Int32
+	var id atomic.Value
+	h := start(t, nc, runtime.Func("tail-of", runtime.Source("log", func(ctx context.Context) error {
+		if runs.Add(1) < 4 {
+			return runtime.RetryAfter(time.Millisecond, errors.New("not yet"))
+		}
+		i := runtime.InstanceOf(ctx)
+		id.Store(i.ID())
+		i.Gauge("old", 1)
+		i.ClearGauges()
+		i.Gauge("lag_bytes", 7)
+		i.Handled(5)
+		<-ctx.Done()
+		return nil
+	}, testStreams().GatewayEvents())))
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := js.Stream(t.Context(), "gateways"); err != nil {
+		t.Errorf("the stream that it publishes to: %v", err)
+	}
+	var stats micro.Stats
+	var data runtime.Data
+	eventually(t, "STATS tell what the source has told", func() bool {
+		reply, err := nc.Request("$SRV.STATS.tail-of", nil, time.Second)
+		if err != nil || json.Unmarshal(reply.Data, &stats) != nil || json.Unmarshal(stats.Endpoints[0].Data, &data) != nil {
+			t.Fatalf("got %v", err)
+		}
+		return stats.Endpoints[0].NumRequests == 3+5
+	})
+	if stats.ID != id.Load() || stats.Endpoints[0].NumErrors != 3 || len(data.Gauges) != 1 || data.Gauges["lag_bytes"] != 7 {
+		t.Errorf("got %+v, %+v", stats.Endpoints[0], data)
+	}
+	w := httptest.NewRecorder()
+	h.MetricsHandler().ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+	if !strings.Contains(w.Body.String(), `ponix_tail_of_lag_bytes{binding="log"} 7`) {
+		t.Errorf("metrics do not have it:\n%s", w.Body)
+	}
+}
+
+// What is told to an instance that there is none of goes nowhere.
+func TestNoInstance(t *testing.T) {
+	t.Parallel()
+	i := runtime.InstanceOf(t.Context())
+	i.Gauge("lag_bytes", 1)
+	i.Handled(1)
+	i.ClearGauges()
+	i.Logger().Info("nobody hears")
+	if i.ID() != "" {
+		t.Errorf("it is called %q", i.ID())
+	}
+}
+
+// A publisher calls back once for each message, in their order, with what became
+// of it.
+func TestPublisher(t *testing.T) {
+	t.Parallel()
+	nc := runtimetest.NATS(t)
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "s", Subjects: []string{"s.>"}}); err != nil {
+		t.Fatal(err)
+	}
+	p, err := runtime.NewPublisher(nc, 4, 10*time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var stored, failed atomic.Int32
+	for i := range 100 {
+		subject := "s.a"
+		if i%10 == 0 {
+			subject = "nobody.takes.it"
+		}
+		p.Publish(&nats.Msg{Subject: subject}, func(err error) {
+			if err != nil {
+				failed.Add(1)
+			} else {
+				stored.Add(1)
+			}
+		})
+	}
+	p.Close()
+	silent, err := runtime.NewPublisher(nc, 1, time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := nc.Subscribe("silence", func(*nats.Msg) { silent.Abort() }); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // one that is on its way, and one that is not sent any more
+		silent.Publish(&nats.Msg{Subject: "silence"}, func(err error) {
+			if err != nil {
+				failed.Add(1)
+			}
+		})
+	}
+	silent.Close()
+	failed.Add(-2)
+	if stored.Load() != 90 || failed.Load() != 10 {
+		t.Errorf("%d stored, %d failed", stored.Load(), failed.Load())
+	}
+}
