@@ -14,7 +14,9 @@ import (
 	"ponix/functions/convert"
 	enddevice "ponix/functions/end_device"
 	"ponix/functions/gateway"
+	gatewaystate "ponix/functions/gateway_state"
 	"ponix/functions/internal/conversion"
+	mqttingest "ponix/functions/mqtt_ingest"
 	"ponix/functions/organization"
 	"ponix/functions/store"
 	"ponix/nats/streams"
@@ -27,6 +29,7 @@ type Config struct {
 	Streams   streams.Config    `embed:"" group:"NATS"`
 	Devices   convert.Cache     `embed:""`
 	Limits    conversion.Limits `embed:""`
+	MQTT      mqttingest.Config `embed:""`
 	BatchSize int               `name:"nats-batch-size" default:"10000" help:"Rows that one insert into ClickHouse holds at most."`
 	BatchWait float64           `name:"nats-batch-wait-secs" default:"0.25" help:"Seconds that a row waits for others at most."`
 	Writers   int               `name:"clickhouse-writers" default:"2" help:"Inserts at a time."`
@@ -56,7 +59,9 @@ func All(d Deps, c Config) ([]runtime.Function, error) {
 		organization.New(d.Postgres),
 		enddevice.New(d.Postgres, converter.Check),
 		gateway.New(d.Postgres),
-		convert.New(c.Streams, converter, devices),
+		gatewaystate.New(js, c.Streams),
+		mqttingest.New(d.NATS, js, c.Streams, c.MQTT),
+		convert.New(js, c.Streams, converter, devices),
 		store.New(d.ClickHouse, js, c.Streams, batch),
 		cdc.New(d.Postgres, d.NATS, js, c.Streams, c.CDC),
 	}, nil

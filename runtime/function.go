@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"regexp"
 
+	"github.com/nats-io/nats.go/jetstream"
 	"google.golang.org/protobuf/proto"
 
 	"ponix/nats/streams"
@@ -17,6 +18,7 @@ type Function struct {
 	Name     string
 	Bindings []Binding
 	About    string // for people: what `nats micro ls` shows
+	Buckets  []jetstream.KeyValueConfig
 }
 
 // Func groups bindings under a name.
@@ -25,6 +27,12 @@ func Func(name string, b ...Binding) Function { return Function{Name: name, Bind
 // Described returns f with a few words for people.
 func (f Function) Described(about string) Function {
 	f.About = about
+	return f
+}
+
+// Keeping returns f with the buckets that it works on: they exist when it starts.
+func (f Function) Keeping(buckets ...jetstream.KeyValueConfig) Function {
+	f.Buckets = append(f.Buckets, buckets...)
 	return f
 }
 

@@ -90,7 +90,7 @@ type binding struct {
 	wait       func() // nothing in flight after it has returned
 }
 
-// Start checks the functions, makes their streams and starts them: they are
+// Start checks the functions, makes their streams and buckets and starts them: they are
 // being served on return. Stop the host with [Host.Stop].
 func Start(ctx context.Context, c Config, fns ...Function) (*Host, error) {
 	if err := c.validate(); err != nil {
@@ -125,6 +125,9 @@ func Start(ctx context.Context, c Config, fns ...Function) (*Host, error) {
 func (h *Host) ensureStreams(ctx context.Context, fns []Function) error {
 	var need []streams.Stream
 	for _, fn := range fns {
+		if err := streams.EnsureBuckets(ctx, h.js, fn.Buckets...); err != nil {
+			return err
+		}
 		for _, b := range fn.Bindings {
 			need = append(need, b.streams...)
 		}

@@ -23,6 +23,7 @@ type cli struct {
 	SQL     sqlCommand     `cmd:"" name:"sql" help:"Run SQL on ClickHouse."`
 	Tail    tailCommand    `cmd:"" help:"Follow the processed envelopes."`
 	PS      psCommand      `cmd:"" name:"ps" help:"List the instances that run, with their counters."`
+	Gateway gatewayCommand `cmd:"" help:"Look at the gateways' connections."`
 	CDC     cdcCommand     `cmd:"" name:"cdc" help:"Look at change data capture."`
 	DLQ     dlqCommand     `cmd:"" name:"dlq" help:"Look at dead letters, replay or drop them."`
 }

@@ -15,6 +15,7 @@ import (
 
 	enddevicev1 "ponix/proto/ponix/end_device/v1"
 	envelopev1 "ponix/proto/ponix/envelope/v1"
+	gatewayv1 "ponix/proto/ponix/gateway/v1"
 	organizationv1 "ponix/proto/ponix/organization/v1"
 	"ponix/runtime/runtimetest"
 	"ponix/runtime/wire"
@@ -25,6 +26,7 @@ type cluster struct {
 	env           []string // finds it
 	organizations organizationv1.OrganizationServiceClient
 	devices       enddevicev1.EndDeviceServiceClient
+	gateways      gatewayv1.GatewayServiceClient
 	nats          *nats.Conn
 	js            jetstream.JetStream
 }
@@ -32,7 +34,7 @@ type cluster struct {
 // up runs `ponix up` on ports that are free.
 func up(t *testing.T, dir string, more ...string) (*ponix, *cluster) {
 	t.Helper()
-	args := []string{"up", "--data-dir", dir, "--nats-port", "0", "--postgres-port", "0", "--clickhouse-port", "0", "--grpc-port", "0", "--nats-ack-wait", "5s", "--timeout", "4s"}
+	args := []string{"up", "--data-dir", dir, "--nats-port", "0", "--postgres-port", "0", "--clickhouse-port", "0", "--grpc-port", "0", "--mqtt", "--mqtt-port", "0", "--nats-ack-wait", "5s", "--timeout", "4s"}
 	p := start(t, nil, append(args, more...)...)
 	ready := p.waitFor(t, 90*time.Second, `^ready  gRPC (\S+)  NATS (\S+)  ClickHouse (\S+)`)
 	postgres := p.waitFor(t, time.Second, `^✓ PostgreSQL\s+127.0.0.1:(\d+)`)
@@ -82,7 +84,8 @@ func newCluster(t *testing.T, natsURL string, conn grpc.ClientConnInterface) *cl
 	}
 	return &cluster{
 		organizations: organizationv1.NewOrganizationServiceClient(conn), devices: enddevicev1.NewEndDeviceServiceClient(conn),
-		nats: nc, js: js,
+		gateways: gatewayv1.NewGatewayServiceClient(conn),
+		nats:     nc, js: js,
 	}
 }
 

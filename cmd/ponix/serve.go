@@ -43,6 +43,7 @@ func (h hosting) validate() error {
 		{h.BatchWait > 0 && h.BatchWait <= 60, "PONIX_NATS_BATCH_WAIT_SECS", "must be above 0, and 60 at most"},
 		{h.Writers >= 1, "PONIX_CLICKHOUSE_WRITERS", "must be at least 1"},
 		{h.Devices.Size >= 1, "PONIX_DEVICE_CACHE_SIZE", "must be at least 1"},
+		{h.MQTT.Lease >= 2*time.Second && h.MQTT.Lease%time.Second == 0, "PONIX_MQTT_LEASE", "must be whole seconds, and at least 2"},
 		{h.Streams.MaxBytes >= 1<<20, "PONIX_NATS_STREAM_MAX_BYTES", "must be at least 1048576 (1 MiB)"},
 		{h.Timeout > 0 && h.Timeout < h.Streams.AckWait, "PONIX_TIMEOUT", "must be above 0 and below PONIX_NATS_ACK_WAIT, " + h.Streams.AckWait.String()},
 	} {

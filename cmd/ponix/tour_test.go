@@ -67,13 +67,15 @@ func TestTour(t *testing.T) {
 			t.Errorf("convert has handled %d", row.Handled)
 		}
 	}
-	if len(names) != 6 {
+	if len(names) != 8 {
 		t.Errorf("ps knows %v", names)
 	}
 	var info micro.Info
 	if reply, err = c.nats.Request("$SRV.INFO.end-device", nil, 5*time.Second); err != nil || json.Unmarshal(reply.Data, &info) != nil || len(info.Endpoints) != 5 {
 		t.Errorf("end-device: %s, %v", reply.Data, err)
 	}
+
+	c.overMQTT(t, p, org)
 
 	p.interrupt(t)
 	began := time.Now()

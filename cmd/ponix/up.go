@@ -23,6 +23,8 @@ type upCommand struct {
 	DataDir        string `default:".ponix" type:"path" help:"Where everything that lasts is kept."`
 	CacheDir       string `type:"path" help:"Where the engines are kept, for every data directory; fetched once."`
 	NATSPort       int    `name:"nats-port" default:"4222" help:"Port of the NATS server that is started."`
+	MQTT           bool   `name:"mqtt" help:"Start an MQTT broker as well, to try gateways on: it takes everybody, and keeps nothing."`
+	MQTTPort       int    `name:"mqtt-port" default:"1883" help:"Port of the MQTT broker that is started."`
 	NATSNodes      int    `name:"nats-nodes" default:"1" enum:"1,3,5" help:"NATS servers that are started: ${enum}. More than one are a cluster, each a process, and every stream has as many replicas (3 at most)."`
 	ClickHousePort int    `name:"clickhouse-port" default:"9000" help:"Port of the ClickHouse that is started (native protocol)."`
 
@@ -53,6 +55,11 @@ func (c *upCommand) Run(e *env) error {
 			e.log.Error("stop", "error", err)
 		}
 	}()
+	stopMQTT, err := c.startMQTT(e, show)
+	if err != nil {
+		return err
+	}
+	defer stopMQTT()
 	nc, err := c.connect(e, cluster)
 	if err != nil {
 		return err
@@ -118,6 +125,21 @@ func (c *upCommand) startEngines(e *env, show *progress) (*local.Cluster, error)
 	return cluster, nil
 }
 
+// startMQTT starts the broker, where it is asked for.
+func (c *upCommand) startMQTT(e *env, show *progress) (stop func(), err error) {
+	if !c.MQTT {
+		return func() {}, nil
+	}
+	began := time.Now()
+	b, err := local.StartBroker("127.0.0.1", c.MQTTPort, e.log)
+	if err != nil {
+		return nil, err
+	}
+	c.MQTTPort = b.Port
+	show.done(local.MQTT, b.URL, time.Since(began))
+	return b.Stop, nil
+}
+
 // connect uses a connection within the process where NATS is in it, which halves
 // the time of a call.
 func (c *upCommand) connect(e *env, cluster *local.Cluster) (*nats.Conn, error) {
@@ -132,11 +154,15 @@ func (c *upCommand) ready(out *output, grpc string, took time.Duration) {
 	self := os.Args[0]
 	fmt.Fprintf(out, "%s  gRPC %s  NATS %s  ClickHouse %s  (%s)\n", out.paint(bold+";"+green, "ready"), grpc, c.NATS.URL, c.NativeURL, seconds(took))
 	fmt.Fprintf(out, "%s\n", out.paint(dim, "try:"))
-	for _, try := range []string{
+	tries := []string{
 		"grpcurl -plaintext -d '{\"name\":\"acme\"}' " + grpc + " ponix.organization.v1.OrganizationService/CreateOrganization",
 		"nats micro ls",
 		self + " sql 'SELECT * FROM processed_envelopes FINAL'",
-	} {
+	}
+	if c.MQTT {
+		tries = append(tries, fmt.Sprintf("mosquitto_pub -p %d -q 1 -t <organization_id>/<device_id> -m hello", c.MQTTPort)) //nolint:misspell // so it is called
+	}
+	for _, try := range tries {
 		fmt.Fprintf(out, "  %s\n", try)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -18,11 +19,13 @@ import (
 )
 
 // New returns the function: the pipeline's conversion, and its dry run.
-func New(s streams.Config, c *conversion.Converter, devices *Devices) runtime.Function {
+func New(js jetstream.JetStream, s streams.Config, c *conversion.Converter, devices *Devices) runtime.Function {
 	f := converter{c, devices}
 	return runtime.Func("convert",
 		runtime.Endpoint(envelopev1.ConversionService_ConvertPayload_FullMethodName, f.dryRun),
-		runtime.Transform(s.RawEnvelopes(), streams.Convert, s.ProcessedEnvelopes(), subject, f.convert)).
+		runtime.Transform(s.RawEnvelopes(), streams.Convert, s.ProcessedEnvelopes(), subject, f.convert),
+		runtime.Source("end_devices", devices.follow(js, s.EndDeviceEvents(), devices.deviceEvent), s.EndDeviceEvents()),
+		runtime.Source("organizations", devices.follow(js, s.OrganizationEvents(), devices.organizationEvent), s.OrganizationEvents())).
 		Described("payloads to JSON, by CEL and Cayenne LPP")
 }
 

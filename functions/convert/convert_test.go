@@ -1,12 +1,10 @@
 package convert_test
 
 import (
-	"context"
 	"fmt"
 	"log/slog"
 	"maps"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -41,57 +39,6 @@ type env struct {
 	h  *runtime.Host
 }
 
-// registry stands in for the functions that manage devices and organizations.
-type registry struct {
-	mu      sync.Mutex
-	devices map[string]string // expressions by id
-	deleted map[string]bool   // organizations
-	asked   map[string]int
-	broken  error
-}
-
-func (r *registry) set(device, expression string) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.devices[device] = expression
-}
-
-func (r *registry) breakWith(err error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.broken = err
-}
-
-func (r *registry) times(device string) int {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.asked[device]
-}
-
-func (r *registry) device(_ context.Context, req *enddevicev1.GetEndDeviceRequest) (*enddevicev1.GetEndDeviceResponse, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.asked[req.DeviceId]++
-	if r.broken != nil {
-		return nil, r.broken
-	}
-	expression, ok := r.devices[req.DeviceId]
-	if !ok {
-		return nil, runtime.Error(codes.NotFound, "END_DEVICE_NOT_FOUND", "no such device")
-	}
-	org, _, _ := strings.Cut(req.DeviceId, "-")
-	return &enddevicev1.GetEndDeviceResponse{EndDevice: &enddevicev1.EndDevice{DeviceId: req.DeviceId, OrganizationId: org, Name: "thermometer", PayloadConversion: expression}}, nil
-}
-
-func (r *registry) organization(_ context.Context, req *organizationv1.GetOrganizationRequest) (*organizationv1.GetOrganizationResponse, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.deleted[req.OrganizationId] {
-		return nil, runtime.Error(codes.NotFound, "ORGANIZATION_NOT_FOUND", "no such organization")
-	}
-	return &organizationv1.GetOrganizationResponse{Organization: &organizationv1.Organization{Id: req.OrganizationId}}, nil
-}
-
 func start(t *testing.T, cache convert.Cache) *env {
 	t.Helper()
 	nc := runtimetest.NATS(t)
@@ -107,7 +54,7 @@ func start(t *testing.T, cache convert.Cache) *env {
 	h, err := runtime.Start(t.Context(), runtime.Config{Conn: nc, Streams: config, Logger: slog.New(slog.DiscardHandler)},
 		runtime.Func("end-device", runtime.Endpoint(enddevicev1.EndDeviceService_GetEndDevice_FullMethodName, r.device)),
 		runtime.Func("organization", runtime.Endpoint(organizationv1.OrganizationService_GetOrganization_FullMethodName, r.organization)),
-		convert.New(config, converter, convert.NewDevices(wire.Client(nc), cache)))
+		convert.New(js, config, converter, convert.NewDevices(wire.Client(nc), cache)))
 	if err != nil {
 		t.Fatal(err)
 	}

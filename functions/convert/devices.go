@@ -2,6 +2,7 @@ package convert
 
 import (
 	"context"
+	"sync"
 	"time"
 
 	"github.com/hashicorp/golang-lru/v2/expirable"
@@ -26,13 +27,17 @@ type Cache struct {
 const fresh = time.Second
 
 // Devices resolves devices through the end-device and organization functions,
-// with a bounded cache in front.
+// with a bounded cache in front. Events make it forget what has changed; what
+// they miss, the TTL bounds.
 type Devices struct {
 	devices       enddevicev1.EndDeviceServiceClient
 	organizations organizationv1.OrganizationServiceClient
 	known         *expirable.LRU[string, *device]
 	unknown       *expirable.LRU[string, struct{}]
 	calls         singleflight.Group
+
+	mu      sync.Mutex // of what follows, and of writing to known and unknown
+	changes uint64     // events so far
 }
 
 // device is an end device as it was at a moment.
@@ -80,13 +85,15 @@ func (d *Devices) resolve(ctx context.Context, id string, notBefore time.Time) (
 }
 
 func (d *Devices) fetch(ctx context.Context, id string) (*device, error) {
-	at := time.Now()
+	at, changes := time.Now(), d.seen()
 	resp, err := d.devices.GetEndDevice(ctx, &enddevicev1.GetEndDeviceRequest{DeviceId: id})
 	switch status.Code(err) {
 	case codes.OK:
 	case codes.NotFound, codes.InvalidArgument:
-		d.known.Remove(id)
-		d.unknown.Add(id, struct{}{})
+		d.remember(changes, func() {
+			d.known.Remove(id)
+			d.unknown.Add(id, struct{}{})
+		})
 		return nil, unknown(id)
 	default:
 		return nil, err
@@ -100,6 +107,23 @@ func (d *Devices) fetch(ctx context.Context, id string) (*device, error) {
 	default:
 		return nil, err
 	}
-	d.known.Add(id, dev)
+	d.remember(changes, func() { d.known.Add(id, dev) })
 	return dev, nil
+}
+
+// seen is how many events there have been.
+func (d *Devices) seen() uint64 {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.changes
+}
+
+// remember calls add unless there was an event since there were so many: what
+// was fetched meanwhile may be older than the event.
+func (d *Devices) remember(changes uint64, add func()) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.changes == changes {
+		add()
+	}
 }

@@ -18,20 +18,8 @@ const electing = 30 * time.Second
 // Ensure creates the streams with their consumers, and updates those that exist
 // with other limits. It may run in any number of processes at once.
 func Ensure(ctx context.Context, js jetstream.JetStream, streams ...Stream) error {
-	ctx, cancel := context.WithTimeout(ctx, electing)
-	defer cancel()
 	for _, s := range streams {
-		err := ensure(ctx, js, s)
-		for err != nil && leaderless(err) && ctx.Err() == nil {
-			select {
-			case <-ctx.Done():
-			case <-time.After(100 * time.Millisecond):
-				if again := ensure(ctx, js, s); ctx.Err() == nil {
-					err = again
-				}
-			}
-		}
-		if err != nil {
+		if err := untilElected(ctx, func(ctx context.Context) error { return ensure(ctx, js, s) }); err != nil {
 			return fmt.Errorf("stream %s: %w", s.Name, err)
 		}
 	}
@@ -39,8 +27,6 @@ func Ensure(ctx context.Context, js jetstream.JetStream, streams ...Stream) erro
 }
 
 func ensure(ctx context.Context, js jetstream.JetStream, s Stream) error {
-	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
-	defer cancel()
 	stream, err := js.CreateOrUpdateStream(ctx, s.StreamConfig)
 	if err != nil {
 		return err
@@ -51,6 +37,41 @@ func ensure(ctx context.Context, js jetstream.JetStream, s Stream) error {
 		}
 	}
 	return nil
+}
+
+// EnsureBuckets is Ensure for buckets.
+func EnsureBuckets(ctx context.Context, js jetstream.JetStream, buckets ...jetstream.KeyValueConfig) error {
+	for _, b := range buckets {
+		if err := untilElected(ctx, func(ctx context.Context) error {
+			_, err := js.CreateOrUpdateKeyValue(ctx, b)
+			return err
+		}); err != nil {
+			return fmt.Errorf("bucket %s: %w", b.Bucket, err)
+		}
+	}
+	return nil
+}
+
+// untilElected calls f, and again while a cluster elects.
+func untilElected(ctx context.Context, f func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, electing)
+	defer cancel()
+	try := func() error {
+		ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
+		defer cancel()
+		return f(ctx)
+	}
+	err := try()
+	for err != nil && leaderless(err) && ctx.Err() == nil {
+		select {
+		case <-ctx.Done():
+		case <-time.After(100 * time.Millisecond):
+			if again := try(); ctx.Err() == nil {
+				err = again
+			}
+		}
+	}
+	return err
 }
 
 // leaderless tells whether err is that of a cluster that has not elected a leader

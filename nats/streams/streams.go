@@ -57,8 +57,9 @@ func (s Stream) Consumer(durable string) (jetstream.ConsumerConfig, bool) {
 
 // The durable consumers.
 const (
-	Convert = "convert" // of raw envelopes
-	Store   = "store"   // of processed envelopes
+	Convert      = "convert"       // of raw envelopes
+	Store        = "store"         // of processed envelopes
+	GatewayState = "gateway-state" // of gateway events
 )
 
 // RawEnvelopes is what devices sent, on <name>.<organization_id>.<device_id>.

@@ -52,6 +52,7 @@ const (
 	Postgres   = "PostgreSQL"
 	ClickHouse = "ClickHouse"
 	Engines    = "engines" // their fetch
+	MQTT       = "MQTT"
 )
 
 // Event is a step of starting or stopping.

@@ -1,0 +1,94 @@
+package convert
+
+import (
+	"context"
+	"errors"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"google.golang.org/protobuf/proto"
+
+	"ponix/nats/streams"
+	enddevicev1 "ponix/proto/ponix/end_device/v1"
+	organizationv1 "ponix/proto/ponix/organization/v1"
+	"ponix/runtime"
+)
+
+// follow forgets what events say has changed. Every instance follows on its own,
+// from now on, and starts with nothing remembered: an ordered consumer comes
+// back by itself where it has lost its place.
+func (d *Devices) follow(js jetstream.JetStream, s streams.Stream, forget func([]byte) error) func(context.Context) error {
+	return func(ctx context.Context) error {
+		c, err := js.OrderedConsumer(ctx, s.Name, jetstream.OrderedConsumerConfig{DeliverPolicy: jetstream.DeliverNewPolicy})
+		if err != nil {
+			return err
+		}
+		cc, err := c.Consume(func(m jetstream.Msg) {
+			if err := forget(m.Data()); err != nil {
+				d.forgetAll() // whatever it was about
+			}
+			runtime.InstanceOf(ctx).Handled(1)
+		}, jetstream.ConsumeErrHandler(func(jetstream.ConsumeContext, error) {
+			d.forgetAll() // events may have been missed
+		}))
+		if err != nil {
+			return err
+		}
+		defer cc.Stop()
+		d.forgetAll() // from before the consumer
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-cc.Closed():
+			return errors.New("the consumer was closed")
+		}
+	}
+}
+
+// deviceEvent forgets the device of an event; all, where the event names none.
+func (d *Devices) deviceEvent(data []byte) error {
+	dev := &enddevicev1.EndDevice{}
+	if err := proto.Unmarshal(data, dev); err != nil {
+		return err
+	}
+	if dev.DeviceId == "" {
+		d.forgetAll()
+		return nil
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.changes++
+	d.calls.Forget(dev.DeviceId)
+	d.known.Remove(dev.DeviceId)
+	d.unknown.Remove(dev.DeviceId)
+	return nil
+}
+
+// organizationEvent forgets the devices of an organization.
+func (d *Devices) organizationEvent(data []byte) error {
+	org := &organizationv1.Organization{}
+	if err := proto.Unmarshal(data, org); err != nil {
+		return err
+	}
+	if org.Id == "" {
+		d.forgetAll()
+		return nil
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.changes++
+	for _, id := range d.known.Keys() {
+		if dev, ok := d.known.Peek(id); ok && dev.OrganizationId == org.Id {
+			d.calls.Forget(id)
+			d.known.Remove(id)
+		}
+	}
+	return nil
+}
+
+func (d *Devices) forgetAll() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.changes++
+	d.known.Purge()
+	d.unknown.Purge()
+}

@@ -1,0 +1,179 @@
+package convert_test
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"testing"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"ponix/functions/convert"
+	"ponix/functions/internal/conversion"
+	enddevicev1 "ponix/proto/ponix/end_device/v1"
+	envelopev1 "ponix/proto/ponix/envelope/v1"
+	organizationv1 "ponix/proto/ponix/organization/v1"
+	"ponix/runtime"
+	"ponix/runtime/runtimetest"
+	"ponix/runtime/wire"
+)
+
+func (e *env) event(t *testing.T, subject string, m proto.Message) {
+	t.Helper()
+	data, err := proto.Marshal(m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := e.js.Publish(t.Context(), subject, data); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// instance starts one more instance of convert.
+func (e *env) instance(t *testing.T) {
+	t.Helper()
+	converter, err := conversion.New(conversion.Limits{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	nc := e.js.Conn()
+	h, err := runtime.Start(t.Context(), runtime.Config{Conn: nc, Streams: config, Logger: slog.New(slog.DiscardHandler)},
+		convert.New(e.js, config, converter, convert.NewDevices(wire.Client(nc), standard)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := h.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// TestEventsAreInForce holds that every instance forgets a device within a
+// second of its event: both share the envelopes, and none has the old result.
+func TestEventsAreInForce(t *testing.T) {
+	t.Parallel()
+	e := start(t, standard)
+	e.instance(t)
+	e.set("o-1", `{"version": 0}`)
+	warm := func(version float64) {
+		for range 100 {
+			e.publish(t, &envelopev1.RawEnvelope{OrganizationId: "o", DeviceId: "o-1"})
+		}
+		e.wantVersions(t, version, 100)
+	}
+	warm(0)
+	for version := 1; version <= 3; version++ {
+		e.set("o-1", fmt.Sprintf(`{"version": %d}`, version))
+		e.event(t, "end_devices.update", &enddevicev1.EndDevice{DeviceId: "o-1", OrganizationId: "o"})
+		changed := time.Now()
+		runtimetest.Eventually(t, time.Second, func() error {
+			if n := e.times("o-1"); n < 1 || time.Since(changed) < 200*time.Millisecond {
+				return fmt.Errorf("asked %d times", n)
+			}
+			return nil
+		})
+		warm(float64(version))
+	}
+}
+
+// wantVersions waits for n more results and holds each to a version.
+func (e *env) wantVersions(t *testing.T, version float64, n int) {
+	t.Helper()
+	s, err := e.js.Stream(t.Context(), "processed_envelopes")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var last uint64
+	runtimetest.Eventually(t, 10*time.Second, func() error {
+		info, err := s.Info(t.Context())
+		if err != nil {
+			return err
+		}
+		if last = info.State.LastSeq; last%uint64(n) != 0 || last != uint64(n)*(uint64(version)+1) {
+			return fmt.Errorf("%d results", last)
+		}
+		return nil
+	})
+	for seq := last - uint64(n) + 1; seq <= last; seq++ {
+		m, err := s.GetMsg(t.Context(), seq)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := &envelopev1.ProcessedEnvelope{}
+		if err := proto.Unmarshal(m.Data, got); err != nil {
+			t.Fatal(err)
+		}
+		if v := got.Data.Fields["version"].GetNumberValue(); v != version {
+			t.Fatalf("result %d has version %v, want %v", seq, v, version)
+		}
+	}
+}
+
+// TestOrganizationEvents holds that the devices of a deleted organization are
+// forgotten, and after a TRUNCATE all.
+func TestOrganizationEvents(t *testing.T) {
+	t.Parallel()
+	e := start(t, standard)
+	e.set("o-1", `{"ok": true}`)
+	e.publish(t, &envelopev1.RawEnvelope{OrganizationId: "o", DeviceId: "o-1"})
+	e.result(t, "o-1")
+	e.mu.Lock()
+	e.deleted["o"] = true
+	e.mu.Unlock()
+	e.event(t, "organizations.update", &organizationv1.Organization{Id: "o", DeletedAt: timestamppb.Now()})
+	e.wantFetch(t, "o-1")
+	for _, event := range []string{"end_devices.delete", "organizations.delete"} {
+		e.event(t, event, nil)
+		e.wantFetch(t, "o-1")
+	}
+}
+
+// wantFetch sends envelopes until the device is asked for again.
+func (e *env) wantFetch(t *testing.T, device string) {
+	t.Helper()
+	before := e.times(device)
+	runtimetest.Eventually(t, time.Second, func() error {
+		e.publish(t, &envelopev1.RawEnvelope{OrganizationId: "o", DeviceId: device})
+		if e.times(device) == before {
+			return fmt.Errorf("nobody asks")
+		}
+		return nil
+	})
+}
+
+// TestStaleFetch holds that what was read before an event is not remembered
+// after it.
+func TestStaleFetch(t *testing.T) {
+	t.Parallel()
+	e := start(t, standard)
+	reading, resume := make(chan struct{}), make(chan struct{})
+	e.set("o-1", `{"version": 0}`)
+	e.hold(func(context.Context) {
+		close(reading)
+		<-resume
+	})
+	e.publish(t, &envelopev1.RawEnvelope{OrganizationId: "o", DeviceId: "o-1"})
+	<-reading // version 0 has been read, and is on its way
+	e.hold(nil)
+	e.set("o-1", `{"version": 1}`)
+	e.event(t, "end_devices.update", &enddevicev1.EndDevice{DeviceId: "o-1", OrganizationId: "o"})
+	runtimetest.Eventually(t, 10*time.Second, func() error {
+		e.publish(t, &envelopev1.RawEnvelope{OrganizationId: "o", DeviceId: "o-1"})
+		if e.times("o-1") < 2 {
+			return fmt.Errorf("the event has not arrived")
+		}
+		return nil
+	})
+	close(resume)
+	e.result(t, "o-1")
+	runtimetest.Eventually(t, time.Second, func() error {
+		e.publish(t, &envelopev1.RawEnvelope{OrganizationId: "o", DeviceId: "o-1"})
+		if v := e.result(t, "o-1").Data.Fields["version"].GetNumberValue(); v != 1 {
+			return fmt.Errorf("version %v", v)
+		}
+		return nil
+	})
+}

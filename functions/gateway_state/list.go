@@ -1,0 +1,134 @@
+package gatewaystate
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"slices"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/proto"
+
+	"ponix/functions/internal/broker"
+	"ponix/functions/internal/page"
+	"ponix/nats/streams"
+	pb "ponix/proto/ponix/gateway/v1"
+	"ponix/runtime"
+)
+
+func (f *states) get(ctx context.Context, req *pb.GetGatewayStateRequest) (*pb.GetGatewayStateResponse, error) {
+	kv, err := f.gateways.open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	state, _, err := read(ctx, kv, req.GatewayId)
+	if errors.Is(err, jetstream.ErrKeyNotFound) {
+		return nil, runtime.Error(codes.NotFound, "GATEWAY_NOT_FOUND", "gateway %q does not exist", req.GatewayId)
+	}
+	if err != nil {
+		return nil, unavailable(err)
+	}
+	leases, err := f.leases.open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	alive := state.Owner != ""
+	if alive {
+		_, err = leases.Get(ctx, streams.InstanceLease(state.Owner))
+		if err != nil && !errors.Is(err, jetstream.ErrKeyNotFound) {
+			return nil, unavailable(err)
+		}
+		alive = err == nil
+	}
+	return &pb.GetGatewayStateResponse{State: present(state, alive)}, nil
+}
+
+func (f *states) list(ctx context.Context, req *pb.ListGatewayStatesRequest) (*pb.ListGatewayStatesResponse, error) {
+	scope := pb.GatewayStateService_ListGatewayStates_FullMethodName + "\x00" + req.OrganizationId
+	after, err := page.Parse(scope, req.PageToken)
+	if err != nil {
+		return nil, err
+	}
+	alive := map[string]bool{}
+	if err := f.leases.each(ctx, streams.InstanceLease("*"), func(e jetstream.KeyValueEntry) error {
+		alive[e.Key()] = true
+		return nil
+	}); err != nil {
+		return nil, err
+	}
+	var found []*pb.GatewayState
+	if err := f.gateways.each(ctx, ">", func(e jetstream.KeyValueEntry) error {
+		state := &pb.GatewayState{}
+		if err := proto.Unmarshal(e.Value(), state); err != nil {
+			return err
+		}
+		if state.Gateway.GetOrganizationId() == req.OrganizationId && (req.PageToken == "" || older(key(state), after)) {
+			found = append(found, present(state, alive[streams.InstanceLease(state.Owner)]))
+		}
+		return nil
+	}); err != nil {
+		return nil, err
+	}
+	slices.SortFunc(found, func(a, b *pb.GatewayState) int {
+		ka, kb := key(a), key(b)
+		return cmp.Or(kb.Time.Compare(ka.Time), cmp.Compare(kb.ID, ka.ID))
+	})
+	size := page.Size(req.PageSize)
+	states, next := page.Cut(found[:min(len(found), size+1)], size, scope, key)
+	return &pb.ListGatewayStatesResponse{States: states, NextPageToken: next}, nil
+}
+
+func key(s *pb.GatewayState) page.Key {
+	return page.Key{Time: s.Gateway.CreatedAt.AsTime(), ID: s.Gateway.GatewayId}
+}
+
+// older tells whether k comes after the last one of a page.
+func older(k, last page.Key) bool {
+	c := k.Time.Compare(last.Time)
+	return c < 0 || c == 0 && k.ID < last.ID
+}
+
+// present is what callers see: no owner that is gone, and no password.
+func present(s *pb.GatewayState, alive bool) *pb.GatewayState {
+	if s.Owner != "" && !alive {
+		s.Owner, s.Connection = "", pb.ConnectionStatus_CONNECTION_STATUS_DISCONNECTED
+	}
+	if c := s.Gateway.GetEmqxConfig(); c != nil {
+		c.BrokerUrl = broker.Redact(c.BrokerUrl)
+	}
+	return s
+}
+
+// each calls f with what the bucket holds now below a pattern of keys.
+func (b *bucket) each(ctx context.Context, pattern string, f func(jetstream.KeyValueEntry) error) error {
+	kv, err := b.open(ctx)
+	if err != nil {
+		return err
+	}
+	w, err := kv.Watch(ctx, pattern, jetstream.IgnoreDeletes())
+	if err != nil {
+		return unavailable(err)
+	}
+	defer w.Stop() //nolint:errcheck // it only reads
+	for {
+		select {
+		case e, open := <-w.Updates():
+			if !open {
+				return unavailable(errors.New("the watch has ended"))
+			}
+			if e == nil {
+				return nil
+			}
+			if err := f(e); err != nil {
+				return err
+			}
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+func unavailable(err error) error {
+	return runtime.Error(codes.Unavailable, "BUCKET_UNAVAILABLE", "the gateways' states cannot be read now: %v", err)
+}

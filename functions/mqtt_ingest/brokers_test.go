@@ -1,0 +1,229 @@
+package mqttingest_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"fmt"
+	"io"
+	"math/big"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	mqtt3 "github.com/eclipse/paho.mqtt.golang"
+	mochi "github.com/mochi-mqtt/server/v2"
+	"github.com/mochi-mqtt/server/v2/hooks/auth"
+	"github.com/mochi-mqtt/server/v2/listeners"
+	"github.com/mochi-mqtt/server/v2/packets"
+	"github.com/nats-io/nats-server/v2/server"
+
+	mqttingest "ponix/functions/mqtt_ingest"
+	pb "ponix/proto/ponix/gateway/v1"
+)
+
+// olderBroker speaks MQTT 3.1.1 only: the NATS server.
+func olderBroker(t *testing.T) string {
+	t.Helper()
+	addr, err := net.ResolveTCPAddr("tcp", free(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv, err := server.NewServer(&server.Options{
+		ServerName: "older", Host: "127.0.0.1", Port: server.RANDOM_PORT, NoLog: true, NoSigs: true, JetStream: true, StoreDir: t.TempDir(),
+		MQTT: server.MQTTOpts{Host: "127.0.0.1", Port: addr.Port, AckWait: 2 * time.Second},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv.Start()
+	t.Cleanup(srv.Shutdown)
+	if !srv.ReadyForConnections(10 * time.Second) {
+		t.Fatal("the broker did not get ready")
+	}
+	return "tcp://" + addr.String()
+}
+
+func TestMQTT311(t *testing.T) {
+	t.Parallel()
+	e := start(t)
+	h := e.instance(t)
+	b := olderBroker(t)
+	e.gateway(t, "create", "g1", b)
+	e.wantState(t, 10*time.Second, "g1", connected)
+	device := publisher(t, b)
+	done(t, device.Publish("acme/thermometer", 1, false, "one"))
+	e.stored(t, 5*time.Second, 1)
+	// What comes while nobody is there waits at the broker.
+	if err := h.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	const more = 500
+	for i := range more {
+		done(t, device.Publish("acme/thermometer", 1, false, fmt.Sprint(i)))
+	}
+	e.instance(t)
+	e.stored(t, 20*time.Second, more+1)
+	e.wantDistinct(t, more+1)
+}
+
+// wantDistinct waits until the stream has so many envelopes, each with another
+// payload.
+func (e *env) wantDistinct(t *testing.T, n int) {
+	t.Helper()
+	seen := map[string]int{}
+	all := e.envelopes(t)
+	for _, raw := range all {
+		seen[string(raw.Payload)]++
+	}
+	if len(seen) != n || len(all) != n {
+		t.Errorf("%d envelopes with %d payloads, want %d", len(all), len(seen), n)
+	}
+}
+
+// TestSecureBrokers goes through TLS, websockets and credentials.
+func TestSecureBrokers(t *testing.T) {
+	t.Parallel()
+	e := start(t)
+	certificate, ca := certificate(t)
+	e.instance(t, func(c *mqttingest.Config) { c.CAFile = ca })
+	const password = "s3cret/word"
+	b := mochi.New(&mochi.Options{})
+	if err := b.AddHook(new(auth.Hook), &auth.Options{Ledger: &auth.Ledger{Auth: auth.AuthRules{
+		{Username: "ponix", Password: password, Allow: true}, {Username: "device", Password: "d", Allow: true},
+	}}}); err != nil {
+		t.Fatal(err)
+	}
+	secure := &tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS12}
+	plain := listeners.NewTCP(listeners.Config{ID: "tcp", Address: "127.0.0.1:0"})
+	overTLS := listeners.NewTCP(listeners.Config{ID: "tls", Address: "127.0.0.1:0", TLSConfig: secure})
+	ws := listeners.NewWebsocket(listeners.Config{ID: "ws", Address: free(t)})
+	wss := listeners.NewWebsocket(listeners.Config{ID: "wss", Address: free(t), TLSConfig: secure})
+	for _, l := range []listeners.Listener{plain, overTLS, ws, wss} {
+		if err := b.AddListener(l); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := b.Serve(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { b.Close() }) //nolint:errcheck // the test is over
+	user := "ponix:s3cret%2Fword@"
+	for id, url := range map[string]string{
+		"tcp": "tcp://" + user + plain.Address(), "mqtts": "mqtts://" + user + overTLS.Address(), "ssl": "ssl://" + user + overTLS.Address(),
+		"ws": "ws://" + user + ws.Address(), "wss": "wss://" + user + wss.Address() + "/mqtt",
+	} {
+		e.gateway(t, "create", id, url)
+		e.wantState(t, 10*time.Second, id, connected)
+	}
+	device := publisher(t, "tcp://"+plain.Address(), func(o *mqtt3.ClientOptions) { o.SetUsername("device").SetPassword("d") })
+	done(t, device.Publish("acme/thermometer", 1, false, bytes.Repeat([]byte("x"), 100_000)))
+	e.stored(t, 10*time.Second, 5) // each gateway has it
+	e.gateway(t, "create", "wrong", "mqtt://ponix:s3cret%2Fword!@"+plain.Address())
+	e.gateway(t, "create", "untrusted", "mqtts://"+user+strings.Replace(overTLS.Address(), "127.0.0.1", "localhost", 1))
+	e.gateway(t, "create", "away", "mqtt://ponix:s3cret%2Fword@127.0.0.1:1")
+	for _, id := range []string{"wrong", "untrusted", "away"} {
+		if s := e.wantState(t, 10*time.Second, id, failing); strings.Contains(s.String(), "s3cret") {
+			t.Errorf("the password shows: %v", s)
+		}
+	}
+	if strings.Contains(e.log.String(), "s3cret") {
+		t.Errorf("the password is in the log:\n%s", e.log)
+	}
+}
+
+// TestBadBrokers holds that brokers which are down, silent, refuse, or send what
+// is not MQTT disturb no other gateway.
+func TestBadBrokers(t *testing.T) {
+	t.Parallel()
+	e := start(t)
+	e.instance(t)
+	refuse := broker(t, "", &refusing{})
+	for id, url := range map[string]string{
+		"down":    "mqtt://127.0.0.1:1",
+		"silent":  listen(t, func(ctx context.Context, _ net.Conn) { <-ctx.Done() }),
+		"hangsup": listen(t, func(context.Context, net.Conn) {}),
+		"babble":  listen(t, func(_ context.Context, c net.Conn) { io.Copy(c, rand.Reader) }), //nolint:errcheck // until it is closed
+		"refuses": refuse.url,
+		"nowhere": "mqtt://broker.invalid",
+	} {
+		e.gateway(t, "create", id, url)
+	}
+	good := broker(t, "")
+	e.gateway(t, "create", "good", good.url)
+	e.wantState(t, 5*time.Second, "good", connected)
+	done(t, publisher(t, good.url).Publish("acme/thermometer", 1, false, "fine"))
+	e.stored(t, 5*time.Second, 1)
+	for _, id := range []string{"down", "hangsup", "babble", "refuses", "nowhere", "silent"} {
+		s := e.wantState(t, 15*time.Second, id, failing)
+		t.Logf("%s: %s", id, s.LastError)
+	}
+	// When the reason is gone, they connect.
+	refuse.stop()
+	broker(t, refuse.address(t))
+	e.wantState(t, 15*time.Second, "refuses", func(s *pb.GatewayState) bool { return connected(s) && s.LastError == "" })
+}
+
+// refusing is a broker's hook that lets nobody in.
+type refusing struct{ mochi.HookBase }
+
+func (*refusing) ID() string           { return "refusing" }
+func (*refusing) Provides(b byte) bool { return b == mochi.OnConnectAuthenticate }
+func (*refusing) OnConnectAuthenticate(*mochi.Client, packets.Packet) bool {
+	return false
+}
+
+// TestBrokerComesBack holds that a session survives its broker.
+func TestBrokerComesBack(t *testing.T) {
+	t.Parallel()
+	e := start(t)
+	e.instance(t)
+	b := broker(t, "")
+	e.gateway(t, "create", "g1", b.url)
+	for i := range 3 {
+		e.wantState(t, 10*time.Second, "g1", connected)
+		done(t, publisher(t, b.url).Publish("acme/thermometer", 1, false, "the same"))
+		e.stored(t, 5*time.Second, uint64(i)+1)
+		b.stop()
+		e.wantState(t, 10*time.Second, "g1", failing)
+		b = broker(t, b.address(t)) // it has forgotten everything, and counts from one
+	}
+}
+
+// free is an address that is free.
+func free(t *testing.T) string {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close() //nolint:errcheck // only its address is of use
+	return ln.Addr().String()
+}
+
+// certificate makes one for 127.0.0.1, which is its own authority, in a file.
+func certificate(t *testing.T) (tls.Certificate, string) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "ca.pem")
+	if err := os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, file
+}

@@ -1,0 +1,174 @@
+package mqttingest
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"strconv"
+	"sync"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/rs/xid"
+)
+
+// record is what a gateway's next owner must know of the deliveries that its
+// last one received. It is written before the first message that it is about.
+type record struct {
+	Epoch  uint64 `json:"epoch"`            // counts connections, and laps of the broker's packet ids
+	Reuses bool   `json:"reuses,omitempty"` // the broker gives out packet ids again at once
+}
+
+// identity gives each delivery the Nats-Msg-Id of its envelope, the same for a
+// delivery that comes again: on another connection, and to another owner.
+//
+// A delivery is known by its packet id, which the broker keeps until it has the
+// PUBACK, and by its content. Packet ids start again, so there is an epoch with
+// them: a new one for each connection's new deliveries, and whenever a packet id
+// comes that was there before. What comes again (DUP) belongs to the epoch
+// before the connection.
+type identity struct {
+	kv      jetstream.KeyValue
+	gateway string
+
+	mu       sync.Mutex
+	loaded   bool
+	saved    record
+	revision uint64
+	before   record            // when the connection began
+	fresh    bool              // nothing new was delivered on the connection yet
+	seen     []uint64          // a bit for each packet id of the epoch
+	count    int               // of the bits
+	open     map[uint16]string // ids of deliveries that are not acknowledged yet
+}
+
+// errOtherOwner says that somebody else writes the gateway's record.
+var errOtherOwner = errors.New("another instance has taken the gateway over")
+
+// packetIDs is how many packet ids there are, and quickly is how soon one comes
+// again where the broker does not count up.
+const (
+	packetIDs = 1 << 16
+	quickly   = packetIDs / 16
+)
+
+// begin is called for each connection. resumed tells whether the broker has kept
+// the session: otherwise nothing will come again.
+func (i *identity) begin(ctx context.Context, resumed bool) error {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if !i.loaded {
+		e, err := i.kv.Get(ctx, i.gateway)
+		switch {
+		case errors.Is(err, jetstream.ErrKeyNotFound):
+			i.saved, i.revision = record{}, 0
+		case err != nil:
+			return fmt.Errorf("read the gateway's session: %w", err)
+		default:
+			if err := json.Unmarshal(e.Value(), &i.saved); err != nil {
+				return fmt.Errorf("read the gateway's session: %w", err)
+			}
+			i.revision = e.Revision()
+		}
+		i.loaded = true
+	}
+	i.before, i.fresh = i.saved, true
+	if !resumed {
+		i.before, i.open = record{}, nil
+		i.saved.Reuses = false
+	}
+	return nil
+}
+
+// of returns the id of a delivery.
+func (i *identity) of(ctx context.Context, m message) (string, error) {
+	if m.qos == 0 {
+		return xid.New().String(), nil
+	}
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	content := m.hash()
+	if id, open := i.open[m.packet]; open && id[len(id)-len(content):] == content {
+		return id, nil // whatever it says: a packet id is in use until its PUBACK
+	}
+	if m.duplicate {
+		if i.before.Epoch > 0 && !i.before.Reuses {
+			return i.note(m.packet, i.name(i.before.Epoch, m.packet, content)), nil
+		}
+		return i.note(m.packet, xid.New().String()+"-"+content), nil
+	}
+	if again := i.has(m.packet); i.fresh || again && !i.saved.Reuses {
+		next := record{Epoch: i.saved.Epoch + 1, Reuses: i.saved.Reuses || !i.fresh && i.count < quickly}
+		if err := i.save(ctx, next); err != nil {
+			return "", err
+		}
+		i.fresh, i.count, i.seen = false, 0, make([]uint64, packetIDs/64)
+	}
+	i.seen[m.packet/64] |= 1 << (m.packet % 64)
+	i.count++
+	if i.saved.Reuses {
+		return i.note(m.packet, xid.New().String()+"-"+content), nil
+	}
+	return i.note(m.packet, i.name(i.saved.Epoch, m.packet, content)), nil
+}
+
+func (i *identity) has(packet uint16) bool {
+	return i.seen != nil && i.seen[packet/64]&(1<<(packet%64)) != 0
+}
+
+func (i *identity) name(epoch uint64, packet uint16, content string) string {
+	return i.gateway + "-" + strconv.FormatUint(epoch, 36) + "-" + strconv.FormatUint(uint64(packet), 36) + "-" + content
+}
+
+func (i *identity) note(packet uint16, id string) string {
+	if i.open == nil {
+		i.open = map[uint16]string{}
+	}
+	i.open[packet] = id
+	return id
+}
+
+// acknowledged forgets a delivery that will not come again, unless its PUBACK is
+// lost on the way.
+func (i *identity) acknowledged(packet uint16, id string) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.open[packet] == id {
+		delete(i.open, packet)
+	}
+}
+
+// save writes the record over the one that was read.
+func (i *identity) save(ctx context.Context, r record) error {
+	data, err := json.Marshal(r)
+	if err != nil {
+		return err
+	}
+	var revision uint64
+	if i.revision == 0 {
+		revision, err = i.kv.Create(ctx, i.gateway, data)
+	} else {
+		revision, err = i.kv.Update(ctx, i.gateway, data, i.revision)
+	}
+	if errors.Is(err, jetstream.ErrKeyRevisionMismatch) || errors.Is(err, jetstream.ErrKeyExists) {
+		i.loaded = false
+		return errOtherOwner
+	}
+	if err != nil {
+		// It may have been written nevertheless.
+		i.loaded = false
+		return fmt.Errorf("write the gateway's session: %w", err)
+	}
+	i.saved, i.revision = r, revision
+	return nil
+}
+
+// hash is short for a message's content.
+func (m message) hash() string {
+	h := fnv.New64a()
+	h.Write([]byte(m.topic))
+	h.Write([]byte{0})
+	h.Write(m.payload)
+	return fmt.Sprintf("%016x", h.Sum64())
+}

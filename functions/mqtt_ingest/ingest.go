@@ -1,0 +1,89 @@
+// Package mqttingest receives what devices publish to gateways, which are MQTT
+// brokers, and makes raw envelopes of it.
+//
+// # Who runs a gateway
+//
+// Every instance keeps a lease alive in the bucket of leases, and owns a gateway
+// by a claim there, which is good for as long as the lease. The instances watch
+// the bucket: each owns its share of the gateways, takes over those of an
+// instance whose lease has run out, and hands over what is above its share.
+//
+// # What is promised
+//
+// A message is acknowledged to the broker, at QoS 1, when JetStream has its
+// envelope, and not before. A gateway's client id is always the same and its
+// session is kept by the broker for a day, so the next owner gets what the last
+// one did not acknowledge, and what came meanwhile: nothing is lost. The lease
+// sees to it that only one owner connects.
+//
+// What the last owner had stored but not acknowledged comes again. Its envelope
+// then has the same Nats-Msg-Id (see identity), so JetStream keeps one, as long
+// as the takeover happens within the two minutes for which it knows ids. There
+// is a second envelope, as QoS 1 allows, where a message stays unacknowledged
+// through two changes of the owner, and where the broker's packet ids begin
+// again, every 65 535 messages, in the moment of the takeover. A broker that
+// gives out a packet id again while higher ones are free cannot be followed:
+// what comes again from it is always another envelope.
+package mqttingest
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"ponix/nats/streams"
+	"ponix/runtime"
+)
+
+// New returns the function. It has no endpoints: GatewayStateService tells of it.
+func New(nc *nats.Conn, js jetstream.JetStream, s streams.Config, c Config) runtime.Function {
+	f := ingest{nc, js, s, c}
+	return runtime.Func("mqtt-ingest", runtime.Source("sessions", f.run, s.RawEnvelopes())).
+		Keeping(s.GatewayStates(), s.Leases(), s.MQTTSessions()).
+		Described("messages of MQTT brokers to raw envelopes")
+}
+
+type ingest struct {
+	nc      *nats.Conn
+	js      jetstream.JetStream
+	streams streams.Config
+	Config
+}
+
+// publishWindow is how many envelopes of all gateways wait for JetStream at a
+// time, and publishTimeout how long each: then it is published again, with its id.
+const (
+	publishWindow  = 4096
+	publishTimeout = 10 * time.Second
+)
+
+// run takes part until ctx is done or the lease is lost.
+func (f ingest) run(ctx context.Context) error {
+	o := &owner{
+		me: runtime.InstanceOf(ctx).ID(), log: runtime.InstanceOf(ctx).Logger(), ctx: ctx, view: newView(), raw: f.streams.RawEnvelopes(),
+		sessions: map[string]*session{}, giving: map[string]bool{}, ended: make(chan string), quit: make(chan struct{}),
+	}
+	var err error
+	if o.roots, err = f.roots(); err != nil {
+		return runtime.RetryAfter(time.Minute, err)
+	}
+	for _, b := range []struct {
+		kv   *jetstream.KeyValue
+		name string
+	}{{&o.states, f.streams.GatewayStates().Bucket}, {&o.leases, f.streams.Leases().Bucket}, {&o.records, f.streams.MQTTSessions().Bucket}} {
+		if *b.kv, err = f.js.KeyValue(ctx, b.name); err != nil {
+			return fmt.Errorf("bucket %s: %w", b.name, err)
+		}
+	}
+	if o.out, err = runtime.NewPublisher(f.nc, publishWindow, publishTimeout); err != nil {
+		return err
+	}
+	defer o.out.Close()
+	if o.lease, err = newLease(ctx, f.js, o.leases, o.me, f.Lease); err != nil {
+		return err
+	}
+	return o.run(ctx)
+}

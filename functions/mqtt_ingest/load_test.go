@@ -1,0 +1,93 @@
+package mqttingest_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	pb "ponix/proto/ponix/gateway/v1"
+	"ponix/runtime/runtimetest"
+)
+
+// TestFloodStaysAtItsGateway publishes to one gateway as fast as it can, and
+// meanwhile to another.
+func TestFloodStaysAtItsGateway(t *testing.T) {
+	t.Parallel()
+	e := start(t)
+	e.instance(t)
+	flooded, calm := broker(t, ""), broker(t, "")
+	e.gateway(t, "create", "flooded", flooded.url)
+	e.gateway(t, "create", "calm", calm.url)
+	e.wantState(t, 5*time.Second, "flooded", connected)
+	e.wantState(t, 5*time.Second, "calm", connected)
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	device := publisher(t, flooded.url)
+	go func() {
+		defer close(stopped)
+		payload := make([]byte, 10_000)
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				device.Publish("acme/noisy", 0, false, payload).WaitTimeout(time.Second)
+			}
+		}
+	}()
+	e.wantState(t, 10*time.Second, "flooded", func(s *pb.GatewayState) bool { return s.MessagesReceived > 500 })
+	quiet := publisher(t, calm.url)
+	for i := range 10 {
+		began := time.Now()
+		device := fmt.Sprintf("quiet%d", i)
+		done(t, quiet.Publish("acme/"+device, 1, false, "x"))
+		runtimetest.Eventually(t, 5*time.Second, func() error {
+			s, err := e.js.Stream(t.Context(), conf.Raw)
+			if err == nil {
+				_, err = s.GetLastMsgForSubject(t.Context(), conf.Raw+".acme."+device)
+			}
+			return err
+		})
+		if took := time.Since(began); took > 3*time.Second {
+			t.Errorf("it took %v", took)
+		}
+	}
+	close(stop)
+	<-stopped
+}
+
+// TestFullStreamHoldsBack holds that nothing is acknowledged which JetStream does
+// not take, that the state says so, and that all comes when there is room again.
+func TestFullStreamHoldsBack(t *testing.T) {
+	t.Parallel()
+	e := start(t)
+	e.instance(t)
+	s, err := e.js.Stream(t.Context(), conf.Raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	limited := s.CachedInfo().Config
+	limited.MaxMsgs = 10
+	if _, err := e.js.UpdateStream(t.Context(), limited); err != nil {
+		t.Fatal(err)
+	}
+	b := broker(t, "")
+	e.gateway(t, "create", "g1", b.url)
+	e.wantState(t, 5*time.Second, "g1", connected)
+	device := publisher(t, b.url)
+	const total = 1000
+	for i := range total {
+		done(t, device.Publish("acme/thermometer", 1, false, fmt.Sprint(i)))
+	}
+	e.wantState(t, 10*time.Second, "g1", func(s *pb.GatewayState) bool {
+		// What is not stored is received up to the window.
+		return strings.Contains(s.LastError, "maximum messages exceeded") && connected(s) && s.MessagesReceived < 300
+	})
+	limited.MaxMsgs = -1
+	if _, err := e.js.UpdateStream(t.Context(), limited); err != nil {
+		t.Fatal(err)
+	}
+	e.stored(t, 30*time.Second, total)
+	e.wantDistinct(t, total)
+	e.wantState(t, 10*time.Second, "g1", func(s *pb.GatewayState) bool { return s.LastError == "" })
+}

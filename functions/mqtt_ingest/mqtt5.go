@@ -1,0 +1,100 @@
+package mqttingest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/eclipse/paho.golang/packets"
+	"github.com/eclipse/paho.golang/paho"
+)
+
+// sessionExpiry is how long a broker keeps what it has for a gateway while
+// nobody is connected, in seconds; keepAlive is how often a silent connection is
+// tried, in seconds.
+const (
+	sessionExpiry = 24 * 60 * 60
+	keepAlive     = 20
+)
+
+// errOlder says that a broker does not speak MQTT 5.
+var errOlder = errors.New("the broker does not speak MQTT 5")
+
+// connect5 opens a session in MQTT 5.
+func (s *session) connect5(ctx context.Context, l *link) (resumed bool, err error) {
+	conn, err := dial(ctx, s.broker, s.roots, l)
+	if err != nil {
+		return false, err
+	}
+	expiry, receive := uint32(sessionExpiry), uint16(receiveMaximum)
+	client := paho.NewClient(paho.ClientConfig{
+		ClientID: s.clientID(), Conn: conn, PacketTimeout: connectTimeout,
+		EnableManualAcknowledgment: true, SendAcksInterval: ackInterval,
+		OnClientError:      l.fail,
+		OnServerDisconnect: func(d *paho.Disconnect) { l.fail(disconnected(d)) },
+		OnPublishReceived: []func(paho.PublishReceived) (bool, error){func(p paho.PublishReceived) (bool, error) {
+			s.receive(l, message{
+				topic: p.Packet.Topic, payload: p.Packet.Payload, qos: p.Packet.QoS, packet: p.Packet.PacketID,
+				duplicate: p.Packet.Duplicate(), received: time.Now(),
+			}, func() { p.Client.Ack(p.Packet) }) //nolint:errcheck // where the connection is gone, the broker sends it again
+			return true, nil
+		}},
+	})
+	connack, err := client.Connect(ctx, &paho.Connect{
+		ClientID: s.clientID(), KeepAlive: keepAlive,
+		Username: s.broker.User, UsernameFlag: s.broker.User != "",
+		Password: []byte(s.broker.Password), PasswordFlag: s.broker.Password != "",
+		Properties: &paho.ConnectProperties{SessionExpiryInterval: &expiry, ReceiveMaximum: &receive},
+	})
+	switch {
+	case err == nil:
+		l.mqtt = mqtt5{client}
+		return connack.SessionPresent, nil
+	case connack != nil && connack.ReasonCode != packets.ConnackUnsupportedProtocolVersion && connack.ReasonCode >= 0x80:
+		return false, fmt.Errorf("the broker refuses the session: %s", reason(connack.ReasonCode, connack.Properties))
+	case ctx.Err() != nil, errors.Is(err, context.DeadlineExceeded):
+		return false, fmt.Errorf("the broker did not answer within %v", connectTimeout)
+	}
+	// An older broker closes the connection, or answers in its own language.
+	return false, fmt.Errorf("%w: %w", errOlder, err)
+}
+
+func reason(code byte, p *paho.ConnackProperties) string {
+	text := (&packets.Connack{ReasonCode: code}).Reason()
+	if p != nil && p.ReasonString != "" {
+		text += ": " + p.ReasonString
+	}
+	return fmt.Sprintf("%s (0x%02X)", text, code)
+}
+
+func disconnected(d *paho.Disconnect) error {
+	if d.ReasonCode == packets.DisconnectSessionTakenOver {
+		return errors.New("the broker ends the session: another client uses the same client id")
+	}
+	text := ""
+	if d.Properties != nil && d.Properties.ReasonString != "" {
+		text = ": " + d.Properties.ReasonString
+	}
+	return fmt.Errorf("the broker ends the session (0x%02X)%s", d.ReasonCode, text)
+}
+
+type mqtt5 struct{ *paho.Client }
+
+func (c mqtt5) subscribe(ctx context.Context, filter string) error {
+	const unlessSubscribed = 1 // what is retained is sent once, not with each connection
+	ack, err := c.Subscribe(ctx, &paho.Subscribe{Subscriptions: []paho.SubscribeOptions{{Topic: filter, QoS: 1, RetainHandling: unlessSubscribed}}})
+	if ack != nil && len(ack.Reasons) == 1 && ack.Reasons[0] >= 0x80 {
+		return fmt.Errorf("%w: 0x%02X", errRefused, ack.Reasons[0])
+	}
+	return err
+}
+
+func (c mqtt5) close(forget bool) {
+	d := &paho.Disconnect{ReasonCode: packets.DisconnectNormalDisconnection}
+	if forget {
+		now := uint32(0)
+		d.Properties = &paho.DisconnectProperties{SessionExpiryInterval: &now}
+	}
+	c.Disconnect(d) //nolint:errcheck // it may be gone already
+}

@@ -1,0 +1,246 @@
+package mqttingest
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"ponix/functions/internal/broker"
+	"ponix/nats/streams"
+	pb "ponix/proto/ponix/gateway/v1"
+	"ponix/runtime"
+)
+
+// owner is an instance at work. Its maps belong to the goroutine of run.
+type owner struct {
+	me      string
+	ctx     context.Context // of the source
+	view    *view
+	lease   *lease
+	states  jetstream.KeyValue
+	leases  jetstream.KeyValue
+	records jetstream.KeyValue
+	out     *runtime.Publisher
+	raw     streams.Stream
+	roots   *x509.CertPool
+
+	sessions map[string]*session // by gateway: those that run, or are about to end
+	giving   map[string]bool     // gateways that are being handed over
+	ended    chan string         // gateways whose session has
+	quit     chan struct{}       // closed when nobody listens to ended any more
+	counted  time.Time           // when counts were reported
+	refused  uint64              // messages that were not taken
+	log      *slog.Logger
+}
+
+const (
+	tickEvery     = 250 * time.Millisecond
+	countEvery    = 3 * time.Second // how often what changes all the time is reported
+	claimsAtATime = 64
+	reportsATick  = 256
+	askTimeout    = 2 * time.Second
+)
+
+// run follows the buckets and makes the sessions agree with them.
+func (o *owner) run(ctx context.Context) (err error) {
+	defer func() { err = errors.Join(err, o.close()) }()
+	held, stopHolding := context.WithCancel(context.WithoutCancel(ctx))
+	lost, holding := make(chan error, 1), make(chan struct{})
+	go func() {
+		defer close(holding)
+		lost <- o.lease.hold(held)
+	}()
+	defer func() {
+		stopHolding()
+		<-holding
+	}()
+	leases, err := watch(ctx, o.leases, func(e jetstream.KeyValueEntry) error { o.view.lease(e); return nil })
+	if err != nil {
+		return err
+	}
+	defer leases.Stop() //nolint:errcheck // it only reads
+	gateways, err := watch(ctx, o.states, func(e jetstream.KeyValueEntry) error { _, err := o.view.gateway(e); return err })
+	if err != nil {
+		return err
+	}
+	defer gateways.Stop() //nolint:errcheck // likewise
+	tick := time.NewTicker(tickEvery)
+	defer tick.Stop()
+	more := o.reconcile()
+	for {
+		changed := more
+		at := make(chan struct{})
+		if more {
+			close(at)
+		}
+		select {
+		case <-at:
+		case <-ctx.Done():
+			return nil
+		case err := <-lost:
+			return err
+		case e := <-leases.Updates():
+			if e == nil {
+				return errors.New("the watch of the leases has ended")
+			}
+			o.view.lease(e)
+			changed = true
+		case e := <-gateways.Updates():
+			if e == nil {
+				return errors.New("the watch of the gateways has ended")
+			}
+			news, err := o.view.gateway(e)
+			if err != nil {
+				return err
+			}
+			changed = changed || news
+		case gateway := <-o.ended:
+			o.tell(o.sessions[gateway])
+			delete(o.sessions, gateway)
+			changed = true
+		case <-tick.C:
+			o.report()
+			changed = true
+		}
+		if changed {
+			more = o.reconcile()
+		}
+	}
+}
+
+// watch returns a watch of the whole bucket after f has seen what is in it.
+func watch(ctx context.Context, kv jetstream.KeyValue, f func(jetstream.KeyValueEntry) error) (jetstream.KeyWatcher, error) {
+	w, err := kv.WatchAll(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("watch %s: %w", kv.Bucket(), err)
+	}
+	for {
+		select {
+		case e, open := <-w.Updates():
+			switch {
+			case !open:
+				return nil, fmt.Errorf("watch %s: it has ended", kv.Bucket())
+			case e == nil:
+				return w, nil
+			}
+			if err := f(e); err != nil {
+				return nil, fmt.Errorf("watch %s: %w", kv.Bucket(), err)
+			}
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+// reconcile makes claims and sessions agree with the view. It tells whether there
+// is more to do at once.
+func (o *owner) reconcile() (more bool) {
+	for id, s := range o.sessions {
+		known, there := o.view.state(id)
+		switch {
+		case s.stopping:
+		case !there, !s.serves(known.state.Gateway):
+			s.stop(true)
+		case o.giving[id], o.view.claimOf(id).owner != o.me:
+			s.stop(false)
+		}
+	}
+	share := o.view.share(o.me)
+	for _, id := range share.stale {
+		if o.sessions[id] == nil {
+			o.drop(id)
+			o.forget(id)
+		}
+	}
+	have := 0
+	for _, id := range share.mine {
+		if !o.giving[id] {
+			have++
+		}
+	}
+	for i := len(share.mine) - 1; i >= 0 && have > share.quota; i-- {
+		if id := share.mine[i]; !o.giving[id] {
+			o.giving[id] = true
+			have--
+			more = true
+		}
+	}
+	tried := 0
+	for _, id := range share.free {
+		if have >= share.quota {
+			break
+		}
+		if tried++; tried > claimsAtATime {
+			more = true
+			break
+		}
+		if o.claim(id) {
+			have++
+			share.mine = append(share.mine, id)
+		}
+	}
+	for _, id := range share.mine {
+		switch {
+		case o.sessions[id] != nil:
+		case o.giving[id]:
+			o.drop(id)
+			delete(o.giving, id)
+		default:
+			o.start(id)
+		}
+	}
+	return more
+}
+
+// start runs a gateway's session.
+func (o *owner) start(id string) {
+	known, there := o.view.state(id)
+	if !there {
+		return
+	}
+	ctx, cancel := context.WithCancel(context.WithoutCancel(o.ctx))
+	s := &session{
+		gateway: known.state.Gateway, roots: o.roots, raw: o.raw, out: o.out, owned: o.lease.alive, status: &status{},
+		ids: &identity{kv: o.records, gateway: id}, cancel: cancel, done: make(chan struct{}),
+	}
+	s.broker, s.badURL = broker.Parse(known.state.Gateway.GetEmqxConfig().GetBrokerUrl())
+	o.sessions[id] = s
+	go func() {
+		defer cancel()
+		s.run(ctx)
+		select {
+		case o.ended <- id:
+		case <-o.quit:
+		}
+	}()
+}
+
+// serves tells whether the session is that of the gateway as it is now.
+func (s *session) serves(g *pb.Gateway) bool {
+	return s.gateway.GetEmqxConfig().GetBrokerUrl() == g.GetEmqxConfig().GetBrokerUrl() && s.gateway.OrganizationId == g.OrganizationId
+}
+
+// close ends every session and then the lease: the others take over what it held.
+func (o *owner) close() error {
+	close(o.quit)
+	for _, s := range o.sessions {
+		if !s.stopping {
+			s.stop(false)
+		}
+	}
+	for _, s := range o.sessions {
+		<-s.done
+	}
+	o.report()
+	if !o.lease.alive() {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(o.ctx), askTimeout)
+	defer cancel()
+	return o.lease.release(ctx)
+}
