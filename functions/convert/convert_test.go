@@ -1,6 +1,7 @@
 package convert_test
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -63,7 +64,9 @@ func start(t *testing.T, cache convert.Cache) *env {
 			t.Error(err)
 		}
 	})
-	return &env{envelopev1.NewConversionServiceClient(wire.Client(nc)), r, js, h}
+	e := &env{envelopev1.NewConversionServiceClient(wire.Client(nc)), r, js, h}
+	e.awaitFollowers(t)
+	return e
 }
 
 var standard = convert.Cache{Size: 100, TTL: time.Minute}
@@ -211,6 +214,46 @@ func TestRegistryAway(t *testing.T) {
 	e.breakWith(nil)
 	e.result(t, "o-1")
 	e.wantDead(t, map[string]string{})
+}
+
+// TestKnownDevicesGoOn holds that a device that is known needs nobody to answer,
+// neither with an error nor at all.
+func TestKnownDevicesGoOn(t *testing.T) {
+	t.Parallel()
+	for name, trouble := range map[string]func(*env, <-chan struct{}){
+		"unavailable": func(e *env, _ <-chan struct{}) {
+			e.breakWith(runtime.Error(codes.Unavailable, "POSTGRES_UNAVAILABLE", "PostgreSQL is away"))
+		},
+		"silent": func(e *env, over <-chan struct{}) { e.hold(func(context.Context) { <-over }) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			e := start(t, convert.Cache{Size: 10, TTL: 20 * time.Millisecond})
+			over := make(chan struct{})
+			t.Cleanup(func() { close(over) })
+			e.set("o-1", `{"n": input.u8(0)}`)
+			e.publish(t, &envelopev1.RawEnvelope{OrganizationId: "o", DeviceId: "o-1", Payload: []byte{0}})
+			e.result(t, "o-1")
+			runtimetest.Eventually(t, 3*time.Second, func() error { // what is known gets too old
+				e.publish(t, &envelopev1.RawEnvelope{OrganizationId: "o", DeviceId: "o-1", Payload: []byte{0}})
+				if n := e.times("o-1"); n < 2 {
+					return fmt.Errorf("asked %d times", n)
+				}
+				return nil
+			})
+			trouble(e, over)
+			for i := byte(1); i < 4; i++ {
+				runtimetest.Eventually(t, 3*time.Second, func() error {
+					e.publish(t, &envelopev1.RawEnvelope{OrganizationId: "o", DeviceId: "o-1", Payload: []byte{i}})
+					if n := e.result(t, "o-1").Data.Fields["n"].GetNumberValue(); n != float64(i) {
+						return fmt.Errorf("the last result is %v", n)
+					}
+					return nil
+				})
+			}
+			e.wantDead(t, map[string]string{})
+		})
+	}
 }
 
 // TestDevicesAreRemembered holds that a device is asked for once, and again

@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	lru "github.com/hashicorp/golang-lru/v2"
 	"github.com/hashicorp/golang-lru/v2/expirable"
 	"golang.org/x/sync/singleflight"
 	"google.golang.org/grpc"
@@ -19,7 +20,7 @@ import (
 // Cache bounds what is remembered of devices.
 type Cache struct {
 	Size int           `name:"device-cache-size" default:"65536" help:"Devices that a convert instance remembers."`
-	TTL  time.Duration `name:"device-cache-ttl" default:"10s" help:"How long a device is remembered at most."`
+	TTL  time.Duration `name:"device-cache-ttl" default:"10s" help:"After how long a remembered device is asked for again, even if no event tells of it."`
 }
 
 // fresh is how old knowledge of a device may be to let a message die of it, and
@@ -32,7 +33,8 @@ const fresh = time.Second
 type Devices struct {
 	devices       enddevicev1.EndDeviceServiceClient
 	organizations organizationv1.OrganizationServiceClient
-	known         *expirable.LRU[string, *device]
+	ttl           time.Duration
+	known         *lru.Cache[string, *device]
 	unknown       *expirable.LRU[string, struct{}]
 	calls         singleflight.Group
 
@@ -51,10 +53,15 @@ func (d *device) staleAfter(now time.Time) bool { return now.Sub(d.at) > fresh }
 
 // NewDevices returns a resolver that calls the functions on conn.
 func NewDevices(conn grpc.ClientConnInterface, c Cache) *Devices {
+	known, err := lru.New[string, *device](max(c.Size, 1))
+	if err != nil {
+		panic(err) // only of a size that is not positive
+	}
 	return &Devices{
 		devices:       enddevicev1.NewEndDeviceServiceClient(conn),
 		organizations: organizationv1.NewOrganizationServiceClient(conn),
-		known:         expirable.NewLRU[string, *device](c.Size, nil, c.TTL),
+		ttl:           c.TTL,
+		known:         known,
 		unknown:       expirable.NewLRU[string, struct{}](c.Size, nil, fresh),
 	}
 }
@@ -70,18 +77,67 @@ func unknown(id string) error {
 
 // resolve returns a device as it was no earlier than notBefore. Errors are those
 // of the functions; one for an unknown device is an *unknownDevice.
+//
+// Where notBefore is zero, a device that is known is good enough while the
+// functions do not answer: the pipeline goes on without PostgreSQL.
 func (d *Devices) resolve(ctx context.Context, id string, notBefore time.Time) (*device, error) {
-	if dev, ok := d.known.Get(id); ok && !dev.at.Before(notBefore) {
-		return dev, nil
+	known, ok := d.known.Get(id)
+	if ok && !known.at.Before(notBefore) && time.Since(known.at) < d.ttl {
+		return known, nil
 	}
 	if _, ok := d.unknown.Get(id); ok {
 		return nil, unknown(id)
 	}
-	v, err, _ := d.calls.Do(id, func() (any, error) { return d.fetch(ctx, id) })
-	if err != nil {
-		return nil, err
+	answer := d.calls.DoChan(id, func() (any, error) {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), askTime)
+		defer cancel()
+		return d.fetch(ctx, id)
+	})
+	var enough <-chan time.Time
+	if ok && notBefore.IsZero() {
+		enough = time.After(patient)
 	}
-	return v.(*device), nil
+	select {
+	case r := <-answer:
+		if r.Err == nil {
+			return r.Val.(*device), nil
+		}
+		if enough != nil && away(r.Err) {
+			return d.keep(known), nil
+		}
+		return nil, r.Err
+	case <-enough:
+		return d.keep(known), nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// askTime is how long a device is asked for, and patient how long a message waits
+// for that where the device is known.
+const (
+	askTime = 5 * time.Second
+	patient = 250 * time.Millisecond
+)
+
+// away tells whether err is that of functions, or of PostgreSQL behind them, that
+// cannot be reached.
+func away(err error) bool {
+	code := status.Code(err)
+	return code == codes.Unavailable || code == codes.DeadlineExceeded
+}
+
+// keep makes a device that could not be asked for good for a second more, so that
+// not every message asks again.
+func (d *Devices) keep(dev *device) *device {
+	kept := *dev
+	kept.at = time.Now().Add(-max(d.ttl-fresh, fresh))
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if now, ok := d.known.Peek(dev.DeviceId); ok && now == dev { // no event, and no answer, came meanwhile
+		d.known.Add(dev.DeviceId, &kept)
+	}
+	return &kept
 }
 
 func (d *Devices) fetch(ctx context.Context, id string) (*device, error) {

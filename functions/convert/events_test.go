@@ -2,11 +2,13 @@ package convert_test
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"log/slog"
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go/micro"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -29,6 +31,30 @@ func (e *env) event(t *testing.T, subject string, m proto.Message) {
 	if _, err := e.js.Publish(t.Context(), subject, data); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// awaitFollowers returns when the function has handled an event of each stream
+// that it follows: until then it may forget everything once more.
+func (e *env) awaitFollowers(t *testing.T) {
+	t.Helper()
+	runtimetest.Eventually(t, 10*time.Second, func() error {
+		e.event(t, "end_devices.update", &enddevicev1.EndDevice{DeviceId: "nobody"})
+		e.event(t, "organizations.update", &organizationv1.Organization{Id: "nobody"})
+		reply, err := e.js.Conn().Request("$SRV.STATS.convert", nil, time.Second)
+		if err != nil {
+			return err
+		}
+		var stats micro.Stats
+		if err := json.Unmarshal(reply.Data, &stats); err != nil {
+			return err
+		}
+		for _, s := range stats.Endpoints {
+			if (s.Name == "end_devices" || s.Name == "organizations") && s.NumRequests == 0 {
+				return fmt.Errorf("%s is not followed yet", s.Name)
+			}
+		}
+		return nil
+	})
 }
 
 // instance starts one more instance of convert.
