@@ -149,18 +149,18 @@ func TestOrganizationEvents(t *testing.T) {
 	e.mu.Lock()
 	e.deleted["o"] = true
 	e.mu.Unlock()
-	e.event(t, "organizations.update", &organizationv1.Organization{Id: "o", DeletedAt: timestamppb.Now()})
-	e.wantFetch(t, "o-1")
+	e.wantFetch(t, "o-1", "organizations.update", &organizationv1.Organization{Id: "o", DeletedAt: timestamppb.Now()})
 	for _, event := range []string{"end_devices.delete", "organizations.delete"} {
-		e.event(t, event, nil)
-		e.wantFetch(t, "o-1")
+		e.wantFetch(t, "o-1", event, nil)
 	}
 }
 
-// wantFetch sends envelopes until the device is asked for again.
-func (e *env) wantFetch(t *testing.T, device string) {
+// wantFetch publishes an event, and then envelopes until the device is asked for
+// again.
+func (e *env) wantFetch(t *testing.T, device, subject string, m proto.Message) {
 	t.Helper()
 	before := e.times(device)
+	e.event(t, subject, m)
 	runtimetest.Eventually(t, time.Second, func() error {
 		e.publish(t, &envelopev1.RawEnvelope{OrganizationId: "o", DeviceId: device})
 		if e.times(device) == before {
