@@ -16,6 +16,8 @@ import (
 // record is what a gateway's next owner must know of the deliveries that its
 // last one received. It is written before the first message that it is about.
 type record struct {
+	Broker string `json:"broker"`           // its address: another one knows nothing of the session
+	Filter string `json:"filter,omitempty"` // what the session is subscribed to
 	Epoch  uint64 `json:"epoch"`            // counts connections, and laps of the broker's packet ids
 	Reuses bool   `json:"reuses,omitempty"` // the broker gives out packet ids again at once
 }
@@ -31,6 +33,7 @@ type record struct {
 type identity struct {
 	kv      jetstream.KeyValue
 	gateway string
+	broker  string
 
 	mu       sync.Mutex
 	loaded   bool
@@ -74,11 +77,30 @@ func (i *identity) begin(ctx context.Context, resumed bool) error {
 		i.loaded = true
 	}
 	i.before, i.fresh = i.saved, true
-	if !resumed {
+	if !resumed || i.saved.Broker != i.broker {
 		i.before, i.open = record{}, nil
-		i.saved.Reuses = false
+		i.saved = record{Broker: i.broker, Epoch: i.saved.Epoch}
 	}
 	return nil
+}
+
+// subscribed is what the session that the broker has kept is subscribed to, empty
+// for nothing. To subscribe again would bring again what is retained; and there
+// are brokers that confuse the packet ids of a SUBSCRIBE with those of messages
+// that are not acknowledged.
+func (i *identity) subscribed() string {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.saved.Filter
+}
+
+// subscribe notes a subscription that the broker has granted.
+func (i *identity) subscribe(ctx context.Context, filter string) error {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	next := i.saved
+	next.Filter = filter
+	return i.save(ctx, next)
 }
 
 // of returns the id of a delivery.
@@ -99,7 +121,9 @@ func (i *identity) of(ctx context.Context, m message) (string, error) {
 		return i.note(m.packet, xid.New().String()+"-"+content), nil
 	}
 	if again := i.has(m.packet); i.fresh || again && !i.saved.Reuses {
-		next := record{Epoch: i.saved.Epoch + 1, Reuses: i.saved.Reuses || !i.fresh && i.count < quickly}
+		next := i.saved
+		next.Epoch++
+		next.Reuses = next.Reuses || !i.fresh && i.count < quickly
 		if err := i.save(ctx, next); err != nil {
 			return "", err
 		}

@@ -209,6 +209,7 @@ func (o *owner) start(id string) {
 		ids: &identity{kv: o.records, gateway: id}, cancel: cancel, done: make(chan struct{}),
 	}
 	s.broker, s.badURL = broker.Parse(known.state.Gateway.GetEmqxConfig().GetBrokerUrl())
+	s.ids.broker = s.broker.Address
 	o.sessions[id] = s
 	go func() {
 		defer cancel()

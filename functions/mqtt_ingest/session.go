@@ -141,14 +141,19 @@ func (s *session) prepare(ctx context.Context, l *link, resumed bool) error {
 	}
 	close(l.ready)
 	go l.acknowledge()
-	if _, older := l.mqtt.(mqtt311); resumed && older {
-		return nil // in 3.1.1, to subscribe again is to get again what is retained
+	if s.ids.subscribed() != "" {
+		return nil
 	}
-	err := l.subscribe(ctx, everything)
+	filter := everything
+	err := l.subscribe(ctx, filter)
 	if errors.Is(err, errRefused) {
-		err = l.subscribe(ctx, s.gateway.OrganizationId+"/#")
+		filter = s.gateway.OrganizationId + "/#"
+		err = l.subscribe(ctx, filter)
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	return s.ids.subscribe(ctx, filter)
 }
 
 // stay waits until the link is gone, or ends it.
