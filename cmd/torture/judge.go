@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
-	"strings"
 	"time"
 
 	"ponix/nats/streams"
@@ -16,6 +15,7 @@ import (
 
 // verdict is what became of the load.
 type verdict struct {
+	mqtt                                       int // of the messages
 	messages, rows, lost, doubled, dead, wrong int
 	devices, devicesLost                       int
 	events, eventsLost, eventsDoubled          int
@@ -29,7 +29,7 @@ const drainTime = 2 * time.Minute
 // judge waits until the pipeline is empty and compares what was acknowledged with
 // what there is. An error names the broken promise.
 func judge(ctx context.Context, w *world, l *load) (verdict, error) {
-	v := verdict{messages: int(l.acked.Load()), stall: l.stall, devices: len(l.devices)}
+	v := verdict{messages: l.sent(), mqtt: int(l.mqtt.acked), stall: l.stall, devices: len(l.devices)}
 	for end := time.Now().Add(drainTime); time.Now().Before(end); {
 		var n uint64
 		err := w.db.QueryRow(ctx, "SELECT uniqExact(envelope_id) FROM processed_envelopes").Scan(&n)
@@ -64,24 +64,27 @@ func judge(ctx context.Context, w *world, l *load) (verdict, error) {
 }
 
 func (v *verdict) countRows(ctx context.Context, w *world, l *load) error {
-	rows, err := w.db.Query(ctx, "SELECT envelope_id, count(), any(toUInt64(data.n.:Float64)) FROM processed_envelopes FINAL GROUP BY envelope_id")
+	rows, err := w.db.Query(ctx, `SELECT end_device_id, if(end_device_id = ?, '', envelope_id) AS id, toUInt64(data.n.:Float64) AS n, count() FROM processed_envelopes FINAL GROUP BY end_device_id, id, n`, l.mqtt.device)
 	if err != nil {
 		return err
 	}
 	defer rows.Close() //nolint:errcheck // Err says more
-	seen := map[uint64]bool{}
+	seen, seenMQTT := map[uint64]bool{}, map[uint64]bool{}
 	for rows.Next() {
-		var id string
-		var times, held uint64
-		if err := rows.Scan(&id, &times, &held); err != nil {
+		var device, id string
+		var n, times uint64
+		if err := rows.Scan(&device, &id, &n, &times); err != nil {
 			return err
 		}
-		n, err := strconv.ParseUint(strings.TrimPrefix(id, l.prefix), 10, 64)
-		if err != nil || n != held {
+		switch {
+		case device == l.mqtt.device:
+			seenMQTT[n] = true
+		case id == l.prefix+strconv.FormatUint(n, 10):
+			seen[n] = true
+		default:
 			v.wrong++
 			continue
 		}
-		seen[n] = true
 		v.rows += int(times)
 		if times > 1 {
 			v.doubled++
@@ -89,6 +92,11 @@ func (v *verdict) countRows(ctx context.Context, w *world, l *load) error {
 	}
 	for n := range l.next.Load() {
 		if !seen[n+1] {
+			v.lost++
+		}
+	}
+	for n := range l.mqtt.acked {
+		if !seenMQTT[n+1] {
 			v.lost++
 		}
 	}

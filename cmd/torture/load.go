@@ -24,6 +24,7 @@ type load struct {
 	organization string
 	device       string
 	prefix       string
+	mqtt         *mqttLoad
 	cancel       context.CancelFunc
 	running      sync.WaitGroup
 	next         atomic.Uint64
@@ -68,6 +69,7 @@ func startLoad(ctx context.Context, w *world, rate int) (*load, error) {
 	}
 	l.running.Go(func() { l.createDevices(ctx) })
 	l.running.Go(func() { l.watchRows(ctx) })
+	l.running.Go(func() { l.mqtt.run(ctx, 5*time.Second/time.Duration(max(rate, 1))) })
 	return l, nil
 }
 
@@ -83,7 +85,10 @@ func (l *load) prepare(ctx context.Context) error {
 			dev, err = l.create(ctx, "torture")
 			if err == nil {
 				l.device = dev.EndDevice.DeviceId
-				return nil
+				if dev, err = l.create(ctx, "mqtt"); err == nil {
+					l.mqtt, err = startMQTT(ctx, l.w, l.organization, dev.EndDevice)
+				}
+				return err
 			}
 		}
 		if wait(ctx, 200*time.Millisecond) != nil {
@@ -185,3 +190,6 @@ func (l *load) stop() {
 	l.cancel()
 	l.running.Wait()
 }
+
+// sent is how many rows there have to be.
+func (l *load) sent() int { return int(l.acked.Load() + l.mqtt.acked) }

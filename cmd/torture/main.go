@@ -80,6 +80,7 @@ func run(ctx context.Context, o options, out io.Writer) (err error) {
 	}
 	l.stop()
 	verdict, err := judge(ctx, w, l)
+	l.mqtt.stop()
 	record.show(out, verdict)
 	if err != nil {
 		return fmt.Errorf("seed %d: %w", o.Seed, err)

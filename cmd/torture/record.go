@@ -48,8 +48,8 @@ func (r *record) show(out io.Writer, v verdict) {
 	}
 	w.Flush() //nolint:errcheck // a closed terminal
 	fmt.Fprintln(w)
-	fmt.Fprintln(w, "MESSAGES IN\tROWS OUT\tLOST\tDOUBLED\tDEAD\tDEVICES\tLOST\tEVENTS\tLOST\tDOUBLED\tLONGEST STALL")
-	fmt.Fprintf(w, "%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%s\n", v.messages, v.rows, v.lost, v.doubled, v.dead, v.devices, v.devicesLost, v.events, v.eventsLost, v.eventsDoubled, seconds(v.stall))
+	fmt.Fprintln(w, "MESSAGES IN\tBY MQTT\tROWS OUT\tLOST\tDOUBLED\tDEAD\tDEVICES\tLOST\tEVENTS\tLOST\tDOUBLED\tLONGEST STALL")
+	fmt.Fprintf(w, "%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%s\n", v.messages, v.mqtt, v.rows, v.lost, v.doubled, v.dead, v.devices, v.devicesLost, v.events, v.eventsLost, v.eventsDoubled, seconds(v.stall))
 	w.Flush() //nolint:errcheck // a closed terminal
 }
 
