@@ -37,7 +37,7 @@ func (s *session) connect3(ctx context.Context, l *link) (resumed bool, err erro
 		client.Disconnect(0)
 		return false, err
 	}
-	l.mqtt = mqtt311{client}
+	l.mqtt = mqtt311{client, s.narrow()}
 	return token.(*paho3.ConnectToken).SessionPresent(), nil
 }
 
@@ -51,7 +51,10 @@ func wait(ctx context.Context, token paho3.Token) error {
 	}
 }
 
-type mqtt311 struct{ paho3.Client }
+type mqtt311 struct {
+	paho3.Client
+	narrow string
+}
 
 func (c mqtt311) subscribe(ctx context.Context, filter string) error {
 	token := c.Subscribe(filter, 1, nil)
@@ -72,7 +75,7 @@ func (c mqtt311) close(forget bool) {
 	if forget {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		defer cancel()
-		if err := errors.Join(wait(ctx, c.Unsubscribe(everything)), ctx.Err()); err != nil {
+		if err := errors.Join(wait(ctx, c.Unsubscribe(everything, c.narrow)), ctx.Err()); err != nil {
 			c.Disconnect(0)
 			return
 		}

@@ -49,16 +49,8 @@ const (
 // run follows the buckets and makes the sessions agree with them.
 func (o *owner) run(ctx context.Context) (err error) {
 	defer func() { err = errors.Join(err, o.close()) }()
-	held, stopHolding := context.WithCancel(context.WithoutCancel(ctx))
-	lost, holding := make(chan error, 1), make(chan struct{})
-	go func() {
-		defer close(holding)
-		lost <- o.lease.hold(held)
-	}()
-	defer func() {
-		stopHolding()
-		<-holding
-	}()
+	lost, stopHolding := o.hold(ctx)
+	defer stopHolding()
 	leases, err := watch(ctx, o.leases, func(e jetstream.KeyValueEntry) error { o.view.lease(e); return nil })
 	if err != nil {
 		return err
@@ -110,6 +102,20 @@ func (o *owner) run(ctx context.Context) (err error) {
 		if changed {
 			more = o.reconcile()
 		}
+	}
+}
+
+// hold keeps the lease alive until stop is called, which waits for its end.
+func (o *owner) hold(ctx context.Context) (lost <-chan error, stop func()) {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	failed, ended := make(chan error, 1), make(chan struct{})
+	go func() {
+		defer close(ended)
+		failed <- o.lease.hold(ctx)
+	}()
+	return failed, func() {
+		cancel()
+		<-ended
 	}
 }
 

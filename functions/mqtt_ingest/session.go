@@ -20,6 +20,9 @@ import (
 // itself ($SYS). Brokers that refuse # alone allow it.
 const everything = "+/#"
 
+// narrow is what a gateway subscribes to where the broker does not allow that.
+func (s *session) narrow() string { return s.gateway.OrganizationId + "/#" }
+
 // settled is how long a connection has to last to count as a success.
 const settled = 10 * time.Second
 
@@ -147,7 +150,7 @@ func (s *session) prepare(ctx context.Context, l *link, resumed bool) error {
 	filter := everything
 	err := l.subscribe(ctx, filter)
 	if errors.Is(err, errRefused) {
-		filter = s.gateway.OrganizationId + "/#"
+		filter = s.narrow()
 		err = l.subscribe(ctx, filter)
 	}
 	if err != nil {
