@@ -92,11 +92,13 @@ func (v *verdict) countRows(ctx context.Context, w *world, l *load) error {
 	}
 	for n := range l.next.Load() {
 		if !seen[n+1] {
+			w.log.Warn("lost", "envelope", l.prefix+strconv.FormatUint(n+1, 10))
 			v.lost++
 		}
 	}
 	for n := range l.mqtt.acked {
 		if !seenMQTT[n+1] {
+			w.log.Warn("lost", "mqtt", n+1)
 			v.lost++
 		}
 	}
