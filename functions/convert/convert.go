@@ -9,10 +9,12 @@ import (
 	"time"
 
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"ponix/functions/internal/conversion"
 	"ponix/nats/streams"
+	enddevicev1 "ponix/proto/ponix/end_device/v1"
 	envelopev1 "ponix/proto/ponix/envelope/v1"
 	"ponix/runtime"
 )
@@ -101,6 +103,9 @@ func (f converter) dryRun(ctx context.Context, req *envelopev1.ConvertPayloadReq
 	in := conversion.Input{Payload: req.Payload, ReceivedAt: time.Now()}
 	expression := req.GetExpression()
 	if id := req.GetDeviceId(); id != "" {
+		if err := f.visible(ctx, id); err != nil {
+			return nil, err
+		}
 		dev, err := f.devices.resolve(ctx, id, time.Now())
 		if err != nil {
 			return nil, err
@@ -113,6 +118,19 @@ func (f converter) dryRun(ctx context.Context, req *envelopev1.ConvertPayloadReq
 		return nil, err
 	}
 	return &envelopev1.ConvertPayloadResponse{Data: result.Struct()}, nil
+}
+
+// visible asks for a device as the caller, to whom another tenant's is unknown.
+// What the pipeline remembers of devices is neither used nor changed.
+func (f converter) visible(ctx context.Context, id string) error {
+	if runtime.Tenant(ctx) == "" {
+		return nil
+	}
+	_, err := f.devices.devices.GetEndDevice(runtime.AsCaller(ctx), &enddevicev1.GetEndDeviceRequest{DeviceId: id})
+	if status.Code(err) == codes.NotFound {
+		return unknown(id)
+	}
+	return err
 }
 
 // receivedAt is when the envelope was received, in whole microseconds.
