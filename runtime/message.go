@@ -20,6 +20,7 @@ type Message struct {
 	Stored   time.Time // when the stream stored it first
 	Attempt  int       // 1 for the first delivery
 	Sequence uint64    // in its stream
+	Subject  string    // that it was published to
 }
 
 type messageKey struct{}
@@ -41,6 +42,7 @@ func (t *trigger) describe(msg jetstream.Msg) Message {
 	if meta, err := msg.Metadata(); err == nil {
 		m = Message{Stored: meta.Timestamp, Attempt: int(meta.NumDelivered), Sequence: meta.Sequence.Stream}
 	}
+	m.Subject = msg.Subject()
 	h := msg.Headers()
 	if id := h.Get(deadletter.IDHeader); id != "" {
 		m.ID = id

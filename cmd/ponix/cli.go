@@ -19,6 +19,7 @@ type cli struct {
 	Serve   serveCommand   `cmd:"" help:"Run functions against existing infrastructure, all of them or those that are named."`
 	Bridge  bridgeCommand  `cmd:"" help:"Run the gRPC server alone."`
 	Migrate migrateCommand `cmd:"" help:"Bring the tables of PostgreSQL and ClickHouse up to date, or back."`
+	Streams streamsCommand `cmd:"" help:"Make the streams that functions work on, or bring them up to date. ponix serve does it, too, where its NATS user may."`
 	Send    sendCommand    `cmd:"" help:"Send a payload as a device."`
 	SQL     sqlCommand     `cmd:"" name:"sql" help:"Run SQL on ClickHouse."`
 	Tail    tailCommand    `cmd:"" help:"Follow the processed envelopes."`

@@ -21,7 +21,7 @@ import (
 
 // New returns the function: the pipeline's conversion, and its dry run.
 func New(s streams.Config, c *conversion.Converter, devices *Devices) runtime.Function {
-	f := converter{c, devices}
+	f := converter{c, devices, s}
 	return runtime.Func("convert",
 		runtime.Endpoint(envelopev1.ConversionService_ConvertPayload_FullMethodName, f.dryRun),
 		runtime.Transform(s.RawEnvelopes(), streams.Convert, s.ProcessedEnvelopes(), subject, f.convert)).
@@ -35,6 +35,7 @@ func subject(e *envelopev1.ProcessedEnvelope) []string {
 type converter struct {
 	*conversion.Converter
 	devices *Devices
+	streams streams.Config
 }
 
 // convert turns a raw envelope into a processed one.
@@ -43,6 +44,9 @@ func (f converter) convert(ctx context.Context, raw *envelopev1.RawEnvelope) (*e
 	received, err := receivedAt(raw, about.Stored)
 	if err != nil {
 		return nil, runtime.Terminate(err)
+	}
+	if f.streams.OwnSubject && about.Subject != f.streams.RawEnvelopes().Subject(raw.OrganizationId, raw.DeviceId) {
+		return nil, runtime.Terminate(runtime.Error(codes.PermissionDenied, "SUBJECT_MISMATCH", "an envelope of device %q of organization %q was published to %s", raw.DeviceId, raw.OrganizationId, about.Subject))
 	}
 	dev, err := f.devices.resolve(ctx, raw.DeviceId, time.Time{})
 	if err != nil {

@@ -41,12 +41,12 @@ func Ensure(ctx context.Context, js jetstream.JetStream, streams ...Stream) erro
 func ensure(ctx context.Context, js jetstream.JetStream, s Stream) error {
 	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
 	defer cancel()
-	stream, err := js.CreateOrUpdateStream(ctx, s.StreamConfig)
+	made, err := stream(ctx, js, s)
 	if err != nil {
 		return err
 	}
 	for _, c := range s.Consumers {
-		if _, err := stream.CreateOrUpdateConsumer(ctx, c); err != nil {
+		if err := consumer(ctx, made, c); err != nil {
 			return fmt.Errorf("consumer %s: %w", c.Durable, err)
 		}
 	}
