@@ -116,8 +116,8 @@ func (c ClickHouse) Options() (*clickhouse.Options, error) {
 		for _, scheme := range []string{"clickhouse://", "tcp://", "native://"} {
 			a = strings.TrimPrefix(a, scheme)
 		}
-		if _, _, err := net.SplitHostPort(a); err != nil {
-			return nil, &Error{"PONIX_CLICKHOUSE_NATIVE_URL", errors.New("must be host:port, or several with commas between")}
+		if _, _, err := net.SplitHostPort(a); err != nil || strings.Contains(a, "@") {
+			return nil, &Error{"PONIX_CLICKHOUSE_NATIVE_URL", errors.New("must be host:port, or several with commas between; user and password have variables of their own")}
 		}
 		addrs = append(addrs, a)
 	}
