@@ -37,7 +37,7 @@ func readKeys(ctx context.Context, from string, log *slog.Logger) (func() keySet
 	if err != nil {
 		return nil, errors.New("the URL of the key set cannot be read")
 	}
-	if u.Scheme != "https" && !(u.Scheme == "http" && loopback(u.Hostname())) {
+	if u.Scheme != "https" && (u.Scheme != "http" || !loopback(u.Hostname())) {
 		return nil, errors.New("the URL of a key set must be https: who changes the keys on the way can be anybody")
 	}
 	wait := false // for the first fetch to succeed

@@ -290,3 +290,25 @@ func TestConfigurationsThatCannotWork(t *testing.T) {
 		}
 	}
 }
+
+func TestWhatIsSignedIsTaken(t *testing.T) {
+	t.Parallel()
+	c := token.Config{Secret: secret, Issuer: "https://id", Audience: "ponix"}
+	v := verifier(t, c)
+	for _, p := range []wire.Principal{
+		{Subject: "root", Role: authv1.Role_ROLE_ADMIN},
+		{Subject: "ada", Organization: "o1", Role: authv1.Role_ROLE_MEMBER},
+		{Subject: "d1", Organization: "o1", Role: authv1.Role_ROLE_DEVICE},
+	} {
+		raw, err := token.Sign(c, p, time.Minute)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := v.Verify([]string{"Bearer " + raw}); err != nil || got != p {
+			t.Errorf("%+v became %+v, %v", p, got, err)
+		}
+	}
+	if raw, err := token.Sign(c, wire.Principal{Subject: "ada", Role: authv1.Role_ROLE_MEMBER}, time.Minute); err == nil {
+		t.Errorf("a member of nothing has %s", raw)
+	}
+}

@@ -23,6 +23,7 @@ type cli struct {
 	Send    sendCommand    `cmd:"" help:"Send a payload as a device."`
 	SQL     sqlCommand     `cmd:"" name:"sql" help:"Run SQL on ClickHouse."`
 	Tail    tailCommand    `cmd:"" help:"Follow the processed envelopes."`
+	Token   tokenCommand   `cmd:"" help:"Make a token for the gRPC server, signed with PONIX_AUTH_SECRET."`
 	PS      psCommand      `cmd:"" name:"ps" help:"List the instances that run, with their counters."`
 	DLQ     dlqCommand     `cmd:"" name:"dlq" help:"Look at dead letters, replay or drop them."`
 }

@@ -55,7 +55,7 @@ func (d door) open(e *env) (c bridge.Config, ln net.Listener, exposed bool, err 
 		return c, nil, false, err
 	}
 	addr, ok := ln.Addr().(*net.TCPAddr)
-	return c, ln, c.Tokens == nil && !(ok && addr.IP.IsLoopback()), nil
+	return c, ln, c.Tokens == nil && (!ok || !addr.IP.IsLoopback()), nil
 }
 
 // noPasswords refuses an address with a password in it on the command line,
