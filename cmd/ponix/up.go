@@ -138,7 +138,7 @@ func (c *upCommand) ready(out *output, grpc string, conf bridge.Config, took tim
 		how += " -plaintext"
 	}
 	if conf.Tokens != nil {
-		how += " -H \"authorization: Bearer $TOKEN\""
+		how += " -expand-headers -H 'authorization: Bearer ${TOKEN}'"
 	}
 	if conf.Tokens == nil {
 		fmt.Fprintln(out, out.paint(yellow, "! authentication is off: whoever is on this machine reads and changes everything; PONIX_AUTH_JWKS or PONIX_AUTH_SECRET switches it on"))
