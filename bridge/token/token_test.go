@@ -156,6 +156,7 @@ func TestTokens(t *testing.T) {
 		"a device of nothing":            {both, sign(t, hs, secret, "", jwt.MapClaims{"role": "device", "organization_id": ""}), "TOKEN_INVALID"},
 		"an admin of one organization":   {both, sign(t, hs, secret, "", jwt.MapClaims{"role": "admin"}), "TOKEN_INVALID"},
 		"nobody":                         {both, sign(t, hs, secret, "", jwt.MapClaims{"sub": nil}), "TOKEN_INVALID"},
+		"a subject with a space":         {both, sign(t, hs, secret, "", jwt.MapClaims{"sub": "ada "}), "TOKEN_INVALID"},
 		"a subject with a header in it":  {both, sign(t, hs, secret, "", jwt.MapClaims{"sub": "ada\r\nPonix-Role: admin"}), "TOKEN_INVALID"},
 		"another secret":                 {both, sign(t, hs, []byte(strings.Repeat("x", 32)), "", nil), "TOKEN_INVALID"},
 		"another key":                    {both, sign(t, eddsa, stranger, "e", nil), "TOKEN_INVALID"},

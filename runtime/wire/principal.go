@@ -56,8 +56,8 @@ func roleName(r authv1.Role) string { return strings.ToLower(strings.TrimPrefix(
 func (p Principal) Validate() error {
 	odd := func(r rune) bool { return r == utf8.RuneError || unicode.IsControl(r) }
 	switch {
-	case p.Subject == "", len(p.Subject) > maxSubject, strings.ContainsFunc(p.Subject, odd):
-		return fmt.Errorf("the subject must have 1 to %d bytes of text", maxSubject)
+	case p.Subject == "", len(p.Subject) > maxSubject, strings.ContainsFunc(p.Subject, odd), strings.TrimSpace(p.Subject) != p.Subject:
+		return fmt.Errorf("the subject must have 1 to %d bytes of text, and no space at either end", maxSubject)
 	case p.Role == authv1.Role_ROLE_UNSPECIFIED:
 		return errors.New("there is no role")
 	case p.Role == authv1.Role_ROLE_ADMIN && p.Organization != "":
