@@ -26,6 +26,7 @@ import (
 	envelopev1 "ponix/proto/ponix/envelope/v1"
 	gatewayv1 "ponix/proto/ponix/gateway/v1"
 	organizationv1 "ponix/proto/ponix/organization/v1"
+	"ponix/runtime/runtimetest"
 	"ponix/runtime/wire"
 )
 
@@ -154,6 +155,13 @@ func TestTenantsSeeNothingOfEachOther(t *testing.T) {
 	conn := bridged(t)
 	theirs, mine := own(t, conn), own(t, conn)
 	nothing := things{next(theirs.organization), next(theirs.device), next(theirs.gateway)} // ids, guessed
+	runtimetest.Eventually(t, 20*time.Second, func() error { // it has to be there to be found
+		_, err := gatewayv1.NewGatewayStateServiceClient(conn).GetGatewayState(as(t, "admin", ""), &gatewayv1.GetGatewayStateRequest{GatewayId: theirs.gateway})
+		if status.Code(err) == codes.Unavailable { // no function keeps it
+			return nil
+		}
+		return err
+	})
 	before := snapshot(t, conn, theirs)
 	member := as(t, "member", mine.organization)
 	for _, m := range methods() {

@@ -175,7 +175,7 @@ func (s *secured) host(t *testing.T, deps functions.Deps, c functions.Config) {
 		}
 		h, err := runtime.Start(t.Context(), runtime.Config{Conn: deps.NATS, Streams: c.Streams, Logger: slog.New(slog.NewTextHandler(&s.log, nil))}, own[i])
 		if err != nil {
-			t.Fatalf("%s: %v", f.Name, err)
+			t.Fatalf("%s: %v\n%s", f.Name, err, s.log.String())
 		}
 		t.Cleanup(func() {
 			if err := h.Stop(); err != nil {
