@@ -155,7 +155,7 @@ func TestTenantsSeeNothingOfEachOther(t *testing.T) {
 	conn := bridged(t)
 	theirs, mine := own(t, conn), own(t, conn)
 	nothing := things{next(theirs.organization), next(theirs.device), next(theirs.gateway)} // ids, guessed
-	runtimetest.Eventually(t, 20*time.Second, func() error { // it has to be there to be found
+	runtimetest.Eventually(t, 20*time.Second, func() error {                                // it has to be there to be found
 		_, err := gatewayv1.NewGatewayStateServiceClient(conn).GetGatewayState(as(t, "admin", ""), &gatewayv1.GetGatewayStateRequest{GatewayId: theirs.gateway})
 		if status.Code(err) == codes.Unavailable { // no function keeps it
 			return nil
