@@ -112,7 +112,57 @@ func refused(t *testing.T, err error, reason, raw string) {
 	}
 }
 
-func TestTokens(t *testing.T) {
+// attempt is a token, and the reason for which it is refused; empty: it is taken.
+type attempt struct {
+	v      *token.Verifier
+	raw    string
+	reason string
+}
+
+func try(t *testing.T, attempts map[string]attempt) {
+	t.Helper()
+	for name, tt := range attempts {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p, err := tt.v.Verify([]string{"Bearer " + tt.raw})
+			if tt.reason != "" {
+				refused(t, err, tt.reason, tt.raw)
+				return
+			}
+			if want := (wire.Principal{Subject: "ada", Organization: "o1", Role: authv1.Role_ROLE_MEMBER}); err != nil || p != want {
+				t.Errorf("got %+v, %v", p, err)
+			}
+		})
+	}
+}
+
+func TestClaims(t *testing.T) {
+	t.Parallel()
+	hs, v := jwt.SigningMethodHS256, verifier(t, token.Config{Secret: secret, Issuer: "https://id", Audience: "ponix"})
+	past, future := time.Now().Add(-time.Minute).Unix(), time.Now().Add(time.Minute).Unix()
+	try(t, map[string]attempt{
+		"expired within the leeway":     {v, sign(t, hs, secret, "", jwt.MapClaims{"exp": time.Now().Add(-10 * time.Second).Unix()}), ""},
+		"expired":                       {v, sign(t, hs, secret, "", jwt.MapClaims{"exp": past}), "TOKEN_EXPIRED"},
+		"never expires":                 {v, sign(t, hs, secret, "", jwt.MapClaims{"exp": nil}), "TOKEN_INVALID"},
+		"not yet":                       {v, sign(t, hs, secret, "", jwt.MapClaims{"nbf": future}), "TOKEN_INVALID"},
+		"another issuer":                {v, sign(t, hs, secret, "", jwt.MapClaims{"iss": "https://evil"}), "TOKEN_INVALID"},
+		"no issuer":                     {v, sign(t, hs, secret, "", jwt.MapClaims{"iss": nil}), "TOKEN_INVALID"},
+		"another audience":              {v, sign(t, hs, secret, "", jwt.MapClaims{"aud": "other"}), "TOKEN_INVALID"},
+		"no audience":                   {v, sign(t, hs, secret, "", jwt.MapClaims{"aud": nil}), "TOKEN_INVALID"},
+		"no role":                       {v, sign(t, hs, secret, "", jwt.MapClaims{"role": nil}), "TOKEN_INVALID"},
+		"an unknown role":               {v, sign(t, hs, secret, "", jwt.MapClaims{"role": "root"}), "TOKEN_INVALID"},
+		"a role that is a list":         {v, sign(t, hs, secret, "", jwt.MapClaims{"role": []string{"admin"}}), "TOKEN_INVALID"},
+		"a member of nothing":           {v, sign(t, hs, secret, "", jwt.MapClaims{"organization_id": nil}), "TOKEN_INVALID"},
+		"a member of a wildcard":        {v, sign(t, hs, secret, "", jwt.MapClaims{"organization_id": ">"}), "TOKEN_INVALID"},
+		"a device of nothing":           {v, sign(t, hs, secret, "", jwt.MapClaims{"role": "device", "organization_id": ""}), "TOKEN_INVALID"},
+		"an admin of one organization":  {v, sign(t, hs, secret, "", jwt.MapClaims{"role": "admin"}), "TOKEN_INVALID"},
+		"nobody":                        {v, sign(t, hs, secret, "", jwt.MapClaims{"sub": nil}), "TOKEN_INVALID"},
+		"a subject with a space":        {v, sign(t, hs, secret, "", jwt.MapClaims{"sub": "ada "}), "TOKEN_INVALID"},
+		"a subject with a header in it": {v, sign(t, hs, secret, "", jwt.MapClaims{"sub": "ada\r\nPonix-Role: admin"}), "TOKEN_INVALID"},
+	})
+}
+
+func TestSignatures(t *testing.T) {
 	t.Parallel()
 	rsa1, weak := rsaKey(t, 2048), rsaKey(t, 1024)
 	_, ed, err := ed25519.GenerateKey(rand.Reader)
@@ -130,34 +180,11 @@ func TestTokens(t *testing.T) {
 	secretOnly := verifier(t, token.Config{Secret: secret})
 	public := pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: mustPKIX(t, &rsa1.PublicKey)})
 	hs, rs, eddsa := jwt.SigningMethodHS256, jwt.SigningMethodRS256, jwt.SigningMethodEdDSA
-	past, future := time.Now().Add(-time.Minute).Unix(), time.Now().Add(time.Minute).Unix()
-	for name, tt := range map[string]struct {
-		v      *token.Verifier
-		raw    string
-		reason string // empty: good
-	}{
+	try(t, map[string]attempt{
 		"HS256":                          {both, sign(t, hs, secret, "", nil), ""},
 		"RS256":                          {both, sign(t, rs, rsa1, "r", nil), ""},
 		"EdDSA":                          {both, sign(t, eddsa, ed, "e", nil), ""},
-		"expired within the leeway":      {both, sign(t, hs, secret, "", jwt.MapClaims{"exp": time.Now().Add(-10 * time.Second).Unix()}), ""},
-		"expired":                        {both, sign(t, hs, secret, "", jwt.MapClaims{"exp": past}), "TOKEN_EXPIRED"},
-		"expired, and not ours":          {both, sign(t, eddsa, stranger, "e", jwt.MapClaims{"exp": past}), "TOKEN_INVALID"},
-		"never expires":                  {both, sign(t, hs, secret, "", jwt.MapClaims{"exp": nil}), "TOKEN_INVALID"},
-		"not yet":                        {both, sign(t, hs, secret, "", jwt.MapClaims{"nbf": future}), "TOKEN_INVALID"},
-		"another issuer":                 {both, sign(t, hs, secret, "", jwt.MapClaims{"iss": "https://evil"}), "TOKEN_INVALID"},
-		"no issuer":                      {both, sign(t, hs, secret, "", jwt.MapClaims{"iss": nil}), "TOKEN_INVALID"},
-		"another audience":               {both, sign(t, hs, secret, "", jwt.MapClaims{"aud": "other"}), "TOKEN_INVALID"},
-		"no audience":                    {both, sign(t, hs, secret, "", jwt.MapClaims{"aud": nil}), "TOKEN_INVALID"},
-		"no role":                        {both, sign(t, hs, secret, "", jwt.MapClaims{"role": nil}), "TOKEN_INVALID"},
-		"an unknown role":                {both, sign(t, hs, secret, "", jwt.MapClaims{"role": "root"}), "TOKEN_INVALID"},
-		"a role that is a list":          {both, sign(t, hs, secret, "", jwt.MapClaims{"role": []string{"admin"}}), "TOKEN_INVALID"},
-		"a member of nothing":            {both, sign(t, hs, secret, "", jwt.MapClaims{"organization_id": nil}), "TOKEN_INVALID"},
-		"a member of a wildcard":         {both, sign(t, hs, secret, "", jwt.MapClaims{"organization_id": ">"}), "TOKEN_INVALID"},
-		"a device of nothing":            {both, sign(t, hs, secret, "", jwt.MapClaims{"role": "device", "organization_id": ""}), "TOKEN_INVALID"},
-		"an admin of one organization":   {both, sign(t, hs, secret, "", jwt.MapClaims{"role": "admin"}), "TOKEN_INVALID"},
-		"nobody":                         {both, sign(t, hs, secret, "", jwt.MapClaims{"sub": nil}), "TOKEN_INVALID"},
-		"a subject with a space":         {both, sign(t, hs, secret, "", jwt.MapClaims{"sub": "ada "}), "TOKEN_INVALID"},
-		"a subject with a header in it":  {both, sign(t, hs, secret, "", jwt.MapClaims{"sub": "ada\r\nPonix-Role: admin"}), "TOKEN_INVALID"},
+		"expired, and not ours":          {both, sign(t, eddsa, stranger, "e", jwt.MapClaims{"exp": time.Now().Add(-time.Minute).Unix()}), "TOKEN_INVALID"},
 		"another secret":                 {both, sign(t, hs, []byte(strings.Repeat("x", 32)), "", nil), "TOKEN_INVALID"},
 		"another key":                    {both, sign(t, eddsa, stranger, "e", nil), "TOKEN_INVALID"},
 		"an unknown key":                 {both, sign(t, eddsa, ed, "nobody", nil), "TOKEN_INVALID"},
@@ -173,19 +200,7 @@ func TestTokens(t *testing.T) {
 		"HS256 where there is no secret": {keysOnly, sign(t, hs, []byte{}, "", nil), "TOKEN_INVALID"},
 		"garbage":                        {both, "not.a.token", "TOKEN_INVALID"},
 		"empty":                          {both, "", "TOKEN_INVALID"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			p, err := tt.v.Verify([]string{"Bearer " + tt.raw})
-			if tt.reason != "" {
-				refused(t, err, tt.reason, tt.raw)
-				return
-			}
-			if want := (wire.Principal{Subject: "ada", Organization: "o1", Role: authv1.Role_ROLE_MEMBER}); err != nil || p != want {
-				t.Errorf("got %+v, %v", p, err)
-			}
-		})
-	}
+	})
 }
 
 func mustPKIX(t *testing.T, key any) []byte {
