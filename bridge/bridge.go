@@ -5,6 +5,7 @@ package bridge
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -15,6 +16,8 @@ import (
 	"github.com/nats-io/nats.go"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/encoding"
 	_ "google.golang.org/grpc/encoding/proto" // the codec that the pass-through codec falls back to
 	"google.golang.org/grpc/health"
@@ -25,6 +28,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/reflect/protoregistry"
 
+	"ponix/bridge/token"
 	_ "ponix/proto" // the services to serve
 	"ponix/runtime/wire"
 )
@@ -36,6 +40,12 @@ type Config struct {
 	Timeout    time.Duration // of a call whose caller sets no deadline; default wire.DefaultTimeout
 	Grace      time.Duration // to finish calls on shutdown; default 20 s
 	Logger     *slog.Logger  // default slog.Default()
+
+	TLS        *tls.Config     // nil: plaintext
+	Tokens     *token.Verifier // who callers are; nil: anybody is let in
+	Reflection bool            // whether the services are listed although Tokens is set
+	Rate       float64         // calls a second of each caller; 0: any number
+	Burst      int             // calls that a caller may make at once; default: a second's
 }
 
 // Server is a running bridge.
@@ -43,6 +53,7 @@ type Server struct {
 	Config
 	grpc   *grpc.Server
 	health *health.Server
+	limits *limits
 	addr   net.Addr
 	failed chan error
 	stop   context.CancelFunc
@@ -65,20 +76,38 @@ func Start(ln net.Listener, c Config) (*Server, error) {
 	if c.Logger == nil {
 		c.Logger = slog.Default()
 	}
+	limits, err := newLimits(c.Rate, c.Burst)
+	if err != nil {
+		return nil, err
+	}
 	ctx, cancel := context.WithCancel(context.Background())
-	s := &Server{Config: c, health: health.NewServer(), addr: ln.Addr(), failed: make(chan error, 1), stop: cancel}
+	s := &Server{Config: c, health: health.NewServer(), limits: limits, addr: ln.Addr(), failed: make(chan error, 1), stop: cancel}
 	s.grpc = grpc.NewServer(
+		grpc.Creds(c.credentials()),
 		grpc.ForceServerCodecV2(passThrough{encoding.GetCodecV2("proto")}),
 		grpc.MaxRecvMsgSize(c.MaxMessage), grpc.MaxSendMsgSize(c.MaxMessage),
+		grpc.MaxHeaderListSize(64<<10), grpc.MaxConcurrentStreams(1000),
 		grpc.ConnectionTimeout(10*time.Second),
 		grpc.UnknownServiceHandler(unknown),
 	)
-	s.register("ponix.")
+	if err := s.register("ponix."); err != nil {
+		cancel()
+		return nil, err
+	}
 	healthv1.RegisterHealthServer(s.grpc, s.health)
-	reflection.Register(s.grpc)
+	if c.Reflection || c.Tokens == nil {
+		reflection.Register(s.grpc)
+	}
 	go s.followConnection(ctx)
 	go func() { s.failed <- s.grpc.Serve(ln) }()
 	return s, nil
+}
+
+func (c Config) credentials() credentials.TransportCredentials {
+	if c.TLS == nil {
+		return insecure.NewCredentials()
+	}
+	return credentials.NewTLS(c.TLS)
 }
 
 // Addr is the address that the bridge listens on.
@@ -97,37 +126,49 @@ func (s *Server) Stop() {
 }
 
 // register adds every linked service whose name starts with prefix.
-func (s *Server) register(prefix string) {
+func (s *Server) register(prefix string) (err error) {
 	protoregistry.GlobalFiles.RangeFiles(func(f protoreflect.FileDescriptor) bool {
 		for i := range f.Services().Len() {
-			if sd := f.Services().Get(i); strings.HasPrefix(string(sd.FullName()), prefix) {
-				s.grpc.RegisterService(s.describe(sd), nil)
-				s.health.SetServingStatus(string(sd.FullName()), healthv1.HealthCheckResponse_SERVING)
+			sd := f.Services().Get(i)
+			if !strings.HasPrefix(string(sd.FullName()), prefix) {
+				continue
 			}
+			var d *grpc.ServiceDesc
+			if d, err = s.describe(sd); err != nil {
+				return false
+			}
+			s.grpc.RegisterService(d, nil)
+			s.health.SetServingStatus(string(sd.FullName()), healthv1.HealthCheckResponse_SERVING)
 		}
 		return true
 	})
+	return err
 }
 
 // describe makes grpc's description of a service out of its descriptor.
-func (s *Server) describe(sd protoreflect.ServiceDescriptor) *grpc.ServiceDesc {
+func (s *Server) describe(sd protoreflect.ServiceDescriptor) (*grpc.ServiceDesc, error) {
 	d := &grpc.ServiceDesc{ServiceName: string(sd.FullName()), Metadata: sd.ParentFile().Path()}
 	for i := range sd.Methods().Len() {
 		m := sd.Methods().Get(i)
+		if len(wire.Roles(m)) == 0 {
+			return nil, fmt.Errorf("bridge: rpc %s does not say who may call it: it needs the option ponix.auth.v1.access", m.FullName())
+		}
 		if m.IsStreamingClient() || m.IsStreamingServer() {
 			continue // not carried over NATS
 		}
-		d.Methods = append(d.Methods, grpc.MethodDesc{
-			MethodName: string(m.Name()),
-			Handler:    s.unary(fmt.Sprintf("/%s/%s", sd.FullName(), m.Name())),
-		})
+		d.Methods = append(d.Methods, grpc.MethodDesc{MethodName: string(m.Name()), Handler: s.unary(m)})
 	}
-	return d
+	return d, nil
 }
 
-func (s *Server) unary(rpc string) grpc.MethodHandler {
+func (s *Server) unary(m protoreflect.MethodDescriptor) grpc.MethodHandler {
+	rpc := fmt.Sprintf("/%s/%s", m.Parent().FullName(), m.Name())
 	call := func(ctx context.Context, in any) (any, error) { return s.forward(ctx, rpc, *in.(*frame)) }
 	return func(srv any, ctx context.Context, decode func(any) error, intercept grpc.UnaryServerInterceptor) (any, error) {
+		ctx, err := s.admit(ctx, m, rpc)
+		if err != nil {
+			return nil, err
+		}
 		in := new(frame)
 		if err := decode(in); err != nil {
 			return nil, err

@@ -7,6 +7,7 @@
 package proto
 
 import (
+	_ "ponix/proto/ponix/auth/v1"
 	_ "ponix/proto/ponix/cdc/v1"
 	_ "ponix/proto/ponix/end_device/v1"
 	_ "ponix/proto/ponix/envelope/v1"

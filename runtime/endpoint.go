@@ -27,21 +27,31 @@ func Endpoint[Req, Resp proto.Message](rpc string, h func(context.Context, Req) 
 		check: func() error { return checkMethod[Req, Resp](rpc) },
 		start: func(ctx context.Context, b *binding) error {
 			e := &endpoint{binding: b, ctx: ctx}
-			e.handle = b.chain(func(ctx context.Context, c *Call) ([]byte, error) {
+			method, err := findMethod(rpc)
+			if err != nil {
+				return err
+			}
+			e.handle = b.chain(access(method)(func(ctx context.Context, c *Call) ([]byte, error) {
 				req, err := decode[Req](b.host.validator, c)
 				if err != nil {
+					return nil, err
+				}
+				if err := confineRequest(ctx, req); err != nil {
 					return nil, err
 				}
 				if md := wire.IncomingMetadata(c.Header); md != nil {
 					ctx = metadata.NewIncomingContext(ctx, md)
 				}
 				resp, err := h(ctx, req)
+				if err == nil {
+					err = confineReply(ctx, resp)
+				}
 				if err != nil {
 					return nil, err
 				}
 				return wire.Marshal(resp, wire.IsJSON(c.Data))
-			})
-			return e.start()
+			}))
+			return e.start(method)
 		},
 	}
 }
@@ -52,11 +62,7 @@ type endpoint struct {
 	handle Handler
 }
 
-func (e *endpoint) start() error {
-	method, err := findMethod(e.name)
-	if err != nil {
-		return err
-	}
+func (e *endpoint) start(method protoreflect.MethodDescriptor) error {
 	p := newPool(e.host.Concurrency, e.serve)
 	sub, err := e.service.addEndpoint(endpointSpec{
 		name:     string(method.Name()),
@@ -123,6 +129,9 @@ func checkMethod[Req, Resp proto.Message](rpc string) error {
 	}
 	if m.IsStreamingClient() || m.IsStreamingServer() {
 		return fmt.Errorf("rpc %s streams, and streams are not carried over NATS", rpc)
+	}
+	if len(wire.Roles(m)) == 0 {
+		return fmt.Errorf("rpc %s does not say who may call it: it needs the option ponix.auth.v1.access", rpc)
 	}
 	var req Req
 	var resp Resp

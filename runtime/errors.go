@@ -10,21 +10,18 @@ import (
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+
+	"ponix/runtime/wire"
 )
 
 // Domain is the domain of every ErrorInfo that Ponix sends.
-const Domain = "ponix"
+const Domain = wire.Domain
 
 // Error returns an error that callers may see: a gRPC code, a stable upper-case
 // reason (ErrorInfo.reason, and the last token of a dead letter's subject) and
 // a message. Every other error reaches callers as an opaque INTERNAL.
 func Error(code codes.Code, reason, format string, args ...any) error {
-	st := status.New(code, fmt.Sprintf(format, args...))
-	with, err := st.WithDetails(&errdetails.ErrorInfo{Reason: reason, Domain: Domain})
-	if err != nil { // only for codes.OK, which is no error
-		return st.Err()
-	}
-	return with.Err()
+	return wire.Error(code, reason, fmt.Sprintf(format, args...))
 }
 
 // Violation is one bad field of a request.
@@ -36,14 +33,7 @@ func Invalid(violations ...*Violation) error {
 	for _, v := range violations {
 		text = append(text, v.Field+": "+v.Description)
 	}
-	st := status.New(codes.InvalidArgument, strings.Join(text, "; "))
-	with, err := st.WithDetails(
-		&errdetails.ErrorInfo{Reason: "INVALID_ARGUMENT", Domain: Domain},
-		&errdetails.BadRequest{FieldViolations: violations})
-	if err != nil {
-		return st.Err()
-	}
-	return with.Err()
+	return wire.Error(codes.InvalidArgument, "INVALID_ARGUMENT", strings.Join(text, "; "), &errdetails.BadRequest{FieldViolations: violations})
 }
 
 // InvalidField returns INVALID_ARGUMENT with a violation of one field.

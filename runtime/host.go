@@ -122,6 +122,19 @@ func Start(ctx context.Context, c Config, fns ...Function) (*Host, error) {
 	return h, c.Conn.FlushTimeout(c.Grace) // so that everybody can reach us
 }
 
+// Prepare makes the functions' streams, as Start does, and no more: for those who
+// run functions as users that may not.
+func Prepare(ctx context.Context, c Config, fns ...Function) error {
+	if err := c.validate(); err != nil {
+		return err
+	}
+	js, err := jetstream.New(c.Conn)
+	if err != nil {
+		return err
+	}
+	return (&Host{Config: c, js: js}).ensureStreams(ctx, fns)
+}
+
 func (h *Host) ensureStreams(ctx context.Context, fns []Function) error {
 	var need []streams.Stream
 	for _, fn := range fns {

@@ -20,7 +20,7 @@ type Message struct {
 	Stored   time.Time // when the stream stored it first
 	Attempt  int       // 1 for the first delivery
 	Sequence uint64    // in its stream
-	Subject  string
+	Subject  string    // that it was published to
 }
 
 type messageKey struct{}

@@ -12,12 +12,11 @@ import (
 
 type bridgeCommand struct {
 	config.NATS
-	config.GRPC
-	GRPCMaxMessage int `name:"grpc-max-message" default:"8388608" help:"Bytes of a request or a reply at most."`
+	door
 }
 
 func (c *bridgeCommand) Run(e *env) error {
-	ln, err := listen(c.Address(), "--grpc-port")
+	conf, ln, exposed, err := c.open(e)
 	if err != nil {
 		return err
 	}
@@ -27,11 +26,15 @@ func (c *bridgeCommand) Run(e *env) error {
 		return err
 	}
 	defer nc.Close()
-	s, err := bridge.Start(ln, bridge.Config{Conn: nc, MaxMessage: c.GRPCMaxMessage, Logger: e.log})
+	conf.Conn = nc
+	s, err := bridge.Start(ln, conf)
 	if err != nil {
 		return err
 	}
-	e.log.Info("serving gRPC", "address", s.Addr().String())
+	if exposed {
+		e.log.Warn("authentication is off, and the bridge does not listen on this machine alone: whoever reaches it reads and changes everything; set PONIX_AUTH_JWKS or PONIX_AUTH_SECRET", "address", s.Addr().String())
+	}
+	e.log.Info("serving gRPC", "address", s.Addr().String(), "tls", conf.TLS != nil, "authentication", conf.Tokens != nil)
 	select {
 	case err = <-s.Failed():
 	case <-e.ctx.Done():

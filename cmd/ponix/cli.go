@@ -19,9 +19,11 @@ type cli struct {
 	Serve   serveCommand   `cmd:"" help:"Run functions against existing infrastructure, all of them or those that are named."`
 	Bridge  bridgeCommand  `cmd:"" help:"Run the gRPC server alone."`
 	Migrate migrateCommand `cmd:"" help:"Bring the tables of PostgreSQL and ClickHouse up to date, or back."`
+	Streams streamsCommand `cmd:"" help:"Make the streams that functions work on, or bring them up to date. ponix serve does it, too, where its NATS user may."`
 	Send    sendCommand    `cmd:"" help:"Send a payload as a device."`
 	SQL     sqlCommand     `cmd:"" name:"sql" help:"Run SQL on ClickHouse."`
 	Tail    tailCommand    `cmd:"" help:"Follow the processed envelopes."`
+	Token   tokenCommand   `cmd:"" help:"Make a token for the gRPC server, signed with PONIX_AUTH_SECRET."`
 	PS      psCommand      `cmd:"" name:"ps" help:"List the instances that run, with their counters."`
 	Gateway gatewayCommand `cmd:"" help:"Look at the gateways' connections."`
 	CDC     cdcCommand     `cmd:"" name:"cdc" help:"Look at change data capture."`

@@ -42,6 +42,9 @@ func run(args []string) int {
 	if err != nil {
 		return fail(err, 2)
 	}
+	if err := noPasswords(args); err != nil {
+		return fail(err, 2)
+	}
 	log, err := c.logger(os.Stderr)
 	if err != nil {
 		return fail(err, 2)

@@ -29,11 +29,12 @@ func newOutput(f *os.File) *output {
 
 // The colours that are used, as ANSI escape codes.
 const (
-	bold  = "1"
-	dim   = "2"
-	red   = "31"
-	green = "32"
-	cyan  = "36"
+	bold   = "1"
+	dim    = "2"
+	red    = "31"
+	green  = "32"
+	yellow = "33"
+	cyan   = "36"
 )
 
 func (o *output) paint(code, s string) string {

@@ -40,8 +40,10 @@ func variables(t *testing.T) string {
 		i := slices.IndexFunc(k.Model.Children, func(n *kong.Node) bool { return n.Name == name })
 		add(k.Model.Children[i].Flags)
 	}
-	for _, engine := range []string{"POSTGRES", "CLICKHOUSE"} {
-		rows = append(rows, fmt.Sprintf("| `PONIX_%s_PASSWORD` | ponix | The password, or `PONIX_%s_PASSWORD_FILE` |", engine, engine))
+	for _, secret := range [][2]string{
+		{"NATS_PASSWORD", " | The password"}, {"POSTGRES_PASSWORD", "ponix | The password"}, {"CLICKHOUSE_PASSWORD", "ponix | The password"}, {"AUTH_SECRET", " | The secret"},
+	} {
+		rows = append(rows, fmt.Sprintf("| `PONIX_%s` | %s, or `PONIX_%s_FILE` |", secret[0], secret[1], secret[0]))
 	}
 	return strings.Join(rows, "\n")
 }

@@ -28,7 +28,7 @@ func (c *sqlCommand) Run(e *env) error {
 	defer db.Close() //nolint:errcheck // only read from
 	rows, err := db.Query(e.ctx, c.Query)
 	if err != nil {
-		return sqlError(c.NativeURL, err)
+		return sqlError(c.Redacted(), err)
 	}
 	defer rows.Close() //nolint:errcheck // Err says more
 	types := rows.ColumnTypes()
@@ -51,7 +51,7 @@ func (c *sqlCommand) Run(e *env) error {
 		cells = append(cells, line)
 	}
 	if err := rows.Err(); err != nil {
-		return sqlError(c.NativeURL, err)
+		return sqlError(c.Redacted(), err)
 	}
 	if c.Format == "table" && len(types) > 0 {
 		e.out.table(rows.Columns(), cells)

@@ -28,8 +28,8 @@ type upCommand struct {
 	NATSNodes      int    `name:"nats-nodes" default:"1" enum:"1,3,5" help:"NATS servers that are started: ${enum}. More than one are a cluster, each a process, and every stream has as many replicas (3 at most)."`
 	ClickHousePort int    `name:"clickhouse-port" default:"9000" help:"Port of the ClickHouse that is started (native protocol)."`
 
-	engines     `set:"nats_url=" set:"postgres_host=" set:"clickhouse_url="` //nolint:staticcheck // kong wants one set for each variable
-	config.GRPC `group:"gRPC"`
+	engines `set:"nats_url=" set:"postgres_host=" set:"clickhouse_url="` //nolint:staticcheck // kong wants one set for each variable
+	door    `group:"gRPC"`
 	hosting
 }
 
@@ -39,11 +39,14 @@ func (c *upCommand) Run(e *env) error {
 	}
 	began := time.Now()
 	show := &progress{out: e.out}
-	ln, err := listen(c.Address(), "--grpc-port")
+	conf, ln, exposed, err := c.open(e)
 	if err != nil {
 		return err
 	}
 	defer ln.Close() //nolint:errcheck // the server closes it first
+	if exposed {
+		return &config.Error{Variable: "PONIX_GRPC_HOST", Cause: errors.New("only this machine may reach a bridge that lets in anybody: set PONIX_AUTH_JWKS or PONIX_AUTH_SECRET, too")}
+	}
 	cluster, err := c.startEngines(e, show)
 	if err != nil {
 		return err
@@ -76,13 +79,14 @@ func (c *upCommand) Run(e *env) error {
 	defer h.close()
 	show.done("functions", strings.Join(names, " "), time.Since(began2))
 	began2 = time.Now()
-	b, err := bridge.Start(ln, bridge.Config{Conn: nc, Logger: e.log})
+	conf.Conn = nc
+	b, err := bridge.Start(ln, conf)
 	if err != nil {
 		return errors.Join(err, h.Stop())
 	}
-	grpc := net.JoinHostPort(c.Host, strconv.Itoa(b.Addr().(*net.TCPAddr).Port))
+	grpc := net.JoinHostPort(c.GRPC.Host, strconv.Itoa(b.Addr().(*net.TCPAddr).Port))
 	show.done("bridge", "gRPC on "+grpc, time.Since(began2))
-	c.ready(e.out, grpc, time.Since(began))
+	c.ready(e.out, grpc, conf, time.Since(began))
 
 	select {
 	case <-e.ctx.Done():
@@ -150,12 +154,21 @@ func (c *upCommand) connect(e *env, cluster *local.Cluster) (*nats.Conn, error) 
 	return c.Connect(e.ctx, "ponix up", e.log, opts...)
 }
 
-func (c *upCommand) ready(out *output, grpc string, took time.Duration) {
-	self := os.Args[0]
-	fmt.Fprintf(out, "%s  gRPC %s  NATS %s  ClickHouse %s  (%s)\n", out.paint(bold+";"+green, "ready"), grpc, c.NATS.URL, c.NativeURL, seconds(took))
+func (c *upCommand) ready(out *output, grpc string, conf bridge.Config, took time.Duration) {
+	self, how := os.Args[0], "grpcurl"
+	if conf.TLS == nil {
+		how += " -plaintext"
+	}
+	if conf.Tokens != nil {
+		how += " -expand-headers -H 'authorization: Bearer ${TOKEN}'"
+	}
+	if conf.Tokens == nil {
+		fmt.Fprintln(out, out.paint(yellow, "! authentication is off: whoever is on this machine reads and changes everything; PONIX_AUTH_JWKS or PONIX_AUTH_SECRET switches it on"))
+	}
+	fmt.Fprintf(out, "%s  gRPC %s  NATS %s  ClickHouse %s  (%s)\n", out.paint(bold+";"+green, "ready"), grpc, c.NATS.Redacted(), c.ClickHouse.Redacted(), seconds(took))
 	fmt.Fprintf(out, "%s\n", out.paint(dim, "try:"))
 	tries := []string{
-		"grpcurl -plaintext -d '{\"name\":\"acme\"}' " + grpc + " ponix.organization.v1.OrganizationService/CreateOrganization",
+		how + " -d '{\"name\":\"acme\"}' " + grpc + " ponix.organization.v1.OrganizationService/CreateOrganization",
 		"nats micro ls",
 		self + " sql 'SELECT * FROM processed_envelopes FINAL'",
 	}

@@ -10,17 +10,19 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"ponix/functions/internal/conversion"
 	"ponix/nats/streams"
+	enddevicev1 "ponix/proto/ponix/end_device/v1"
 	envelopev1 "ponix/proto/ponix/envelope/v1"
 	"ponix/runtime"
 )
 
 // New returns the function: the pipeline's conversion, and its dry run.
 func New(js jetstream.JetStream, s streams.Config, c *conversion.Converter, devices *Devices) runtime.Function {
-	f := converter{c, devices}
+	f := converter{c, devices, s}
 	return runtime.Func("convert",
 		runtime.Endpoint(envelopev1.ConversionService_ConvertPayload_FullMethodName, f.dryRun),
 		runtime.Transform(s.RawEnvelopes(), streams.Convert, s.ProcessedEnvelopes(), subject, f.convert),
@@ -36,6 +38,7 @@ func subject(e *envelopev1.ProcessedEnvelope) []string {
 type converter struct {
 	*conversion.Converter
 	devices *Devices
+	streams streams.Config
 }
 
 // convert turns a raw envelope into a processed one.
@@ -44,6 +47,9 @@ func (f converter) convert(ctx context.Context, raw *envelopev1.RawEnvelope) (*e
 	received, err := receivedAt(raw, about.Stored)
 	if err != nil {
 		return nil, runtime.Terminate(err)
+	}
+	if f.streams.OwnSubject && about.Subject != f.streams.RawEnvelopes().Subject(raw.OrganizationId, raw.DeviceId) {
+		return nil, runtime.Terminate(runtime.Error(codes.PermissionDenied, "SUBJECT_MISMATCH", "an envelope of device %q of organization %q was published to %s", raw.DeviceId, raw.OrganizationId, about.Subject))
 	}
 	dev, err := f.devices.resolve(ctx, raw.DeviceId, time.Time{})
 	if err != nil {
@@ -104,6 +110,9 @@ func (f converter) dryRun(ctx context.Context, req *envelopev1.ConvertPayloadReq
 	in := conversion.Input{Payload: req.Payload, ReceivedAt: time.Now()}
 	expression := req.GetExpression()
 	if id := req.GetDeviceId(); id != "" {
+		if err := f.visible(ctx, id); err != nil {
+			return nil, err
+		}
 		dev, err := f.devices.resolve(ctx, id, time.Now())
 		if err != nil {
 			return nil, err
@@ -116,6 +125,19 @@ func (f converter) dryRun(ctx context.Context, req *envelopev1.ConvertPayloadReq
 		return nil, err
 	}
 	return &envelopev1.ConvertPayloadResponse{Data: result.Struct()}, nil
+}
+
+// visible asks for a device as the caller, to whom another tenant's is unknown.
+// What the pipeline remembers of devices is neither used nor changed.
+func (f converter) visible(ctx context.Context, id string) error {
+	if runtime.Tenant(ctx) == "" {
+		return nil
+	}
+	_, err := f.devices.devices.GetEndDevice(runtime.AsCaller(ctx), &enddevicev1.GetEndDeviceRequest{DeviceId: id})
+	if status.Code(err) == codes.NotFound {
+		return unknown(id)
+	}
+	return err
 }
 
 // receivedAt is when the envelope was received, in whole microseconds.

@@ -73,7 +73,7 @@ func (d devices) create(ctx context.Context, req *pb.CreateEndDeviceRequest) (*p
 }
 
 func (d devices) get(ctx context.Context, req *pb.GetEndDeviceRequest) (*pb.GetEndDeviceResponse, error) {
-	dev, err := postgres.Row(ctx, d.db, scan, unknown(req.DeviceId), getSQL, req.DeviceId)
+	dev, err := postgres.Row(ctx, d.db, scan, unknown(req.DeviceId), getSQL, req.DeviceId, runtime.Tenant(ctx))
 	return &pb.GetEndDeviceResponse{EndDevice: dev}, err
 }
 
@@ -85,12 +85,12 @@ func (d devices) update(ctx context.Context, req *pb.UpdateEndDeviceRequest) (*p
 	if name != nil {
 		name = new(strings.TrimSpace(*name))
 	}
-	dev, err := postgres.Row(ctx, d.db, scan, unknown(req.DeviceId), updateSQL, req.DeviceId, name, req.PayloadConversion)
+	dev, err := postgres.Row(ctx, d.db, scan, unknown(req.DeviceId), updateSQL, req.DeviceId, runtime.Tenant(ctx), name, req.PayloadConversion)
 	return &pb.UpdateEndDeviceResponse{EndDevice: dev}, err
 }
 
 func (d devices) delete(ctx context.Context, req *pb.DeleteEndDeviceRequest) (*pb.DeleteEndDeviceResponse, error) {
-	_, err := postgres.Row(ctx, d.db, scan, unknown(req.DeviceId), deleteSQL, req.DeviceId)
+	_, err := postgres.Row(ctx, d.db, scan, unknown(req.DeviceId), deleteSQL, req.DeviceId, runtime.Tenant(ctx))
 	return &pb.DeleteEndDeviceResponse{}, err
 }
 

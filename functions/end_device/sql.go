@@ -11,20 +11,24 @@ WHERE o.id = $2 AND o.deleted_at IS NULL
 FOR SHARE
 RETURNING ` + columns
 
+// $2 of the statements about one device is the tenant, empty for any.
+
 const getSQL = `
-SELECT ` + columns + ` FROM end_devices WHERE id = $1`
+SELECT ` + columns + ` FROM end_devices
+WHERE id = $1 AND $2 IN ('', organization_id)`
 
 const updateSQL = `
 UPDATE end_devices SET
-    name = coalesce($2, name),
-    payload_conversion = coalesce($3, payload_conversion),
+    name = coalesce($3, name),
+    payload_conversion = coalesce($4, payload_conversion),
     updated_at = clock_timestamp()
-WHERE id = $1
+WHERE id = $1 AND $2 IN ('', organization_id)
   AND EXISTS (SELECT FROM organizations AS o WHERE o.id = organization_id AND o.deleted_at IS NULL)
 RETURNING ` + columns
 
 const deleteSQL = `
-DELETE FROM end_devices WHERE id = $1
+DELETE FROM end_devices
+WHERE id = $1 AND $2 IN ('', organization_id)
 RETURNING ` + columns
 
 const listSQL = `

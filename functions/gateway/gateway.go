@@ -62,7 +62,7 @@ func (g gateways) create(ctx context.Context, req *pb.CreateGatewayRequest) (*pb
 }
 
 func (g gateways) get(ctx context.Context, req *pb.GetGatewayRequest) (*pb.GetGatewayResponse, error) {
-	gw, err := postgres.Row(ctx, g.db, scan, unknown(req.GatewayId), getSQL, req.GatewayId)
+	gw, err := postgres.Row(ctx, g.db, scan, unknown(req.GatewayId), getSQL, req.GatewayId, runtime.Tenant(ctx))
 	return &pb.GetGatewayResponse{Gateway: gw}, err
 }
 
@@ -75,12 +75,12 @@ func (g gateways) update(ctx context.Context, req *pb.UpdateGatewayRequest) (*pb
 		return nil, err
 	}
 	gw, err := postgres.Row(ctx, g.db, scan, unknown(req.GatewayId), updateSQL,
-		req.GatewayId, strings.TrimSpace(req.Name), req.Status.String(), req.Type.String(), config)
+		req.GatewayId, runtime.Tenant(ctx), strings.TrimSpace(req.Name), req.Status.String(), req.Type.String(), config)
 	return &pb.UpdateGatewayResponse{Gateway: gw}, err
 }
 
 func (g gateways) delete(ctx context.Context, req *pb.DeleteGatewayRequest) (*pb.DeleteGatewayResponse, error) {
-	_, err := postgres.Row(ctx, g.db, scan, unknown(req.GatewayId), deleteSQL, req.GatewayId, req.OrganizationId)
+	_, err := postgres.Row(ctx, g.db, scan, unknown(req.GatewayId), deleteSQL, req.GatewayId, runtime.Tenant(ctx), req.OrganizationId)
 	return &pb.DeleteGatewayResponse{}, err
 }
 

@@ -11,25 +11,27 @@ WHERE o.id = $2 AND o.deleted_at IS NULL
 FOR SHARE
 RETURNING ` + columns
 
+// $2 of the statements about one gateway is the tenant, empty for any.
+
 const getSQL = `
 SELECT ` + columns + ` FROM gateways
-WHERE id = $1 AND deleted_at IS NULL`
+WHERE id = $1 AND $2 IN ('', organization_id) AND deleted_at IS NULL`
 
 const updateSQL = `
 UPDATE gateways SET
-    name = coalesce(nullif($2, ''), name),
-    status = coalesce(nullif($3, 'GATEWAY_STATUS_UNSPECIFIED'), status),
-    type = coalesce(nullif($4, 'GATEWAY_TYPE_UNSPECIFIED'), type),
-    config = coalesce($5::text::jsonb, config),
+    name = coalesce(nullif($3, ''), name),
+    status = coalesce(nullif($4, 'GATEWAY_STATUS_UNSPECIFIED'), status),
+    type = coalesce(nullif($5, 'GATEWAY_TYPE_UNSPECIFIED'), type),
+    config = coalesce($6::text::jsonb, config),
     updated_at = clock_timestamp()
-WHERE id = $1 AND deleted_at IS NULL
+WHERE id = $1 AND $2 IN ('', organization_id) AND deleted_at IS NULL
   AND EXISTS (SELECT FROM organizations AS o WHERE o.id = organization_id AND o.deleted_at IS NULL)
 RETURNING ` + columns
 
 // deleteSQL takes one moment for both times.
 const deleteSQL = `
 UPDATE gateways SET (updated_at, deleted_at) = (SELECT t, t FROM clock_timestamp() AS t)
-WHERE id = $1 AND deleted_at IS NULL AND $2 IN ('', organization_id)
+WHERE id = $1 AND $2 IN ('', organization_id) AND $3 IN ('', organization_id) AND deleted_at IS NULL
 RETURNING ` + columns
 
 const listSQL = `

@@ -27,12 +27,12 @@ func Ensure(ctx context.Context, js jetstream.JetStream, streams ...Stream) erro
 }
 
 func ensure(ctx context.Context, js jetstream.JetStream, s Stream) error {
-	stream, err := js.CreateOrUpdateStream(ctx, s.StreamConfig)
+	made, err := stream(ctx, js, s)
 	if err != nil {
 		return err
 	}
 	for _, c := range s.Consumers {
-		if _, err := stream.CreateOrUpdateConsumer(ctx, c); err != nil {
+		if err := consumer(ctx, made, c); err != nil {
 			return fmt.Errorf("consumer %s: %w", c.Durable, err)
 		}
 	}
@@ -43,8 +43,7 @@ func ensure(ctx context.Context, js jetstream.JetStream, s Stream) error {
 func EnsureBuckets(ctx context.Context, js jetstream.JetStream, buckets ...jetstream.KeyValueConfig) error {
 	for _, b := range buckets {
 		if err := untilElected(ctx, func(ctx context.Context) error {
-			_, err := js.CreateOrUpdateKeyValue(ctx, b)
-			return err
+			return bucket(ctx, js, b)
 		}); err != nil {
 			return fmt.Errorf("bucket %s: %w", b.Bucket, err)
 		}

@@ -21,6 +21,7 @@ type Config struct {
 	Replicas     int           `name:"nats-replicas" default:"1" enum:"1,3,5" help:"Replicas of each stream and bucket: ${enum}."`
 	MaxBytes     int64         `name:"nats-stream-max-bytes" default:"2147483648" help:"Bytes that each of the two envelope streams holds before it refuses new messages."`
 	AckWait      time.Duration `name:"nats-ack-wait" default:"30s" help:"How long a message may be worked on before another instance gets it: after an instance was killed, what it had in hand waits this long."`
+	OwnSubject   bool          `name:"nats-own-subject" help:"Take a raw envelope only from the subject of its own organization and device. With NATS users that may publish to their own subject alone, nobody sends for another."`
 	ReplayWindow time.Duration `name:"nats-replay-window" default:"24h" help:"How long a settled message is kept, as far as half of the stream's bytes allow."`
 }
 

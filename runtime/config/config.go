@@ -31,20 +31,29 @@ func Default[T any]() T {
 	return t
 }
 
-// secret reads the variable PONIX_<name>, or the file that PONIX_<name>_FILE
-// names, or returns the fallback.
+// secret is lookupSecret with a fallback for where there is none.
 func secret(name, file, fallback string) (string, error) {
+	v, ok, err := lookupSecret(name, file)
+	if !ok {
+		v = fallback
+	}
+	return v, err
+}
+
+// lookupSecret reads the variable PONIX_<name>, or the file that
+// PONIX_<name>_FILE names.
+func lookupSecret(name, file string) (value string, ok bool, err error) {
 	if v, ok := os.LookupEnv(EnvPrefix + "_" + name); ok {
-		return v, nil
+		return v, true, nil
 	}
 	if file == "" {
-		return fallback, nil
+		return "", false, nil
 	}
 	b, err := os.ReadFile(file)
 	if err != nil {
-		return "", &Error{EnvPrefix + "_" + name + "_FILE", err}
+		return "", false, &Error{EnvPrefix + "_" + name + "_FILE", err}
 	}
-	return strings.TrimRight(string(b), "\r\n"), nil
+	return strings.TrimRight(string(b), "\r\n"), true, nil
 }
 
 // Error is a setting that cannot be used. It names the variable.

@@ -2,9 +2,8 @@ package config
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
-	"fmt"
-	"log/slog"
 	"net"
 	"net/url"
 	"strconv"
@@ -14,87 +13,7 @@ import (
 	"github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 	"github.com/jackc/pgx/v5/pgxpool"
-	"github.com/nats-io/nats.go"
 )
-
-// NATS is the server or cluster that everything goes through.
-type NATS struct {
-	URL   string `name:"nats-url" default:"${nats_url=nats://localhost:4222}" help:"NATS servers, comma separated."`
-	Creds string `name:"nats-creds" type:"path" help:"File with NATS credentials."`
-}
-
-// Dial connects for one command, and fails where no server answers.
-func (c NATS) Dial(name string) (*nats.Conn, error) {
-	opts := []nats.Option{nats.Name(name), nats.Timeout(5 * time.Second)}
-	if c.Creds != "" {
-		opts = append(opts, nats.UserCredentials(c.Creds))
-	}
-	nc, err := nats.Connect(c.URL, opts...)
-	switch {
-	case err == nil:
-		return nc, nil
-	case errors.Is(err, nats.ErrNoServers), errors.Is(err, nats.ErrTimeout), errors.Is(err, nats.ErrAuthorization):
-		return nil, fmt.Errorf("NATS at %s: %w", redact(c.URL), err)
-	}
-	return nil, &Error{"PONIX_NATS_URL", err}
-}
-
-// Connect waits until a server answers or ctx is done, and then stays connected
-// through any outage.
-func (c NATS) Connect(ctx context.Context, name string, log *slog.Logger, opts ...nats.Option) (*nats.Conn, error) {
-	connected := make(chan struct{}, 1)
-	opts = append([]nats.Option{
-		nats.Name(name),
-		nats.RetryOnFailedConnect(true),
-		nats.MaxReconnects(-1),
-		nats.ReconnectWait(250 * time.Millisecond),
-		nats.ReconnectJitter(250*time.Millisecond, time.Second),
-		nats.ReconnectBufSize(-1), // nothing is accepted that may be lost
-		nats.PingInterval(5 * time.Second), nats.MaxPingsOutstanding(2),
-		nats.ConnectHandler(func(*nats.Conn) { connected <- struct{}{} }),
-		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
-			if err != nil {
-				log.Warn("NATS is disconnected", "error", err)
-			}
-		}),
-		nats.ReconnectHandler(func(nc *nats.Conn) { log.Info("NATS is connected again", "server", nc.ConnectedUrlRedacted()) }),
-		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { log.Warn("NATS", "error", err) }),
-	}, opts...)
-	if c.Creds != "" {
-		opts = append(opts, nats.UserCredentials(c.Creds))
-	}
-	nc, err := nats.Connect(c.URL, opts...)
-	if err != nil {
-		return nil, &Error{"PONIX_NATS_URL", err}
-	}
-	if nc.IsConnected() {
-		return nc, nil
-	}
-	remind := time.NewTicker(5 * time.Second)
-	defer remind.Stop()
-	for {
-		log.Warn("waiting for NATS", "url", redact(c.URL))
-		select {
-		case <-connected:
-			return nc, nil
-		case <-remind.C:
-		case <-ctx.Done():
-			nc.Close()
-			return nil, fmt.Errorf("NATS at %s did not answer: %w", redact(c.URL), ctx.Err())
-		}
-	}
-}
-
-// redact removes passwords from a list of URLs.
-func redact(urls string) string {
-	list := strings.Split(urls, ",")
-	for i, s := range list {
-		if u, err := url.Parse(strings.TrimSpace(s)); err == nil {
-			list[i] = u.Redacted()
-		}
-	}
-	return strings.Join(list, ",")
-}
 
 // Postgres is where organizations, devices and gateways live.
 type Postgres struct {
@@ -104,6 +23,9 @@ type Postgres struct {
 	Username     string `name:"postgres-username" default:"ponix" help:"PostgreSQL's user; the password is PONIX_POSTGRES_PASSWORD or in the file below."`
 	PasswordFile string `name:"postgres-password-file" type:"path" help:"File with PostgreSQL's password."`
 	SSLMode      string `name:"postgres-sslmode" default:"prefer" enum:"disable,allow,prefer,require,verify-ca,verify-full" help:"TLS to PostgreSQL: ${enum}."`
+	RootCert     string `name:"postgres-sslrootcert" type:"path" help:"File with the authorities that PostgreSQL is known by; verify-ca and verify-full need it, or the system's."`
+	Cert         string `name:"postgres-sslcert" type:"path" help:"File with the client's certificate for PostgreSQL."`
+	Key          string `name:"postgres-sslkey" type:"path" help:"File with the key of that certificate."`
 	Connections  int32  `name:"postgres-connections" default:"8" help:"Connections that one process opens at most."`
 }
 
@@ -118,10 +40,16 @@ func (c Postgres) DSN() (string, error) {
 	if err != nil {
 		return "", err
 	}
+	query := url.Values{"sslmode": {c.SSLMode}, "application_name": {"ponix"}}
+	for name, file := range map[string]string{"sslrootcert": c.RootCert, "sslcert": c.Cert, "sslkey": c.Key} {
+		if file != "" {
+			query.Set(name, file)
+		}
+	}
 	u := url.URL{
 		Scheme: "postgres", User: url.UserPassword(c.Username, password),
 		Host: net.JoinHostPort(c.Host, strconv.Itoa(int(c.Port))), Path: "/" + c.Database,
-		RawQuery: url.Values{"sslmode": {c.SSLMode}, "application_name": {"ponix"}}.Encode(),
+		RawQuery: query.Encode(),
 	}
 	return u.String(), nil
 }
@@ -134,11 +62,30 @@ func (c Postgres) Pool(ctx context.Context) (*pgxpool.Pool, error) {
 	}
 	pc, err := pgxpool.ParseConfig(dsn)
 	if err != nil {
-		return nil, &Error{"PONIX_POSTGRES_HOST", errors.New("the address cannot be used")} // the cause would show the password
+		return nil, c.unusable()
 	}
 	pc.MaxConns, pc.MinConns = c.Connections, 0
 	pc.ConnConfig.ConnectTimeout = 5 * time.Second
 	return pgxpool.NewWithConfig(ctx, pc)
+}
+
+// unusable says why the settings cannot be used. The driver's own error may show
+// the password.
+func (c Postgres) unusable() error {
+	if (c.Cert == "") != (c.Key == "") {
+		return &Error{"PONIX_POSTGRES_SSLCERT", errors.New("a certificate needs its key, PONIX_POSTGRES_SSLKEY, and the other way round")}
+	}
+	if c.RootCert != "" {
+		if _, err := authorities(c.RootCert); err != nil {
+			return &Error{"PONIX_POSTGRES_SSLROOTCERT", err}
+		}
+	}
+	if c.Cert != "" {
+		if _, err := clientTLS("PONIX_POSTGRES_SSL", "", c.Cert, c.Key); err != nil {
+			return &Error{"PONIX_POSTGRES_SSLCERT", errors.Unwrap(err)}
+		}
+	}
+	return &Error{"PONIX_POSTGRES_HOST", errors.New("the address cannot be used")}
 }
 
 // ClickHouse is where processed envelopes go.
@@ -148,6 +95,10 @@ type ClickHouse struct {
 	Database     string        `name:"clickhouse-database" default:"ponix" help:"ClickHouse's database."`
 	Username     string        `name:"clickhouse-username" default:"ponix" help:"ClickHouse's user; the password is PONIX_CLICKHOUSE_PASSWORD or in the file below."`
 	PasswordFile string        `name:"clickhouse-password-file" type:"path" help:"File with ClickHouse's password."`
+	TLS          string        `name:"clickhouse-tls" default:"off" enum:"off,on" help:"TLS to ClickHouse, whose port for it is 9440 by default: ${enum}."`
+	CA           string        `name:"clickhouse-ca" type:"path" help:"File with the authorities that ClickHouse is known by, instead of the system's."`
+	Cert         string        `name:"clickhouse-cert" type:"path" help:"File with the client's certificate for ClickHouse."`
+	Key          string        `name:"clickhouse-key" type:"path" help:"File with the key of that certificate."`
 	Cluster      string        `name:"clickhouse-cluster" help:"Name of a ClickHouse cluster on which the tables are replicated."`
 	TTL          time.Duration `name:"clickhouse-ttl" help:"How long rows are kept after occurred_at; 0: for ever."`
 	Connections  int           `name:"clickhouse-connections" default:"8" help:"Connections that one process opens at most."`
@@ -165,13 +116,18 @@ func (c ClickHouse) Options() (*clickhouse.Options, error) {
 		for _, scheme := range []string{"clickhouse://", "tcp://", "native://"} {
 			a = strings.TrimPrefix(a, scheme)
 		}
-		if _, _, err := net.SplitHostPort(a); err != nil {
-			return nil, &Error{"PONIX_CLICKHOUSE_NATIVE_URL", err}
+		if _, _, err := net.SplitHostPort(a); err != nil || strings.Contains(a, "@") {
+			return nil, &Error{"PONIX_CLICKHOUSE_NATIVE_URL", errors.New("must be host:port, or several with commas between; user and password have variables of their own")}
 		}
 		addrs = append(addrs, a)
 	}
+	encrypted, err := c.tls()
+	if err != nil {
+		return nil, err
+	}
 	return &clickhouse.Options{
 		Addr:         addrs,
+		TLS:          encrypted,
 		Auth:         clickhouse.Auth{Database: c.Database, Username: c.Username, Password: password},
 		DialTimeout:  5 * time.Second,
 		ReadTimeout:  time.Minute,
@@ -184,6 +140,19 @@ func (c ClickHouse) Options() (*clickhouse.Options, error) {
 	}, nil
 }
 
+func (c ClickHouse) tls() (*tls.Config, error) {
+	if c.TLS == "on" {
+		return clientTLS("PONIX_CLICKHOUSE", c.CA, c.Cert, c.Key)
+	}
+	if c.CA+c.Cert+c.Key != "" {
+		return nil, &Error{"PONIX_CLICKHOUSE_TLS", errors.New("is off, but there are certificates for it")}
+	}
+	return nil, nil
+}
+
+// Redacted is where the servers are, for people.
+func (c ClickHouse) Redacted() string { return redact(c.NativeURL) }
+
 // Open returns a connection pool that connects when it is first used.
 func (c ClickHouse) Open() (driver.Conn, error) {
 	o, err := c.Options()
@@ -192,12 +161,3 @@ func (c ClickHouse) Open() (driver.Conn, error) {
 	}
 	return clickhouse.Open(o)
 }
-
-// GRPC is where the bridge listens.
-type GRPC struct {
-	Host string `name:"grpc-host" default:"localhost" help:"Address that the bridge listens on."`
-	Port int    `name:"grpc-port" default:"50051" help:"Port that the bridge listens on."`
-}
-
-// Address is host:port.
-func (c GRPC) Address() string { return net.JoinHostPort(c.Host, strconv.Itoa(c.Port)) }

@@ -94,7 +94,7 @@ func (c *Cluster) launchEngine(library string, listener filer, report *os.File) 
 	defer func() { _ = socket.Close() }()
 	cmd := exec.Command(self)
 	cmd.Args[0] = "ponix: ClickHouse" // as ps shows it
-	cmd.Env = append(os.Environ(), engineVariable+"="+engineClickHouse)
+	cmd.Env = append(environment(), engineVariable+"="+engineClickHouse)
 	cmd.Dir = o.DataDir
 	cmd.ExtraFiles = []*os.File{socket, report} // socketFD, reportFD
 	cmd.SysProcAttr = tied(syscall.SIGKILL)     // which loses nothing that was acknowledged

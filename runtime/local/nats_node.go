@@ -64,7 +64,7 @@ func (n *NATSNode) Start(ctx context.Context) error {
 	defer func() { _ = ready.Close() }()
 	cmd := exec.Command(self)
 	cmd.Args[0] = "ponix: NATS " + n.Name // as ps shows it
-	cmd.Env = append(os.Environ(), engineVariable+"="+engineNATS)
+	cmd.Env = append(environment(), engineVariable+"="+engineNATS)
 	cmd.Dir = n.DataDir
 	cmd.ExtraFiles = []*os.File{report}
 	cmd.SysProcAttr = tied(syscall.SIGTERM)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
@@ -90,7 +89,7 @@ func (s *postgresServer) launch(program string, onDeath syscall.Signal, args ...
 	log := filepath.Join(s.options.DataDir, "logs", "postgres.log")
 	return s.account.run(func(attr *syscall.SysProcAttr) (*process, error) {
 		cmd := exec.Command(filepath.Join(s.binaries, program), args...)
-		cmd.Env = append(os.Environ(), "LC_ALL=C", "TZ=UTC")
+		cmd.Env = append(environment(), "LC_ALL=C", "TZ=UTC")
 		cmd.Dir = "/"
 		cmd.SysProcAttr = attr
 		return launch(Postgres+"'s "+program, log, cmd)

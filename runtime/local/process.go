@@ -7,6 +7,8 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -53,6 +55,12 @@ func launch(name, log string, cmd *exec.Cmd) (*process, error) {
 		close(p.exited)
 	}()
 	return p, <-started
+}
+
+// environment is this process's without Ponix's own variables: an engine has no
+// use for the secrets among them, and may run as another user.
+func environment() []string {
+	return slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "PONIX_") })
 }
 
 // wait returns when the child has ended by itself: nil if it succeeded.

@@ -19,7 +19,7 @@ import (
 const DefaultTimeout = 10 * time.Second
 
 // Call sends one request and returns the encoded reply. The context's deadline,
-// trace and outgoing metadata travel with it. Every error is a gRPC status: the
+// trace, principal and outgoing metadata travel with it. Every error is a gRPC status: the
 // function's own, unchanged, or UNAVAILABLE, DEADLINE_EXCEEDED, CANCELED or
 // RESOURCE_EXHAUSTED for what happened on the way.
 func Call(ctx context.Context, nc *nats.Conn, rpc string, payload []byte) ([]byte, error) {
@@ -33,6 +33,7 @@ func Call(ctx context.Context, nc *nats.Conn, rpc string, payload []byte) ([]byt
 	if md, ok := metadata.FromOutgoingContext(ctx); ok {
 		copyMetadata(msg.Header, md)
 	}
+	writePrincipal(ctx, msg.Header)
 	msg.Header[TimeoutHeader] = []string{time.Until(deadline).String()}
 	InjectTrace(ctx, msg.Header)
 	reply, err := nc.RequestMsgWithContext(ctx, msg)

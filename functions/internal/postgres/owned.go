@@ -5,7 +5,6 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
-	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/proto"
 
 	"ponix/functions/internal/page"
@@ -14,9 +13,7 @@ import (
 
 // UnknownOrganization is what callers get for an organization that does not
 // exist or is deleted.
-func UnknownOrganization(id string) error {
-	return runtime.Error(codes.NotFound, "ORGANIZATION_NOT_FOUND", "organization %q does not exist", id)
-}
+func UnknownOrganization(id string) error { return runtime.UnknownOrganization(id) }
 
 // OwnedRequest is what every request for a list of an organization's has.
 type OwnedRequest interface {

@@ -10,6 +10,7 @@ import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
+	_ "ponix/proto/ponix/auth/v1"
 	reflect "reflect"
 	sync "sync"
 	unsafe "unsafe"
@@ -187,7 +188,7 @@ var File_ponix_cdc_v1_cdc_proto protoreflect.FileDescriptor
 
 const file_ponix_cdc_v1_cdc_proto_rawDesc = "" +
 	"\n" +
-	"\x16ponix/cdc/v1/cdc.proto\x12\fponix.cdc.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x15\n" +
+	"\x16ponix/cdc/v1/cdc.proto\x12\fponix.cdc.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18ponix/auth/v1/auth.proto\"\x15\n" +
 	"\x13GetCdcStatusRequest\"\xed\x02\n" +
 	"\x14GetCdcStatusResponse\x12\x16\n" +
 	"\x06active\x18\x01 \x01(\bR\x06active\x12\x14\n" +
@@ -203,10 +204,11 @@ const file_ponix_cdc_v1_cdc_proto_rawDesc = "" +
 	"last_error\x18\t \x01(\tR\tlastError\x12\x1f\n" +
 	"\vlag_seconds\x18\n" +
 	" \x01(\x01R\n" +
-	"lagSeconds2c\n" +
+	"lagSeconds2l\n" +
 	"\n" +
-	"CdcService\x12U\n" +
-	"\fGetCdcStatus\x12!.ponix.cdc.v1.GetCdcStatusRequest\x1a\".ponix.cdc.v1.GetCdcStatusResponseB Z\x1eponix/proto/ponix/cdc/v1;cdcv1b\x06proto3"
+	"CdcService\x12^\n" +
+	"\fGetCdcStatus\x12!.ponix.cdc.v1.GetCdcStatusRequest\x1a\".ponix.cdc.v1.GetCdcStatusResponse\"\a\xca\xf3\x18\x03\n" +
+	"\x01\x01B Z\x1eponix/proto/ponix/cdc/v1;cdcv1b\x06proto3"
 
 var (
 	file_ponix_cdc_v1_cdc_proto_rawDescOnce sync.Once

@@ -11,6 +11,7 @@ import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
+	_ "ponix/proto/ponix/auth/v1"
 	_ "ponix/proto/ponix/validate/v1"
 	reflect "reflect"
 	sync "sync"
@@ -605,7 +606,7 @@ var File_ponix_end_device_v1_end_device_proto protoreflect.FileDescriptor
 
 const file_ponix_end_device_v1_end_device_proto_rawDesc = "" +
 	"\n" +
-	"$ponix/end_device/v1/end_device.proto\x12\x13ponix.end_device.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dponix/validate/v1/rules.proto\"\x8a\x02\n" +
+	"$ponix/end_device/v1/end_device.proto\x12\x13ponix.end_device.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18ponix/auth/v1/auth.proto\x1a\x1dponix/validate/v1/rules.proto\"\x8a\x02\n" +
 	"\tEndDevice\x12\x1b\n" +
 	"\tdevice_id\x18\x01 \x01(\tR\bdeviceId\x12'\n" +
 	"\x0forganization_id\x18\x02 \x01(\tR\x0eorganizationId\x12\x12\n" +
@@ -647,13 +648,18 @@ const file_ponix_end_device_v1_end_device_proto_rawDesc = "" +
 	"end_device\x18\x01 \x01(\v2\x1e.ponix.end_device.v1.EndDeviceR\tendDevice\"@\n" +
 	"\x16DeleteEndDeviceRequest\x12&\n" +
 	"\tdevice_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\xc8\xf3\x18\x01R\bdeviceId\"\x19\n" +
-	"\x17DeleteEndDeviceResponse2\xac\x04\n" +
-	"\x10EndDeviceService\x12l\n" +
-	"\x0fCreateEndDevice\x12+.ponix.end_device.v1.CreateEndDeviceRequest\x1a,.ponix.end_device.v1.CreateEndDeviceResponse\x12c\n" +
-	"\fGetEndDevice\x12(.ponix.end_device.v1.GetEndDeviceRequest\x1a).ponix.end_device.v1.GetEndDeviceResponse\x12i\n" +
-	"\x0eListEndDevices\x12*.ponix.end_device.v1.ListEndDevicesRequest\x1a+.ponix.end_device.v1.ListEndDevicesResponse\x12l\n" +
-	"\x0fUpdateEndDevice\x12+.ponix.end_device.v1.UpdateEndDeviceRequest\x1a,.ponix.end_device.v1.UpdateEndDeviceResponse\x12l\n" +
-	"\x0fDeleteEndDevice\x12+.ponix.end_device.v1.DeleteEndDeviceRequest\x1a,.ponix.end_device.v1.DeleteEndDeviceResponseB-Z+ponix/proto/ponix/end_device/v1;enddevicev1b\x06proto3"
+	"\x17DeleteEndDeviceResponse2\xde\x04\n" +
+	"\x10EndDeviceService\x12v\n" +
+	"\x0fCreateEndDevice\x12+.ponix.end_device.v1.CreateEndDeviceRequest\x1a,.ponix.end_device.v1.CreateEndDeviceResponse\"\b\xca\xf3\x18\x04\n" +
+	"\x02\x01\x02\x12m\n" +
+	"\fGetEndDevice\x12(.ponix.end_device.v1.GetEndDeviceRequest\x1a).ponix.end_device.v1.GetEndDeviceResponse\"\b\xca\xf3\x18\x04\n" +
+	"\x02\x01\x02\x12s\n" +
+	"\x0eListEndDevices\x12*.ponix.end_device.v1.ListEndDevicesRequest\x1a+.ponix.end_device.v1.ListEndDevicesResponse\"\b\xca\xf3\x18\x04\n" +
+	"\x02\x01\x02\x12v\n" +
+	"\x0fUpdateEndDevice\x12+.ponix.end_device.v1.UpdateEndDeviceRequest\x1a,.ponix.end_device.v1.UpdateEndDeviceResponse\"\b\xca\xf3\x18\x04\n" +
+	"\x02\x01\x02\x12v\n" +
+	"\x0fDeleteEndDevice\x12+.ponix.end_device.v1.DeleteEndDeviceRequest\x1a,.ponix.end_device.v1.DeleteEndDeviceResponse\"\b\xca\xf3\x18\x04\n" +
+	"\x02\x01\x02B-Z+ponix/proto/ponix/end_device/v1;enddevicev1b\x06proto3"
 
 var (
 	file_ponix_end_device_v1_end_device_proto_rawDescOnce sync.Once

@@ -12,6 +12,7 @@ import (
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	structpb "google.golang.org/protobuf/types/known/structpb"
 	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
+	_ "ponix/proto/ponix/auth/v1"
 	_ "ponix/proto/ponix/validate/v1"
 	reflect "reflect"
 	sync "sync"
@@ -651,7 +652,7 @@ var File_ponix_envelope_v1_envelope_proto protoreflect.FileDescriptor
 
 const file_ponix_envelope_v1_envelope_proto_rawDesc = "" +
 	"\n" +
-	" ponix/envelope/v1/envelope.proto\x12\x11ponix.envelope.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dponix/validate/v1/rules.proto\"\xaa\x01\n" +
+	" ponix/envelope/v1/envelope.proto\x12\x11ponix.envelope.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18ponix/auth/v1/auth.proto\x1a\x1dponix/validate/v1/rules.proto\"\xaa\x01\n" +
 	"\vRawEnvelope\x12'\n" +
 	"\x0forganization_id\x18\x01 \x01(\tR\x0eorganizationId\x12\x1b\n" +
 	"\tdevice_id\x18\x02 \x01(\tR\bdeviceId\x12\x18\n" +
@@ -696,13 +697,17 @@ const file_ponix_envelope_v1_envelope_proto_rawDesc = "" +
 	"page_token\x18\x06 \x01(\tR\tpageToken\"\x8c\x01\n" +
 	"\x1eListProcessedEnvelopesResponse\x12B\n" +
 	"\tenvelopes\x18\x01 \x03(\v2$.ponix.envelope.v1.ProcessedEnvelopeR\tenvelopes\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken2z\n" +
-	"\x11ConversionService\x12e\n" +
-	"\x0eConvertPayload\x12(.ponix.envelope.v1.ConvertPayloadRequest\x1a).ponix.envelope.v1.ConvertPayloadResponse2\x89\x03\n" +
-	"\x0fEnvelopeService\x12t\n" +
-	"\x13PublishRawEnvelopes\x12-.ponix.envelope.v1.PublishRawEnvelopesRequest\x1a..ponix.envelope.v1.PublishRawEnvelopesResponse\x12\x80\x01\n" +
-	"\x17WriteProcessedEnvelopes\x121.ponix.envelope.v1.WriteProcessedEnvelopesRequest\x1a2.ponix.envelope.v1.WriteProcessedEnvelopesResponse\x12}\n" +
-	"\x16ListProcessedEnvelopes\x120.ponix.envelope.v1.ListProcessedEnvelopesRequest\x1a1.ponix.envelope.v1.ListProcessedEnvelopesResponseB*Z(ponix/proto/ponix/envelope/v1;envelopev1b\x06proto3"
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken2\x84\x01\n" +
+	"\x11ConversionService\x12o\n" +
+	"\x0eConvertPayload\x12(.ponix.envelope.v1.ConvertPayloadRequest\x1a).ponix.envelope.v1.ConvertPayloadResponse\"\b\xca\xf3\x18\x04\n" +
+	"\x02\x01\x022\xa9\x03\n" +
+	"\x0fEnvelopeService\x12\x7f\n" +
+	"\x13PublishRawEnvelopes\x12-.ponix.envelope.v1.PublishRawEnvelopesRequest\x1a..ponix.envelope.v1.PublishRawEnvelopesResponse\"\t\xca\xf3\x18\x05\n" +
+	"\x03\x01\x02\x03\x12\x8a\x01\n" +
+	"\x17WriteProcessedEnvelopes\x121.ponix.envelope.v1.WriteProcessedEnvelopesRequest\x1a2.ponix.envelope.v1.WriteProcessedEnvelopesResponse\"\b\xca\xf3\x18\x04\n" +
+	"\x02\x01\x02\x12\x87\x01\n" +
+	"\x16ListProcessedEnvelopes\x120.ponix.envelope.v1.ListProcessedEnvelopesRequest\x1a1.ponix.envelope.v1.ListProcessedEnvelopesResponse\"\b\xca\xf3\x18\x04\n" +
+	"\x02\x01\x02B*Z(ponix/proto/ponix/envelope/v1;envelopev1b\x06proto3"
 
 var (
 	file_ponix_envelope_v1_envelope_proto_rawDescOnce sync.Once

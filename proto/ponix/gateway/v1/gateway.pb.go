@@ -11,6 +11,7 @@ import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
+	_ "ponix/proto/ponix/auth/v1"
 	_ "ponix/proto/ponix/validate/v1"
 	reflect "reflect"
 	sync "sync"
@@ -1006,7 +1007,7 @@ var File_ponix_gateway_v1_gateway_proto protoreflect.FileDescriptor
 
 const file_ponix_gateway_v1_gateway_proto_rawDesc = "" +
 	"\n" +
-	"\x1eponix/gateway/v1/gateway.proto\x12\x10ponix.gateway.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dponix/validate/v1/rules.proto\"=\n" +
+	"\x1eponix/gateway/v1/gateway.proto\x12\x10ponix.gateway.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18ponix/auth/v1/auth.proto\x1a\x1dponix/validate/v1/rules.proto\"=\n" +
 	"\x11EMQXGatewayConfig\x12(\n" +
 	"\n" +
 	"broker_url\x18\x01 \x01(\tB\t\xbaH\x06r\x04\xd8\xf3\x18\x01R\tbrokerUrl\"\xd4\x03\n" +
@@ -1078,14 +1079,19 @@ const file_ponix_gateway_v1_gateway_proto_rawDesc = "" +
 	"\x16GATEWAY_STATUS_PENDING\x10\x03*B\n" +
 	"\vGatewayType\x12\x1c\n" +
 	"\x18GATEWAY_TYPE_UNSPECIFIED\x10\x00\x12\x15\n" +
-	"\x11GATEWAY_TYPE_EMQX\x10\x012\xee\x03\n" +
-	"\x0eGatewayService\x12`\n" +
-	"\rCreateGateway\x12&.ponix.gateway.v1.CreateGatewayRequest\x1a'.ponix.gateway.v1.CreateGatewayResponse\x12W\n" +
+	"\x11GATEWAY_TYPE_EMQX\x10\x012\xa0\x04\n" +
+	"\x0eGatewayService\x12j\n" +
+	"\rCreateGateway\x12&.ponix.gateway.v1.CreateGatewayRequest\x1a'.ponix.gateway.v1.CreateGatewayResponse\"\b\xca\xf3\x18\x04\n" +
+	"\x02\x01\x02\x12a\n" +
 	"\n" +
-	"GetGateway\x12#.ponix.gateway.v1.GetGatewayRequest\x1a$.ponix.gateway.v1.GetGatewayResponse\x12]\n" +
-	"\fListGateways\x12%.ponix.gateway.v1.ListGatewaysRequest\x1a&.ponix.gateway.v1.ListGatewaysResponse\x12`\n" +
-	"\rUpdateGateway\x12&.ponix.gateway.v1.UpdateGatewayRequest\x1a'.ponix.gateway.v1.UpdateGatewayResponse\x12`\n" +
-	"\rDeleteGateway\x12&.ponix.gateway.v1.DeleteGatewayRequest\x1a'.ponix.gateway.v1.DeleteGatewayResponseB(Z&ponix/proto/ponix/gateway/v1;gatewayv1b\x06proto3"
+	"GetGateway\x12#.ponix.gateway.v1.GetGatewayRequest\x1a$.ponix.gateway.v1.GetGatewayResponse\"\b\xca\xf3\x18\x04\n" +
+	"\x02\x01\x02\x12g\n" +
+	"\fListGateways\x12%.ponix.gateway.v1.ListGatewaysRequest\x1a&.ponix.gateway.v1.ListGatewaysResponse\"\b\xca\xf3\x18\x04\n" +
+	"\x02\x01\x02\x12j\n" +
+	"\rUpdateGateway\x12&.ponix.gateway.v1.UpdateGatewayRequest\x1a'.ponix.gateway.v1.UpdateGatewayResponse\"\b\xca\xf3\x18\x04\n" +
+	"\x02\x01\x02\x12j\n" +
+	"\rDeleteGateway\x12&.ponix.gateway.v1.DeleteGatewayRequest\x1a'.ponix.gateway.v1.DeleteGatewayResponse\"\b\xca\xf3\x18\x04\n" +
+	"\x02\x01\x02B(Z&ponix/proto/ponix/gateway/v1;gatewayv1b\x06proto3"
 
 var (
 	file_ponix_gateway_v1_gateway_proto_rawDescOnce sync.Once

@@ -11,6 +11,7 @@ import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
+	_ "ponix/proto/ponix/auth/v1"
 	_ "ponix/proto/ponix/validate/v1"
 	reflect "reflect"
 	sync "sync"
@@ -380,7 +381,7 @@ var File_ponix_gateway_v1_gateway_state_proto protoreflect.FileDescriptor
 
 const file_ponix_gateway_v1_gateway_state_proto_rawDesc = "" +
 	"\n" +
-	"$ponix/gateway/v1/gateway_state.proto\x12\x10ponix.gateway.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1eponix/gateway/v1/gateway.proto\x1a\x1dponix/validate/v1/rules.proto\"\xea\x02\n" +
+	"$ponix/gateway/v1/gateway_state.proto\x12\x10ponix.gateway.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18ponix/auth/v1/auth.proto\x1a\x1eponix/gateway/v1/gateway.proto\x1a\x1dponix/validate/v1/rules.proto\"\xea\x02\n" +
 	"\fGatewayState\x123\n" +
 	"\agateway\x18\x01 \x01(\v2\x19.ponix.gateway.v1.GatewayR\agateway\x12\x14\n" +
 	"\x05owner\x18\x02 \x01(\tR\x05owner\x12B\n" +
@@ -411,10 +412,12 @@ const file_ponix_gateway_v1_gateway_state_proto_rawDesc = "" +
 	"\x1cCONNECTION_STATUS_CONNECTING\x10\x01\x12\x1f\n" +
 	"\x1bCONNECTION_STATUS_CONNECTED\x10\x02\x12\"\n" +
 	"\x1eCONNECTION_STATUS_DISCONNECTED\x10\x03\x12\x1d\n" +
-	"\x19CONNECTION_STATUS_STOPPED\x10\x042\xeb\x01\n" +
-	"\x13GatewayStateService\x12f\n" +
-	"\x0fGetGatewayState\x12(.ponix.gateway.v1.GetGatewayStateRequest\x1a).ponix.gateway.v1.GetGatewayStateResponse\x12l\n" +
-	"\x11ListGatewayStates\x12*.ponix.gateway.v1.ListGatewayStatesRequest\x1a+.ponix.gateway.v1.ListGatewayStatesResponseB(Z&ponix/proto/ponix/gateway/v1;gatewayv1b\x06proto3"
+	"\x19CONNECTION_STATUS_STOPPED\x10\x042\xff\x01\n" +
+	"\x13GatewayStateService\x12p\n" +
+	"\x0fGetGatewayState\x12(.ponix.gateway.v1.GetGatewayStateRequest\x1a).ponix.gateway.v1.GetGatewayStateResponse\"\b\xca\xf3\x18\x04\n" +
+	"\x02\x01\x02\x12v\n" +
+	"\x11ListGatewayStates\x12*.ponix.gateway.v1.ListGatewayStatesRequest\x1a+.ponix.gateway.v1.ListGatewayStatesResponse\"\b\xca\xf3\x18\x04\n" +
+	"\x02\x01\x02B(Z&ponix/proto/ponix/gateway/v1;gatewayv1b\x06proto3"
 
 var (
 	file_ponix_gateway_v1_gateway_state_proto_rawDescOnce sync.Once

@@ -11,6 +11,7 @@ import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
+	_ "ponix/proto/ponix/auth/v1"
 	_ "ponix/proto/ponix/validate/v1"
 	reflect "reflect"
 	sync "sync"
@@ -659,7 +660,7 @@ var File_ponix_organization_v1_organization_proto protoreflect.FileDescriptor
 
 const file_ponix_organization_v1_organization_proto_rawDesc = "" +
 	"\n" +
-	"(ponix/organization/v1/organization.proto\x12\x15ponix.organization.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dponix/validate/v1/rules.proto\"\xa6\x02\n" +
+	"(ponix/organization/v1/organization.proto\x12\x15ponix.organization.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18ponix/auth/v1/auth.proto\x1a\x1dponix/validate/v1/rules.proto\"\xa6\x02\n" +
 	"\fOrganization\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12A\n" +
@@ -702,13 +703,18 @@ const file_ponix_organization_v1_organization_proto_rawDesc = "" +
 	"\x1fORGANIZATION_STATUS_UNSPECIFIED\x10\x00\x12\x1f\n" +
 	"\x1bORGANIZATION_STATUS_PENDING\x10\x01\x12\x1e\n" +
 	"\x1aORGANIZATION_STATUS_ACTIVE\x10\x02\x12 \n" +
-	"\x1cORGANIZATION_STATUS_INACTIVE\x10\x032\xf0\x04\n" +
-	"\x13OrganizationService\x12y\n" +
-	"\x12CreateOrganization\x120.ponix.organization.v1.CreateOrganizationRequest\x1a1.ponix.organization.v1.CreateOrganizationResponse\x12p\n" +
-	"\x0fGetOrganization\x12-.ponix.organization.v1.GetOrganizationRequest\x1a..ponix.organization.v1.GetOrganizationResponse\x12y\n" +
-	"\x12UpdateOrganization\x120.ponix.organization.v1.UpdateOrganizationRequest\x1a1.ponix.organization.v1.UpdateOrganizationResponse\x12y\n" +
-	"\x12DeleteOrganization\x120.ponix.organization.v1.DeleteOrganizationRequest\x1a1.ponix.organization.v1.DeleteOrganizationResponse\x12v\n" +
-	"\x11ListOrganizations\x12/.ponix.organization.v1.ListOrganizationsRequest\x1a0.ponix.organization.v1.ListOrganizationsResponseB2Z0ponix/proto/ponix/organization/v1;organizationv1b\x06proto3"
+	"\x1cORGANIZATION_STATUS_INACTIVE\x10\x032\xa1\x05\n" +
+	"\x13OrganizationService\x12\x82\x01\n" +
+	"\x12CreateOrganization\x120.ponix.organization.v1.CreateOrganizationRequest\x1a1.ponix.organization.v1.CreateOrganizationResponse\"\a\xca\xf3\x18\x03\n" +
+	"\x01\x01\x12z\n" +
+	"\x0fGetOrganization\x12-.ponix.organization.v1.GetOrganizationRequest\x1a..ponix.organization.v1.GetOrganizationResponse\"\b\xca\xf3\x18\x04\n" +
+	"\x02\x01\x02\x12\x82\x01\n" +
+	"\x12UpdateOrganization\x120.ponix.organization.v1.UpdateOrganizationRequest\x1a1.ponix.organization.v1.UpdateOrganizationResponse\"\a\xca\xf3\x18\x03\n" +
+	"\x01\x01\x12\x82\x01\n" +
+	"\x12DeleteOrganization\x120.ponix.organization.v1.DeleteOrganizationRequest\x1a1.ponix.organization.v1.DeleteOrganizationResponse\"\a\xca\xf3\x18\x03\n" +
+	"\x01\x01\x12\x7f\n" +
+	"\x11ListOrganizations\x12/.ponix.organization.v1.ListOrganizationsRequest\x1a0.ponix.organization.v1.ListOrganizationsResponse\"\a\xca\xf3\x18\x03\n" +
+	"\x01\x01B2Z0ponix/proto/ponix/organization/v1;organizationv1b\x06proto3"
 
 var (
 	file_ponix_organization_v1_organization_proto_rawDescOnce sync.Once

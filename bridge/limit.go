@@ -1,0 +1,73 @@
+package bridge
+
+import (
+	"math"
+	"net"
+	"net/netip"
+	"time"
+
+	lru "github.com/hashicorp/golang-lru/v2"
+	"golang.org/x/time/rate"
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	"ponix/runtime/wire"
+)
+
+// maxCallers is how many callers are remembered, about 200 bytes each. One that
+// was forgotten starts afresh.
+const maxCallers = 1 << 16
+
+// limits is how many calls each caller may make.
+type limits struct {
+	rate    rate.Limit // calls a second; 0: any number
+	burst   int
+	callers *lru.Cache[string, *rate.Limiter]
+}
+
+func newLimits(perSecond float64, burst int) (*limits, error) {
+	if burst < 1 {
+		burst = max(1, int(math.Ceil(perSecond)))
+	}
+	callers, err := lru.New[string, *rate.Limiter](maxCallers)
+	return &limits{rate.Limit(perSecond), burst, callers}, err
+}
+
+// admit counts a call, and refuses one too many with the time to wait.
+func (l *limits) admit(caller string) error {
+	if l.rate <= 0 {
+		return nil
+	}
+	fresh := rate.NewLimiter(l.rate, l.burst)
+	limiter, known, _ := l.callers.PeekOrAdd(caller, fresh)
+	if known {
+		l.callers.Get(caller) // the latest use counts
+	} else {
+		limiter = fresh
+	}
+	r := limiter.Reserve()
+	wait := r.Delay()
+	if wait == 0 {
+		return nil
+	}
+	r.Cancel()
+	return wire.Error(codes.ResourceExhausted, "RATE_LIMITED", "the caller makes more calls than it may: try again in "+wait.Round(time.Millisecond).String(),
+		&errdetails.RetryInfo{RetryDelay: durationpb.New(wait)})
+}
+
+// place is where a caller without a name is: its address, or the network of an
+// IPv6 host, which has as many addresses as it likes.
+func place(addr net.Addr) string {
+	ap, err := netip.ParseAddrPort(addr.String())
+	if err != nil {
+		return addr.String()
+	}
+	ip := ap.Addr().Unmap()
+	if ip.Is6() {
+		if network, err := ip.Prefix(64); err == nil {
+			return network.String()
+		}
+	}
+	return ip.String()
+}

@@ -1,0 +1,113 @@
+package token
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/url"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/MicahParks/keyfunc/v3"
+	"github.com/golang-jwt/jwt/v5"
+	"golang.org/x/time/rate"
+)
+
+// keySet finds the key of a token.
+type keySet = jwt.Keyfunc
+
+const (
+	lookAgain  = time.Second // between looks at a file
+	fetchAgain = time.Hour   // between fetches of a URL
+	fetchSoon  = time.Minute // between fetches because of a key that is not known
+	fetchTime  = 5 * time.Second
+)
+
+// readKeys reads a key set from a file or a URL, and follows its changes.
+func readKeys(ctx context.Context, from string, log *slog.Logger) (func() keySet, error) {
+	if !strings.Contains(from, "://") {
+		f := &keyFile{path: from, log: log}
+		return f.keys, f.read()
+	}
+	u, err := url.Parse(from)
+	if err != nil {
+		return nil, errors.New("the URL of the key set cannot be read")
+	}
+	if u.Scheme != "https" && (u.Scheme != "http" || !loopback(u.Hostname())) {
+		return nil, errors.New("the URL of a key set must be https: who changes the keys on the way can be anybody")
+	}
+	wait := false // for the first fetch to succeed
+	k, err := keyfunc.NewDefaultOverrideCtx(ctx, []string{from}, keyfunc.Override{
+		HTTPTimeout: fetchTime, RefreshInterval: fetchAgain, NoErrorReturnFirstHTTPReq: &wait,
+		RefreshUnknownKID: rate.NewLimiter(rate.Every(fetchSoon), 1), RateLimitWaitMax: fetchTime,
+		RefreshErrorHandlerFunc: func(string) func(context.Context, error) {
+			return func(context.Context, error) {
+				log.Warn("the key set cannot be fetched; the keys of the last fetch stay good", "url", u.Redacted())
+			}
+		},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("the key set at %s cannot be fetched", u.Redacted())
+	}
+	return func() keySet { return k.Keyfunc }, nil
+}
+
+func loopback(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}
+
+// keyFile is a key set in a file, which is read again when it has changed.
+type keyFile struct {
+	path string
+	log  *slog.Logger
+
+	mu      sync.Mutex
+	looked  time.Time
+	changed time.Time // the file's time when it was read, and its size
+	size    int64
+	set     keySet
+}
+
+// read reads the file; what was read before stays where that fails.
+func (f *keyFile) read() error {
+	info, err := os.Stat(f.path)
+	if err != nil {
+		return err
+	}
+	f.looked = time.Now()
+	if f.set != nil && info.ModTime().Equal(f.changed) && info.Size() == f.size {
+		return nil
+	}
+	text, err := os.ReadFile(f.path)
+	if err != nil {
+		return err
+	}
+	f.changed, f.size = info.ModTime(), info.Size()
+	k, err := keyfunc.NewJWKSetJSON(text)
+	if err != nil {
+		return fmt.Errorf("%s is no JSON Web Key Set", f.path)
+	}
+	if keys, err := k.Storage().KeyReadAll(context.Background()); err != nil || len(keys) == 0 {
+		return fmt.Errorf("%s holds no key", f.path)
+	}
+	f.set = k.Keyfunc
+	return nil
+}
+
+// keys is the set as it was a second ago at most.
+func (f *keyFile) keys() keySet {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if time.Since(f.looked) > lookAgain {
+		if err := f.read(); err != nil {
+			f.looked = time.Now()
+			f.log.Warn("the key set cannot be read again; the keys that were read stay good", "error", err)
+		}
+	}
+	return f.set
+}

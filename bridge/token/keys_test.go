@@ -1,0 +1,61 @@
+package token_test
+
+import (
+	"crypto/ed25519"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+
+	"ponix/bridge/token"
+	"ponix/runtime/runtimetest"
+)
+
+func TestKeysOfAFileAreReadAgain(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "jwks.json")
+	_, first, _ := ed25519.GenerateKey(nil)
+	_, second, _ := ed25519.GenerateKey(nil)
+	write(t, file, jwks(t, map[string]any{"a": first}))
+	v := verifier(t, token.Config{JWKS: file})
+	raw := sign(t, jwt.SigningMethodEdDSA, second, "b", nil)
+	_, err := v.Verify([]string{"Bearer " + raw})
+	refused(t, err, "TOKEN_INVALID", raw)
+	write(t, file, jwks(t, map[string]any{"a": first, "b": second}))
+	accepted := func() error { _, err := v.Verify([]string{"Bearer " + raw}); return err }
+	runtimetest.Eventually(t, 10*time.Second, accepted)
+	write(t, file, []byte("half of a fi")) // being written: the keys that were read stay good
+	if err := accepted(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestKeysOfAURLAreFetchedWhenOneIsUnknown(t *testing.T) {
+	t.Parallel()
+	_, first, _ := ed25519.GenerateKey(nil)
+	_, second, _ := ed25519.GenerateKey(nil)
+	sets := make(chan []byte, 2)
+	sets <- jwks(t, map[string]any{"a": first})
+	sets <- jwks(t, map[string]any{"b": second})
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Write(<-sets) //nolint:errcheck // the client sees it
+	}))
+	t.Cleanup(srv.Close)
+	v := verifier(t, token.Config{JWKS: srv.URL})
+	for kid, key := range map[string]ed25519.PrivateKey{"b": second} {
+		if _, err := v.Verify([]string{"Bearer " + sign(t, jwt.SigningMethodEdDSA, key, kid, nil)}); err != nil {
+			t.Errorf("%s: %v", kid, err)
+		}
+	}
+	// Keys that nobody knows do not make anybody fetch, nor wait.
+	began := time.Now()
+	raw := sign(t, jwt.SigningMethodEdDSA, first, "c", nil)
+	_, err := v.Verify([]string{"Bearer " + raw})
+	refused(t, err, "TOKEN_INVALID", raw)
+	if took := time.Since(began); took > 2*time.Second {
+		t.Errorf("an unknown key took %v", took)
+	}
+}

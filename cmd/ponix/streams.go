@@ -1,0 +1,31 @@
+package main
+
+import (
+	"fmt"
+
+	"ponix/functions"
+	"ponix/runtime"
+	"ponix/runtime/config"
+)
+
+type streamsCommand struct {
+	config.NATS
+	functions.Config
+}
+
+func (c *streamsCommand) Run(e *env) error {
+	nc, err := c.Dial("ponix streams")
+	if err != nil {
+		return err
+	}
+	defer nc.Close()
+	fns, _, err := assemble(functions.Deps{NATS: nc}, c.Config, nil)
+	if err != nil {
+		return err
+	}
+	if err := runtime.Prepare(e.ctx, runtime.Config{Conn: nc, Streams: c.Streams, Logger: e.log}, fns...); err != nil {
+		return err
+	}
+	fmt.Fprintln(e.out, "the streams are up to date")
+	return nil
+}

@@ -1,0 +1,64 @@
+package streams_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"ponix/nats/streams"
+	"ponix/runtime/config"
+	"ponix/runtime/runtimetest"
+)
+
+func TestMain(m *testing.M) { runtimetest.Main(m) }
+
+// What agrees is left alone, and what does not is changed.
+func TestEnsureWritesWhatDiffers(t *testing.T) {
+	t.Parallel()
+	nc := runtimetest.NATS(t)
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := config.Default[streams.Config]()
+	all := append(c.All(), c.GatewayEvents(), c.EndDeviceEvents(), c.OrganizationEvents())
+	if err := streams.Ensure(t.Context(), js, all...); err != nil {
+		t.Fatal(err)
+	}
+	buckets := []jetstream.KeyValueConfig{c.GatewayStates(), c.Leases(), c.MQTTSessions()}
+	if err := streams.EnsureBuckets(t.Context(), js, buckets...); err != nil {
+		t.Fatal(err)
+	}
+	writes := make(chan *nats.Msg, 100)
+	for _, subject := range []string{"$JS.API.STREAM.CREATE.>", "$JS.API.STREAM.UPDATE.>", "$JS.API.CONSUMER.CREATE.>"} {
+		if _, err := nc.ChanSubscribe(subject, writes); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := streams.Ensure(t.Context(), js, all...); err != nil {
+		t.Fatal(err)
+	}
+	if err := streams.EnsureBuckets(t.Context(), js, buckets...); err != nil {
+		t.Fatal(err)
+	}
+	if err := nc.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	if len(writes) > 0 {
+		t.Errorf("nothing differs, and yet there is %s", (<-writes).Subject)
+	}
+	c.MaxBytes, c.AckWait = c.MaxBytes/2, time.Minute
+	if err := streams.Ensure(t.Context(), js, c.RawEnvelopes()); err != nil {
+		t.Fatal(err)
+	}
+	s, err := js.Stream(t.Context(), c.Raw)
+	if err != nil || s.CachedInfo().Config.MaxBytes != c.MaxBytes {
+		t.Errorf("the limit is %v, %v", s, err)
+	}
+	durable, err := s.Consumer(t.Context(), streams.Convert)
+	if err != nil || durable.CachedInfo().Config.AckWait != c.AckWait {
+		t.Errorf("the time is %v, %v", durable, err)
+	}
+}

@@ -1,0 +1,161 @@
+package config
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+)
+
+// NATS is the server or cluster that everything goes through.
+type NATS struct {
+	URL          string `name:"nats-url" default:"${nats_url=nats://localhost:4222}" help:"NATS servers, comma separated."`
+	Creds        string `name:"nats-creds" type:"path" help:"File with NATS credentials."`
+	Username     string `name:"nats-username" help:"NATS user; the password is PONIX_NATS_PASSWORD or in the file below."`
+	PasswordFile string `name:"nats-password-file" type:"path" help:"File with the NATS user's password."`
+	CA           string `name:"nats-ca" type:"path" help:"File with the authorities that a NATS server is known by; with it, or with tls:// in the URL, nothing goes in the clear."`
+	Cert         string `name:"nats-cert" type:"path" help:"File with the client's certificate for NATS."`
+	Key          string `name:"nats-key" type:"path" help:"File with the key of that certificate."`
+	InboxPrefix  string `name:"nats-inbox-prefix" help:"What the subjects of replies start with, so that a user can be kept from reading another's; default _INBOX_<user> with a user, and _INBOX without."`
+}
+
+// options are those of every connection.
+func (c NATS) options(name string) ([]nats.Option, error) {
+	opts := []nats.Option{nats.Name(name), nats.Timeout(5 * time.Second)}
+	if c.Creds != "" {
+		opts = append(opts, nats.UserCredentials(c.Creds))
+	}
+	inbox := c.InboxPrefix
+	if c.Username != "" {
+		password, err := secret("NATS_PASSWORD", c.PasswordFile, "")
+		if err != nil {
+			return nil, err
+		}
+		opts = append(opts, nats.UserInfo(c.Username, password))
+		if inbox == "" {
+			inbox = nats.InboxPrefix[:len(nats.InboxPrefix)-1] + "_" + c.Username
+		}
+	}
+	if inbox != "" {
+		opts = append(opts, nats.CustomInboxPrefix(inbox))
+	}
+	if (c.Cert == "") != (c.Key == "") {
+		return nil, &Error{"PONIX_NATS_CERT", errors.New("a certificate needs its key, PONIX_NATS_KEY, and the other way round")}
+	}
+	if c.CA != "" {
+		opts = append(opts, nats.RootCAs(c.CA))
+	}
+	if c.Cert != "" {
+		opts = append(opts, nats.ClientCert(c.Cert, c.Key))
+	}
+	return opts, nil
+}
+
+// Dial connects for one command, and fails where no server answers.
+func (c NATS) Dial(name string) (*nats.Conn, error) {
+	opts, err := c.options(name)
+	if err != nil {
+		return nil, err
+	}
+	nc, err := nats.Connect(c.URL, opts...)
+	if err == nil {
+		return nc, nil
+	}
+	if misconfigured(err) {
+		return nil, &Error{"PONIX_NATS_URL", withoutURL(err)}
+	}
+	return nil, fmt.Errorf("NATS at %s: %w", c.Redacted(), err)
+}
+
+// misconfigured tells errors of the settings from those of the server.
+func misconfigured(err error) bool {
+	return errors.As(err, new(*url.Error)) || errors.Is(err, fs.ErrNotExist) || strings.HasPrefix(err.Error(), "nats: error loading") ||
+		strings.HasPrefix(err.Error(), "nats: failed to parse") || strings.HasPrefix(err.Error(), "nats: invalid custom prefix")
+}
+
+// Connect waits until a server answers or ctx is done, and then stays connected
+// through any outage.
+func (c NATS) Connect(ctx context.Context, name string, log *slog.Logger, opts ...nats.Option) (*nats.Conn, error) {
+	standard, err := c.options(name)
+	if err != nil {
+		return nil, err
+	}
+	connected := make(chan struct{}, 1)
+	opts = append(append(standard,
+		nats.RetryOnFailedConnect(true),
+		nats.MaxReconnects(-1),
+		nats.IgnoreAuthErrorAbort(), // a password that is being changed is an outage, too
+		nats.ReconnectWait(250*time.Millisecond),
+		nats.ReconnectJitter(250*time.Millisecond, time.Second),
+		nats.ReconnectBufSize(-1), // nothing is accepted that may be lost
+		nats.PingInterval(5*time.Second), nats.MaxPingsOutstanding(2),
+		nats.ConnectHandler(func(*nats.Conn) { connected <- struct{}{} }),
+		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
+			if err != nil {
+				log.Warn("NATS is disconnected", "error", err)
+			}
+		}),
+		nats.ReconnectHandler(func(nc *nats.Conn) { log.Info("NATS is connected again", "server", nc.ConnectedUrlRedacted()) }),
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { log.Warn("NATS", "error", err) }),
+	), opts...)
+	nc, err := nats.Connect(c.URL, opts...)
+	if err != nil {
+		return nil, &Error{"PONIX_NATS_URL", withoutURL(err)}
+	}
+	if nc.IsConnected() {
+		return nc, nil
+	}
+	remind := time.NewTicker(5 * time.Second)
+	defer remind.Stop()
+	for {
+		log.Warn("waiting for NATS", "url", c.Redacted(), "error", nc.LastError())
+		select {
+		case <-connected:
+			return nc, nil
+		case <-remind.C:
+		case <-ctx.Done():
+			err := errors.Join(ctx.Err(), nc.LastError())
+			nc.Close()
+			return nil, fmt.Errorf("NATS at %s did not answer: %w", c.Redacted(), err)
+		}
+	}
+}
+
+// Redacted is the URL without its passwords, for people.
+func (c NATS) Redacted() string { return redact(c.URL) }
+
+// redact removes passwords and tokens from a list of URLs.
+func redact(urls string) string {
+	list := strings.Split(urls, ",")
+	for i, s := range list {
+		s = strings.TrimSpace(s)
+		if !strings.Contains(s, "@") {
+			continue
+		}
+		u, err := url.Parse(s)
+		if err != nil || u.User == nil {
+			list[i] = "(an address that cannot be shown)"
+			continue
+		}
+		if _, has := u.User.Password(); !has { // NATS takes a user alone for a token
+			u.User = url.User("xxxxx")
+		}
+		list[i] = u.Redacted()
+	}
+	return strings.Join(list, ",")
+}
+
+// withoutURL is an error without the URL that it quotes, password included.
+func withoutURL(err error) error {
+	var bad *url.Error
+	if errors.As(err, &bad) {
+		return bad.Err
+	}
+	return err
+}

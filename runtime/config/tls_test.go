@@ -1,0 +1,253 @@
+package config_test
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"net/url"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+
+	"ponix/runtime/config"
+	"ponix/runtime/runtimetest"
+)
+
+func TestMain(m *testing.M) { runtimetest.Main(m) }
+
+// parties are a server's certificate with mutual TLS, and what clients may have.
+type parties struct {
+	ca, otherCA                    string
+	cert, key, otherCert, otherKey string // of clients
+	server                         *tls.Config
+}
+
+func meet(t *testing.T) parties {
+	t.Helper()
+	ours, others := runtimetest.NewAuthority(t), runtimetest.NewAuthority(t)
+	p := parties{ca: ours.CA, otherCA: others.CA}
+	cert, key := ours.Issue(t, "server")
+	p.cert, p.key = ours.Issue(t, "client")
+	p.otherCert, p.otherKey = others.Issue(t, "stranger")
+	pair, err := tls.LoadX509KeyPair(cert, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pem, err := os.ReadFile(ours.CA)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool := x509.NewCertPool()
+	pool.AppendCertsFromPEM(pem)
+	p.server = &tls.Config{Certificates: []tls.Certificate{pair}, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: pool, MinVersion: tls.VersionTLS12}
+	return p
+}
+
+// terminate listens with TLS in front of a server that has none. hello is called
+// on each connection before TLS begins.
+func terminate(t *testing.T, c *tls.Config, to string, hello func(net.Conn) error) string {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { ln.Close() }) //nolint:errcheck // the test is over
+	go func() {
+		for {
+			client, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer client.Close() //nolint:errcheck // whatever was said is said
+				if hello(client) != nil {
+					return
+				}
+				secure := tls.Server(client, c)
+				if secure.Handshake() != nil {
+					return
+				}
+				plain, err := net.Dial("tcp", to)
+				if err != nil {
+					return
+				}
+				defer plain.Close() //nolint:errcheck // likewise
+				go func() {
+					io.Copy(plain, secure) //nolint:errcheck // either side may hang up
+					plain.Close()          //nolint:errcheck // so that the other direction ends
+				}()
+				io.Copy(secure, plain) //nolint:errcheck // likewise
+			}()
+		}
+	}()
+	return ln.Addr().String()
+}
+
+// identities are what a client may come with, and whether it gets in.
+func (p parties) identities() map[string]struct {
+	ca, cert, key string
+	in            bool
+} {
+	return map[string]struct {
+		ca, cert, key string
+		in            bool
+	}{
+		"ours":                    {p.ca, p.cert, p.key, true},
+		"no certificate":          {p.ca, "", "", false},
+		"a stranger's":            {p.ca, p.otherCert, p.otherKey, false},
+		"the server is a strange": {p.otherCA, p.cert, p.key, false},
+	}
+}
+
+func TestNATSOverTLS(t *testing.T) {
+	t.Parallel()
+	p := meet(t)
+	srv, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: server.RANDOM_PORT, NoLog: true, NoSigs: true, TLSConfig: p.server, TLSVerify: true, TLSTimeout: 5})
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv.Start()
+	t.Cleanup(srv.Shutdown)
+	if !srv.ReadyForConnections(10 * time.Second) {
+		t.Fatal("the server is not ready")
+	}
+	for name, who := range p.identities() {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := config.NATS{URL: strings.Replace(srv.ClientURL(), "tls://", "nats://", 1), CA: who.ca, Cert: who.cert, Key: who.key}
+			nc, err := c.Dial("test")
+			if err == nil {
+				_, err = nc.RTT()
+				nc.Close()
+			}
+			if who.in != (err == nil) {
+				t.Errorf("got %v", err)
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+			defer cancel()
+			nc, err = c.Connect(ctx, "test", slog.New(slog.DiscardHandler))
+			if err == nil {
+				nc.Close()
+			}
+			if who.in != (err == nil) {
+				t.Errorf("Connect: got %v", err)
+			}
+		})
+	}
+	plain := runtimetest.NATSServer(t)
+	if nc, err := (config.NATS{URL: plain.ClientURL(), CA: p.ca}).Dial("test"); err == nil {
+		nc.Close()
+		t.Error("with an authority, nothing may go in the clear")
+	}
+}
+
+func TestPostgresOverTLS(t *testing.T) {
+	t.Parallel()
+	p := meet(t)
+	at, err := url.Parse(runtimetest.Postgres(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	// PostgreSQL's protocol, 55.2.10: the client asks for TLS by 8 bytes, and the
+	// server says yes by one.
+	addr := terminate(t, p.server, at.Host, func(c net.Conn) error {
+		_, err := io.ReadFull(c, make([]byte, 8))
+		if err == nil {
+			_, err = c.Write([]byte{'S'})
+		}
+		return err
+	})
+	host, port, _ := net.SplitHostPort(addr)
+	n, _ := strconv.Atoi(port)
+	for name, who := range p.identities() {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := config.Default[config.Postgres]()
+			c.Host, c.Port, c.Database, c.SSLMode = host, uint16(n), strings.TrimPrefix(at.Path, "/"), "verify-full"
+			c.RootCert, c.Cert, c.Key = who.ca, who.cert, who.key
+			pool, err := c.Pool(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer pool.Close()
+			if err := pool.Ping(t.Context()); who.in != (err == nil) {
+				t.Errorf("got %v", err)
+			}
+		})
+	}
+}
+
+func TestClickHouseOverTLS(t *testing.T) {
+	t.Parallel()
+	p := meet(t)
+	at := runtimetest.ClickHouse(t)
+	addr := terminate(t, p.server, at.Addr[0], func(net.Conn) error { return nil })
+	for name, who := range p.identities() {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := config.Default[config.ClickHouse]()
+			c.NativeURL, c.Database, c.TLS, c.CA, c.Cert, c.Key = addr, at.Auth.Database, "on", who.ca, who.cert, who.key
+			db, err := c.Open()
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer db.Close() //nolint:errcheck // only asked
+			if err := db.Ping(t.Context()); who.in != (err == nil) {
+				t.Errorf("got %v", err)
+			}
+		})
+	}
+}
+
+// Each setting that cannot be used is named.
+func TestWhatCannotBeUsedIsNamed(t *testing.T) {
+	t.Parallel()
+	a := runtimetest.NewAuthority(t)
+	cert, key := a.Issue(t, "x")
+	_, otherKey := a.Issue(t, "y")
+	none := t.TempDir() + "/none"
+	nats := func(c config.NATS) error { _, err := c.Dial("test"); return err }
+	grpc := func(c config.GRPC) error { _, err := c.TLS(); return err }
+	click := func(c config.ClickHouse) error { c.NativeURL = "h:1"; _, err := c.Options(); return err }
+	postgres := func(c config.Postgres) error {
+		c.Host, c.Port, c.SSLMode, c.Connections = "h", 1, "verify-full", 1
+		_, err := c.Pool(t.Context())
+		return err
+	}
+	on := func(c config.Auth) error { _, err := c.On(); return err }
+	for name, tt := range map[string]struct {
+		err      error
+		variable string
+	}{
+		"NATS, no key":               {nats(config.NATS{URL: "nats://127.0.0.1:1", Cert: cert}), "PONIX_NATS_CERT"},
+		"NATS, no file":              {nats(config.NATS{URL: "nats://127.0.0.1:1", CA: none}), "PONIX_NATS_URL"},
+		"NATS, no password file":     {nats(config.NATS{URL: "nats://127.0.0.1:1", Username: "u", PasswordFile: none}), "PONIX_NATS_PASSWORD_FILE"},
+		"NATS, a bad inbox":          {nats(config.NATS{URL: "nats://127.0.0.1:1", InboxPrefix: "a.>"}), "PONIX_NATS_URL"},
+		"gRPC, no key":               {grpc(config.GRPC{TLSCert: cert}), "PONIX_GRPC_TLS_KEY"},
+		"gRPC, clients only":         {grpc(config.GRPC{TLSClientCA: a.CA}), "PONIX_GRPC_TLS_CERT"},
+		"gRPC, another key":          {grpc(config.GRPC{TLSCert: cert, TLSKey: otherKey}), "PONIX_GRPC_TLS_CERT"},
+		"gRPC, no authority":         {grpc(config.GRPC{TLSCert: cert, TLSKey: key, TLSClientCA: key}), "PONIX_GRPC_TLS_CLIENT_CA"},
+		"ClickHouse, off":            {click(config.ClickHouse{TLS: "off", CA: a.CA}), "PONIX_CLICKHOUSE_TLS"},
+		"ClickHouse, no authority":   {click(config.ClickHouse{TLS: "on", CA: none}), "PONIX_CLICKHOUSE_CA"},
+		"ClickHouse, no key":         {click(config.ClickHouse{TLS: "on", Cert: cert}), "PONIX_CLICKHOUSE_CERT"},
+		"PostgreSQL, no authority":   {postgres(config.Postgres{RootCert: none}), "PONIX_POSTGRES_SSLROOTCERT"},
+		"PostgreSQL, no key":         {postgres(config.Postgres{Cert: cert}), "PONIX_POSTGRES_SSLCERT"},
+		"PostgreSQL, another key":    {postgres(config.Postgres{Cert: cert, Key: otherKey}), "PONIX_POSTGRES_SSLCERT"},
+		"authentication by nothing":  {on(config.Auth{Issuer: "https://id"}), "PONIX_AUTH_JWKS"},
+		"authentication, no file":    {on(config.Auth{SecretFile: none}), "PONIX_AUTH_SECRET_FILE"},
+		"authentication, empty file": {on(config.Auth{SecretFile: os.DevNull}), "PONIX_AUTH_SECRET"},
+	} {
+		var bad *config.Error
+		if !errors.As(tt.err, &bad) || bad.Variable != tt.variable {
+			t.Errorf("%s: got %v, want %s", name, tt.err, tt.variable)
+		}
+	}
+}

@@ -1,0 +1,29 @@
+package wire
+
+import (
+	"fmt"
+
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/protoadapt"
+)
+
+// Domain is the domain of every ErrorInfo that Ponix sends.
+const Domain = "ponix"
+
+// Error returns an error that callers may see: a gRPC code, a stable upper-case
+// reason, a message, and further details.
+func Error(code codes.Code, reason, message string, details ...protoadapt.MessageV1) error {
+	st := status.New(code, message)
+	with, err := st.WithDetails(append([]protoadapt.MessageV1{&errdetails.ErrorInfo{Reason: reason, Domain: Domain}}, details...)...)
+	if err != nil { // only for codes.OK, which is no error
+		return st.Err()
+	}
+	return with.Err()
+}
+
+// RoleRequired is what a caller gets whose role may not call an rpc.
+func RoleRequired(rpc string) error {
+	return Error(codes.PermissionDenied, "ROLE_REQUIRED", fmt.Sprintf("the role of the caller may not call %s", Subject(rpc)))
+}
