@@ -23,7 +23,8 @@ func (f *states) get(ctx context.Context, req *pb.GetGatewayStateRequest) (*pb.G
 		return nil, err
 	}
 	state, _, err := read(ctx, kv, req.GatewayId)
-	if errors.Is(err, jetstream.ErrKeyNotFound) {
+	tenant := runtime.Tenant(ctx)
+	if errors.Is(err, jetstream.ErrKeyNotFound) || err == nil && tenant != "" && state.Gateway.GetOrganizationId() != tenant {
 		return nil, runtime.Error(codes.NotFound, "GATEWAY_NOT_FOUND", "gateway %q does not exist", req.GatewayId)
 	}
 	if err != nil {
