@@ -24,6 +24,7 @@ type cli struct {
 	Tail    tailCommand    `cmd:"" help:"Follow the processed envelopes."`
 	PS      psCommand      `cmd:"" name:"ps" help:"List the instances that run, with their counters."`
 	CDC     cdcCommand     `cmd:"" name:"cdc" help:"Look at change data capture."`
+	Bench   benchCommand   `cmd:"" help:"Measure how fast Ponix is, beside the bare loops that are its limits."`
 	DLQ     dlqCommand     `cmd:"" name:"dlq" help:"Look at dead letters, replay or drop them."`
 }
 

@@ -55,7 +55,7 @@ type Goal struct {
 
 // Options are those of a run.
 type Options struct {
-	Rounds   int                               // measured, after one that is not; at least 1
+	Rounds   int                              // measured, after one that is not; at least 1
 	Progress func(format string, args ...any) // told of each round; may be nil
 }
 
