@@ -1,8 +1,11 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
+	"runtime/pprof"
+	"slices"
 	"strings"
 
 	"ponix/cmd/ponix/bench"
@@ -10,20 +13,38 @@ import (
 
 // benchCommand measures Ponix beside its limits; see package bench.
 type benchCommand struct {
-	Convert benchConvert `cmd:"" help:"Expressions: payload to JSON, without engines."`
+	Pipeline benchPipeline `cmd:"" help:"Raw to processed envelopes."`
+	Convert  benchConvert  `cmd:"" help:"Expressions: payload to JSON, without engines."`
 }
 
 // measured is what every suite takes.
 type measured struct {
 	format
-	Rounds int  `default:"5" help:"Rounds that count, after one that does not."`
-	Check  bool `help:"Fail where a goal is missed, or others used more than a tenth of the CPU."`
+	CacheDir string `type:"path" help:"Where the engines are kept; fetched once."`
+	Rounds   int    `default:"5" help:"Rounds that count, after one that does not."`
+	Only     string `help:"Run only the cases whose names have this in them."`
+	Profile  string `type:"path" help:"File to write a CPU profile to, for go tool pprof."`
+	Check    bool   `help:"Fail where a goal is missed, or others used more than a tenth of the CPU."`
 }
 
 // show runs a suite and shows what came of it.
 func (m measured) show(e *env, s bench.Suite) error {
 	if m.Rounds < 1 {
 		return &usageError{fmt.Errorf("--rounds must be at least 1")}
+	}
+	if m.Only != "" {
+		s.Cases = slices.DeleteFunc(s.Cases, func(c bench.Case) bool { return !strings.Contains(c.Name, m.Only) })
+	}
+	if m.Profile != "" {
+		f, err := os.Create(m.Profile)
+		if err != nil {
+			return err
+		}
+		defer f.Close() //nolint:errcheck // pprof says what is missing
+		if err := pprof.StartCPUProfile(f); err != nil {
+			return err
+		}
+		defer pprof.StopCPUProfile()
 	}
 	r, err := bench.Run(e.ctx, s, bench.Options{Rounds: m.Rounds, Progress: func(format string, args ...any) {
 		fmt.Fprintf(os.Stderr, format+"\n", args...)
@@ -84,4 +105,27 @@ func (c *benchConvert) Run(e *env) error {
 		return err
 	}
 	return c.show(e, s)
+}
+
+// world starts a run's own engines, for f.
+func (m measured) world(e *env, needs bench.Engines, f func(*bench.World) (bench.Suite, error)) error {
+	needs.CacheDir, needs.Logger = m.CacheDir, e.log
+	w, err := bench.Open(e.ctx, needs)
+	if err != nil {
+		return err
+	}
+	s, err := f(w)
+	if err == nil {
+		err = m.show(e, s)
+	}
+	return errors.Join(err, w.Close())
+}
+
+type benchPipeline struct {
+	measured
+	Count int `default:"100000" help:"Envelopes in a round."`
+}
+
+func (c *benchPipeline) Run(e *env) error {
+	return c.world(e, bench.Engines{}, func(w *bench.World) (bench.Suite, error) { return bench.Pipeline(e.ctx, w, c.Count) })
 }
