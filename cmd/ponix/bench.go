@@ -7,6 +7,7 @@ import (
 	"runtime/pprof"
 	"slices"
 	"strings"
+	"time"
 
 	"ponix/cmd/ponix/bench"
 )
@@ -14,6 +15,7 @@ import (
 // benchCommand measures Ponix beside its limits; see package bench.
 type benchCommand struct {
 	Pipeline benchPipeline `cmd:"" help:"Raw to processed envelopes."`
+	RPC      benchRPC      `cmd:"" name:"rpc" help:"Calls through the bridge and over NATS."`
 	Convert  benchConvert  `cmd:"" help:"Expressions: payload to JSON, without engines."`
 }
 
@@ -128,4 +130,13 @@ type benchPipeline struct {
 
 func (c *benchPipeline) Run(e *env) error {
 	return c.world(e, bench.Engines{}, func(w *bench.World) (bench.Suite, error) { return bench.Pipeline(e.ctx, w, c.Count) })
+}
+
+type benchRPC struct {
+	measured
+	Duration time.Duration `default:"1s" help:"Time of each case in a round."`
+}
+
+func (c *benchRPC) Run(e *env) error {
+	return c.world(e, bench.Engines{}, func(w *bench.World) (bench.Suite, error) { return bench.RPC(e.ctx, w, c.Duration) })
 }

@@ -35,6 +35,8 @@ type World struct {
 	conns  []*nats.Conn
 	js     jetstream.JetStream // of the observer
 	config functions.Config
+
+	closers []func() error // before the connections
 }
 
 // Open starts engines. Close the world.
@@ -61,14 +63,17 @@ func Open(ctx context.Context, e Engines) (*World, error) {
 
 // Close stops the engines and removes their files.
 func (w *World) Close() error {
+	var err error
+	for _, f := range w.closers {
+		err = errors.Join(err, f())
+	}
 	for _, nc := range w.conns {
 		nc.Close()
 	}
-	var err error
 	if w.Cluster != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 		defer cancel()
-		err = w.Stop(ctx)
+		err = errors.Join(err, w.Stop(ctx))
 	}
 	return errors.Join(err, os.RemoveAll(w.dir))
 }
