@@ -15,6 +15,7 @@ import (
 // benchCommand measures Ponix beside its limits; see package bench.
 type benchCommand struct {
 	Pipeline benchPipeline `cmd:"" help:"Raw to processed envelopes."`
+	Ingest   benchIngest   `cmd:"" help:"Raw envelopes to rows in ClickHouse."`
 	RPC      benchRPC      `cmd:"" name:"rpc" help:"Calls through the bridge and over NATS."`
 	Convert  benchConvert  `cmd:"" help:"Expressions: payload to JSON, without engines."`
 }
@@ -139,4 +140,13 @@ type benchRPC struct {
 
 func (c *benchRPC) Run(e *env) error {
 	return c.world(e, bench.Engines{}, func(w *bench.World) (bench.Suite, error) { return bench.RPC(e.ctx, w, c.Duration) })
+}
+
+type benchIngest struct {
+	measured
+	Count int `default:"200000" help:"Envelopes in a round."`
+}
+
+func (c *benchIngest) Run(e *env) error {
+	return c.world(e, bench.Engines{ClickHouse: true}, func(w *bench.World) (bench.Suite, error) { return bench.Ingest(e.ctx, w, c.Count) })
 }
