@@ -7,7 +7,6 @@ import (
 	"runtime/pprof"
 	"slices"
 	"strings"
-	"time"
 
 	"ponix/cmd/ponix/bench"
 )
@@ -16,6 +15,7 @@ import (
 type benchCommand struct {
 	Pipeline benchPipeline `cmd:"" help:"Raw to processed envelopes."`
 	Ingest   benchIngest   `cmd:"" help:"Raw envelopes to rows in ClickHouse."`
+	Latency  benchLatency  `cmd:"" help:"From raw to processed at fixed rates: here, or on a cluster that runs."`
 	RPC      benchRPC      `cmd:"" name:"rpc" help:"Calls through the bridge and over NATS."`
 	Convert  benchConvert  `cmd:"" help:"Expressions: payload to JSON, without engines."`
 }
@@ -97,19 +97,6 @@ func failed(r *bench.Report) error {
 	return fmt.Errorf("%s: %s", r.Suite, strings.Join(why, "; "))
 }
 
-type benchConvert struct {
-	measured
-	Count int `default:"100000" help:"Payloads in a round."`
-}
-
-func (c *benchConvert) Run(e *env) error {
-	s, err := bench.Convert(c.Count)
-	if err != nil {
-		return err
-	}
-	return c.show(e, s)
-}
-
 // world starts a run's own engines, for f.
 func (m measured) world(e *env, needs bench.Engines, f func(*bench.World) (bench.Suite, error)) error {
 	needs.CacheDir, needs.Logger = m.CacheDir, e.log
@@ -122,31 +109,4 @@ func (m measured) world(e *env, needs bench.Engines, f func(*bench.World) (bench
 		err = m.show(e, s)
 	}
 	return errors.Join(err, w.Close())
-}
-
-type benchPipeline struct {
-	measured
-	Count int `default:"100000" help:"Envelopes in a round."`
-}
-
-func (c *benchPipeline) Run(e *env) error {
-	return c.world(e, bench.Engines{}, func(w *bench.World) (bench.Suite, error) { return bench.Pipeline(e.ctx, w, c.Count) })
-}
-
-type benchRPC struct {
-	measured
-	Duration time.Duration `default:"1s" help:"Time of each case in a round."`
-}
-
-func (c *benchRPC) Run(e *env) error {
-	return c.world(e, bench.Engines{}, func(w *bench.World) (bench.Suite, error) { return bench.RPC(e.ctx, w, c.Duration) })
-}
-
-type benchIngest struct {
-	measured
-	Count int `default:"200000" help:"Envelopes in a round."`
-}
-
-func (c *benchIngest) Run(e *env) error {
-	return c.world(e, bench.Engines{ClickHouse: true}, func(w *bench.World) (bench.Suite, error) { return bench.Ingest(e.ctx, w, c.Count) })
 }
