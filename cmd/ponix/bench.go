@@ -16,6 +16,7 @@ type benchCommand struct {
 	Pipeline benchPipeline `cmd:"" help:"Raw to processed envelopes."`
 	Ingest   benchIngest   `cmd:"" help:"Raw envelopes to rows in ClickHouse."`
 	Latency  benchLatency  `cmd:"" help:"From raw to processed at fixed rates: here, or on a cluster that runs."`
+	CDC      benchCDC      `cmd:"" name:"cdc" help:"Changes in PostgreSQL to events."`
 	RPC      benchRPC      `cmd:"" name:"rpc" help:"Calls through the bridge and over NATS."`
 	Convert  benchConvert  `cmd:"" help:"Expressions: payload to JSON, without engines."`
 }

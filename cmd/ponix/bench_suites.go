@@ -78,3 +78,17 @@ func (c *benchLatency) Run(e *env) error {
 	}
 	return errors.Join(c.show(e, s), done())
 }
+
+type benchCDC struct {
+	measured
+	Count int `default:"50000" help:"Changes in a round."`
+}
+
+func (c *benchCDC) Run(e *env) error {
+	for _, inOne := range []bool{false, true} {
+		if err := c.world(e, bench.Engines{Postgres: true}, func(w *bench.World) (bench.Suite, error) { return bench.CDC(e.ctx, w, c.Count, inOne) }); err != nil {
+			return err
+		}
+	}
+	return nil
+}
