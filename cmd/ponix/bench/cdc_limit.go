@@ -76,8 +76,8 @@ func dialPatiently(ctx context.Context, network, addr string) (net.Conn, error) 
 }
 
 func (p *patient) Read(b []byte) (int, error) {
-	if 0 < p.last && p.last < 4096 {
-		time.Sleep(100 * time.Microsecond)
+	if 0 < p.last && p.last < 64<<10 {
+		time.Sleep(time.Millisecond)
 	}
 	n, err := p.Conn.Read(b)
 	p.last = n
