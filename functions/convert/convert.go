@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"ponix/functions/internal/conversion"
@@ -68,8 +69,23 @@ func (f converter) convert(ctx context.Context, raw *envelopev1.RawEnvelope) (*e
 		out.DataJson, err = result.AppendJSON(nil)
 		return out, err
 	}
-	out.Data = result.Struct()
+	setData(out, result)
 	return out, nil
+}
+
+// setData gives e its data in encoded form: a Struct of many small messages would
+// take a fifth of the pipeline's time. A message is encoded with its unknown fields
+// as they are, and whoever decodes it finds data.
+func setData(e *envelopev1.ProcessedEnvelope, result conversion.Result) {
+	const field = 3 // data
+	encoded, ok := result.AppendStruct(nil)
+	if !ok {
+		e.Data = result.Struct() // which cannot be encoded, and says why
+		return
+	}
+	b := make([]byte, 0, len(encoded)+8)
+	b = protowire.AppendTag(b, field, protowire.BytesType)
+	e.ProtoReflect().SetUnknown(protowire.AppendBytes(b, encoded))
 }
 
 // run checks that the envelope is the device's, and evaluates.

@@ -200,4 +200,9 @@ func wellFormed(t *testing.T, r Result) {
 	if got := r.Struct(); !proto.Equal(got, want) {
 		t.Fatalf("%s is the Struct\n%v", text, got)
 	}
+	got := &structpb.Struct{}
+	wire, ok := r.AppendStruct(nil)
+	if err := proto.Unmarshal(wire, got); !ok || err != nil || !proto.Equal(got, want) {
+		t.Fatalf("%s is encoded as the Struct\n%v, %v, %v", text, got, ok, err)
+	}
 }
