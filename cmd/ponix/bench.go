@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"runtime/pprof"
 	"slices"
@@ -100,7 +101,8 @@ func failed(r *bench.Report) error {
 
 // world starts a run's own engines, for f.
 func (m measured) world(e *env, needs bench.Engines, f func(*bench.World) (bench.Suite, error)) error {
-	needs.CacheDir, needs.Logger = m.CacheDir, e.log
+	// What functions tell of themselves is of no interest here, unless it is bad.
+	needs.CacheDir, needs.Logger = m.CacheDir, slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	w, err := bench.Open(e.ctx, needs)
 	if err != nil {
 		return err

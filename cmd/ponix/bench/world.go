@@ -130,11 +130,13 @@ func (c closer) Close() error { return c() }
 const stalled = 30 * time.Second
 
 // measure waits until done says total, and notes how fast that went from a tenth
-// on: starting, connecting and filling caches are not measured.
+// on: starting, connecting and filling caches are not measured, unless all is done
+// at one blow.
 func measure(ctx context.Context, r *Round, total int, done func(context.Context) (int, error)) error {
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
-	first, last, moved := -1, 0, time.Now()
+	first, last, moved := 0, 0, time.Now()
+	r.Start()
 	for {
 		n, err := done(ctx)
 		switch {
@@ -145,7 +147,7 @@ func measure(ctx context.Context, r *Round, total int, done func(context.Context
 		case time.Since(moved) > stalled:
 			return fmt.Errorf("%d of %d are done, and there was no progress for %v", n, total, stalled)
 		}
-		if first < 0 && n >= total/10 {
+		if first == 0 && n >= total/10 && n < total {
 			first = n
 			r.Start()
 		}

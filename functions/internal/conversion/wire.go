@@ -3,6 +3,7 @@ package conversion
 import (
 	"encoding/binary"
 	"math"
+	"slices"
 	"unicode/utf8"
 
 	"google.golang.org/protobuf/encoding/protowire"
@@ -34,7 +35,7 @@ func (r Result) AppendStruct(dst []byte) ([]byte, bool) {
 			return dst, false
 		}
 	}
-	dst, _ = appendMessage(dst, &r.nodes[0], r.nodes[1:])
+	dst, _ = appendMessage(slices.Grow(dst, 2*r.size), &r.nodes[0], r.nodes[1:])
 	return dst, true
 }
 
