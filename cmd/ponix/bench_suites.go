@@ -53,7 +53,7 @@ func (c *benchIngest) Run(e *env) error {
 type benchLatency struct {
 	measured
 	Rate     []int         `default:"300,3000,10000" help:"Envelopes a second; a case each."`
-	Duration time.Duration `default:"3s" help:"Time of each case in a round, after a second that does not count."`
+	Duration time.Duration `default:"2s" help:"Time of each case in a round, after a second that does not count."`
 	Against  string        `placeholder:"URL" help:"Load the cluster that runs at this NATS server, without the limit loop, at the first rate."`
 	Creds    string        `type:"path" help:"File with NATS credentials, of --against."`
 

@@ -98,7 +98,7 @@ func (r *Round) Start() { r.from = readUsage() }
 func (r *Round) Stop(n int) {
 	r.spent = readUsage().minus(r.from)
 	r.values[Rate] = float64(n) / r.spent.wall.Seconds()
-	if r.spent.known {
+	if r.spent.known && n > 0 {
 		r.values[CPU] = float64(r.spent.ours) / float64(n) / float64(time.Microsecond)
 	}
 }

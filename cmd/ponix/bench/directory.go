@@ -3,7 +3,6 @@ package bench
 import (
 	"context"
 	"fmt"
-	"io"
 	"strings"
 
 	enddevicev1 "ponix/proto/ponix/end_device/v1"
@@ -22,14 +21,18 @@ func deviceID(i int) string { return fmt.Sprintf("dc27sm1ksdua0kas%04d", i%devic
 // directory answers for end-device and organization from memory: their database is
 // no part of what is measured, and convert remembers the answers. It takes more
 // calls at a time than two instances make that know nothing yet.
-func (w *World) directory(ctx context.Context) (io.Closer, error) {
+func (w *World) directory(ctx context.Context) error {
 	nc, err := w.dial()
 	if err != nil {
-		return nil, err
+		return err
 	}
-	return w.start(ctx, nc, 4096,
+	h, err := w.start(ctx, nc, 4096,
 		runtime.Func("end-device", runtime.Endpoint(enddevicev1.EndDeviceService_GetEndDevice_FullMethodName, getEndDevice)),
 		runtime.Func("organization", runtime.Endpoint(organizationv1.OrganizationService_GetOrganization_FullMethodName, getOrganization)))
+	if err == nil {
+		w.closers = append(w.closers, h.Close)
+	}
+	return err
 }
 
 func getEndDevice(_ context.Context, req *enddevicev1.GetEndDeviceRequest) (*enddevicev1.GetEndDeviceResponse, error) {

@@ -50,7 +50,7 @@ func Pipeline(ctx context.Context, w *World, n int) (Suite, error) {
 // a replay window.
 func newPipeline(ctx context.Context, w *World, n int) (*pipeline, error) {
 	p := &pipeline{w, n}
-	if _, err := w.directory(ctx); err != nil {
+	if err := w.directory(ctx); err != nil {
 		return nil, err
 	}
 	raw := w.config.Streams.RawEnvelopes()

@@ -59,7 +59,7 @@ func RPC(ctx context.Context, w *World, d time.Duration) (Suite, error) {
 type calls struct{ raw, micro, endpoint, direct, bridge call }
 
 func newCalls(ctx context.Context, w *World) (*calls, error) {
-	if _, err := w.directory(ctx); err != nil {
+	if err := w.directory(ctx); err != nil {
 		return nil, err
 	}
 	if err := w.bareAnswers(); err != nil {
