@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"google.golang.org/grpc/codes"
-	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"ponix/functions/internal/conversion"
@@ -78,14 +77,12 @@ func (f converter) convert(ctx context.Context, raw *envelopev1.RawEnvelope) (*e
 // as they are, and whoever decodes it finds data.
 func setData(e *envelopev1.ProcessedEnvelope, result conversion.Result) {
 	const field = 3 // data
-	encoded, ok := result.AppendStruct(nil)
+	encoded, ok := result.AppendStruct(nil, field)
 	if !ok {
 		e.Data = result.Struct() // which cannot be encoded, and says why
 		return
 	}
-	b := make([]byte, 0, len(encoded)+8)
-	b = protowire.AppendTag(b, field, protowire.BytesType)
-	e.ProtoReflect().SetUnknown(protowire.AppendBytes(b, encoded))
+	e.ProtoReflect().SetUnknown(encoded)
 }
 
 // run checks that the envelope is the device's, and evaluates.

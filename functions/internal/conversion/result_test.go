@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/structpb"
 )
@@ -50,8 +51,10 @@ func TestExact(t *testing.T) {
 func wellEncoded(t *testing.T, r Result, want *structpb.Struct) {
 	t.Helper()
 	got := &structpb.Struct{}
-	wire, ok := r.AppendStruct(nil)
-	if err := proto.Unmarshal(wire, got); !ok || err != nil || !proto.Equal(got, want) {
+	wire, ok := r.AppendStruct(nil, 1) // field 1 of some message
+	_, _, n := protowire.ConsumeField(wire)
+	wire, _ = protowire.ConsumeBytes(wire[1:])
+	if err := proto.Unmarshal(wire, got); !ok || n < 0 || err != nil || !proto.Equal(got, want) {
 		t.Errorf("the encoded Struct is\n%v, %v, %v\nwant %v", got, ok, err, want)
 	}
 }
@@ -70,11 +73,11 @@ func TestAppendStruct(t *testing.T) {
 		wellEncoded(t, Result{nodes: inner}, want)
 	}
 	for _, bad := range []node{{key: "\xff", kind: kindNull}, {key: "k", kind: kindText, text: "\xff"}} {
-		if wire, ok := (Result{nodes: []node{{kind: kindObject, size: 1}, bad}}).AppendStruct(nil); ok || len(wire) > 0 {
+		if wire, ok := (Result{nodes: []node{{kind: kindObject, size: 1}, bad}}).AppendStruct(nil, 1); ok || len(wire) > 0 {
 			t.Errorf("%q %q is encoded as %x", bad.key, bad.text, wire)
 		}
 	}
-	if _, ok := (Result{}).AppendStruct(nil); ok {
+	if _, ok := (Result{}).AppendStruct(nil, 1); ok {
 		t.Error("the zero Result has a Struct")
 	}
 }

@@ -23,10 +23,10 @@ const (
 	listValues   = 1
 )
 
-// AppendStruct appends what Struct returns as protobuf writes it, without making
-// it; with its keys sorted. It is false, and nothing is appended, where protobuf
-// would refuse a text that is not UTF-8.
-func (r Result) AppendStruct(dst []byte) ([]byte, bool) {
+// AppendStruct appends what Struct returns as protobuf writes it in a field of that
+// number, without making it; with its keys sorted. It is false, and nothing is
+// appended, where protobuf would refuse a text that is not UTF-8.
+func (r Result) AppendStruct(dst []byte, field protowire.Number) ([]byte, bool) {
 	if len(r.nodes) == 0 {
 		return dst, false
 	}
@@ -35,8 +35,9 @@ func (r Result) AppendStruct(dst []byte) ([]byte, bool) {
 			return dst, false
 		}
 	}
-	dst, _ = appendMessage(slices.Grow(dst, 2*r.size), &r.nodes[0], r.nodes[1:])
-	return dst, true
+	dst, at := begin(slices.Grow(dst, 2*r.size+8), field)
+	dst, _ = appendMessage(dst, &r.nodes[0], r.nodes[1:])
+	return end(dst, at), true
 }
 
 // appendMessage appends the Struct or the ListValue that n is. rest begins with its
