@@ -57,7 +57,7 @@ bench-compare base count="6" packages="./functions/... ./runtime/...":
         (cd "$before/tree" && go test -run '^$' -bench . -benchmem -benchtime 0.2s {{packages}} >>"$before/old" || true)
         go test -run '^$' -bench . -benchmem -benchtime 0.2s {{packages}} >>"$before/new"
     done
-    go run golang.org/x/perf/cmd/benchstat@latest "$before/old" "$before/new"
+    go run golang.org/x/perf/cmd/benchstat@v0.0.0-20260908200009-22c9c6c9d4da "$before/old" "$before/new"
 
 # Format, vet, lint
 lint:
