@@ -38,6 +38,27 @@ fuzz seconds="5":
 torture *args: build
     go run ./cmd/torture {{args}}
 
+# Measure Ponix beside its limits, some six minutes: just bench --rounds 3
+bench *args: build
+    #!/usr/bin/env bash
+    set -euo pipefail
+    for suite in convert pipeline ingest cdc rpc latency; do
+        bin/ponix bench $suite {{args}} 2>/dev/null
+    done
+
+# Compare the micro benchmarks of two commits: just bench-compare main
+bench-compare base count="6" packages="./functions/... ./runtime/...":
+    #!/usr/bin/env bash
+    set -euo pipefail
+    before=$(mktemp -d)
+    trap 'git worktree remove --force "$before/tree"; rm -rf "$before"' EXIT
+    git worktree add --quiet --detach "$before/tree" {{base}}
+    for _ in $(seq {{count}}); do # interleaved, so that what disturbs one disturbs both
+        (cd "$before/tree" && go test -run '^$' -bench . -benchmem -benchtime 0.2s {{packages}} >>"$before/old" || true)
+        go test -run '^$' -bench . -benchmem -benchtime 0.2s {{packages}} >>"$before/new"
+    done
+    go run golang.org/x/perf/cmd/benchstat@v0.0.0-20260908200009-22c9c6c9d4da "$before/old" "$before/new"
+
 # Format, vet, lint
 lint:
     test -z "$(gofmt -l . | tee /dev/stderr)"

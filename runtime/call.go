@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 
+	validatepb "buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go/buf/validate"
 	"buf.build/go/protovalidate"
 	"github.com/nats-io/nats.go"
 	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"ponix/runtime/wire"
 )
@@ -58,10 +60,20 @@ func decode[M proto.Message](v protovalidate.Validator, c *Call) (M, error) {
 	return m, validate(v, m)
 }
 
+// ruled keeps the validator out of google.protobuf.Struct, which can have no rules
+// inside and is expensive to walk; a field that is one may have rules itself.
+var ruled = protovalidate.WithFilter(protovalidate.FilterFunc(func(_ protoreflect.Message, d protoreflect.Descriptor) bool {
+	f, ok := d.(protoreflect.FieldDescriptor)
+	if !ok || f.Kind() != protoreflect.MessageKind || f.Message().FullName() != "google.protobuf.Struct" {
+		return true
+	}
+	return proto.HasExtension(f.Options(), validatepb.E_Field)
+}))
+
 // validate turns the violations of protovalidate into INVALID_ARGUMENT with one
 // field violation each.
 func validate(v protovalidate.Validator, m proto.Message) error {
-	err := v.Validate(m)
+	err := v.Validate(m, ruled)
 	if err == nil {
 		return nil
 	}

@@ -27,6 +27,7 @@ type cli struct {
 	PS      psCommand      `cmd:"" name:"ps" help:"List the instances that run, with their counters."`
 	Gateway gatewayCommand `cmd:"" help:"Look at the gateways' connections."`
 	CDC     cdcCommand     `cmd:"" name:"cdc" help:"Look at change data capture."`
+	Bench   benchCommand   `cmd:"" help:"Measure how fast Ponix is, beside the bare loops that are its limits."`
 	DLQ     dlqCommand     `cmd:"" name:"dlq" help:"Look at dead letters, replay or drop them."`
 }
 

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/structpb"
 )
@@ -199,5 +200,12 @@ func wellFormed(t *testing.T, r Result) {
 	}
 	if got := r.Struct(); !proto.Equal(got, want) {
 		t.Fatalf("%s is the Struct\n%v", text, got)
+	}
+	got := &structpb.Struct{}
+	wire, ok := r.AppendStruct(nil, 1) // field 1 of some message
+	_, _, n := protowire.ConsumeField(wire)
+	wire, _ = protowire.ConsumeBytes(wire[1:])
+	if err := proto.Unmarshal(wire, got); !ok || n < 0 || err != nil || !proto.Equal(got, want) {
+		t.Fatalf("%s is encoded as the Struct\n%v, %v, %v", text, got, ok, err)
 	}
 }

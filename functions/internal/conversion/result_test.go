@@ -4,8 +4,10 @@ import (
 	"encoding/json"
 	"math"
 	"strconv"
+	"strings"
 	"testing"
 
+	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/structpb"
 )
@@ -42,6 +44,41 @@ func TestExact(t *testing.T) {
 		if got := r.Struct(); !proto.Equal(got, want) {
 			t.Errorf("%s\ngot  %v\nwant %v", test.expression, got, want)
 		}
+		wellEncoded(t, r, want)
+	}
+}
+
+func wellEncoded(t *testing.T, r Result, want *structpb.Struct) {
+	t.Helper()
+	got := &structpb.Struct{}
+	wire, ok := r.AppendStruct(nil, 1) // field 1 of some message
+	_, _, n := protowire.ConsumeField(wire)
+	wire, _ = protowire.ConsumeBytes(wire[1:])
+	if err := proto.Unmarshal(wire, got); !ok || n < 0 || err != nil || !proto.Equal(got, want) {
+		t.Errorf("the encoded Struct is\n%v, %v, %v\nwant %v", got, ok, err, want)
+	}
+}
+
+// TestAppendStruct holds the lengths of all widths, and the refusal of what is no
+// UTF-8.
+func TestAppendStruct(t *testing.T) {
+	t.Parallel()
+	for _, n := range []int{0, 1, 100, 126, 127, 128, 16 << 10, 1 << 17} {
+		text := strings.Repeat("x", n)
+		inner := []node{{kind: kindObject, size: 1}, {key: "k", kind: kindList, size: 2}, {kind: kindText, text: text}, {kind: kindNull}}
+		want, err := structpb.NewStruct(map[string]any{"k": []any{text, nil}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		wellEncoded(t, Result{nodes: inner}, want)
+	}
+	for _, bad := range []node{{key: "\xff", kind: kindNull}, {key: "k", kind: kindText, text: "\xff"}} {
+		if wire, ok := (Result{nodes: []node{{kind: kindObject, size: 1}, bad}}).AppendStruct(nil, 1); ok || len(wire) > 0 {
+			t.Errorf("%q %q is encoded as %x", bad.key, bad.text, wire)
+		}
+	}
+	if _, ok := (Result{}).AppendStruct(nil, 1); ok {
+		t.Error("the zero Result has a Struct")
 	}
 }
 

@@ -1,0 +1,115 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"runtime/pprof"
+	"slices"
+	"strings"
+
+	"ponix/cmd/ponix/bench"
+)
+
+// benchCommand measures Ponix beside its limits; see package bench.
+type benchCommand struct {
+	Pipeline benchPipeline `cmd:"" help:"Raw to processed envelopes."`
+	Ingest   benchIngest   `cmd:"" help:"Raw envelopes to rows in ClickHouse."`
+	Latency  benchLatency  `cmd:"" help:"From raw to processed at fixed rates: here, or on a cluster that runs."`
+	CDC      benchCDC      `cmd:"" name:"cdc" help:"Changes in PostgreSQL to events."`
+	RPC      benchRPC      `cmd:"" name:"rpc" help:"Calls through the bridge and over NATS."`
+	Convert  benchConvert  `cmd:"" help:"Expressions: payload to JSON, without engines."`
+}
+
+// measured is what every suite takes.
+type measured struct {
+	format
+	CacheDir string `type:"path" help:"Where the engines are kept; fetched once."`
+	Rounds   int    `default:"5" help:"Rounds that count, after one that does not."`
+	Only     string `help:"Run only the cases whose names have this in them."`
+	Profile  string `type:"path" help:"File to write a CPU profile to, for go tool pprof."`
+	Check    bool   `help:"Fail where a goal is missed, or others used more than a tenth of the CPU."`
+}
+
+// show runs a suite and shows what came of it.
+func (m measured) show(e *env, s bench.Suite) error {
+	if m.Rounds < 1 {
+		return &usageError{fmt.Errorf("--rounds must be at least 1")}
+	}
+	if m.Only != "" {
+		s.Cases = slices.DeleteFunc(s.Cases, func(c bench.Case) bool { return !strings.Contains(c.Name, m.Only) })
+	}
+	if m.Profile != "" {
+		f, err := os.Create(m.Profile)
+		if err != nil {
+			return err
+		}
+		defer f.Close() //nolint:errcheck // pprof says what is missing
+		if err := pprof.StartCPUProfile(f); err != nil {
+			return err
+		}
+		defer pprof.StopCPUProfile()
+	}
+	r, err := bench.Run(e.ctx, s, bench.Options{Rounds: m.Rounds, Progress: func(format string, args ...any) {
+		fmt.Fprintf(os.Stderr, format+"\n", args...)
+	}})
+	if err != nil {
+		return err
+	}
+	if m.Format == "json" {
+		err = e.out.json(r)
+	} else {
+		m.print(e.out, r)
+	}
+	if err != nil || !m.Check {
+		return err
+	}
+	return failed(r)
+}
+
+func (measured) print(out *output, r *bench.Report) {
+	fmt.Fprintln(out, r.About)
+	out.table(r.Table())
+	if len(r.Goals) > 0 {
+		fmt.Fprintln(out)
+		out.table(r.GoalTable())
+	}
+	colour := green
+	if !r.Good {
+		colour = red
+	}
+	fmt.Fprintf(out, "%s\n\n", out.paint(colour, r.Verdict()))
+}
+
+// failed says why a run does not pass.
+func failed(r *bench.Report) error {
+	var why []string
+	for _, g := range r.Goals {
+		if !g.Met {
+			why = append(why, fmt.Sprintf("%s is %.2f, not %.2f", g.What, g.Value, g.Bound))
+		}
+	}
+	if !r.Good {
+		why = append(why, r.Verdict())
+	}
+	if len(why) == 0 {
+		return nil
+	}
+	return fmt.Errorf("%s: %s", r.Suite, strings.Join(why, "; "))
+}
+
+// world starts a run's own engines, for f.
+func (m measured) world(e *env, needs bench.Engines, f func(*bench.World) (bench.Suite, error)) error {
+	// What functions tell of themselves is of no interest here, unless it is bad.
+	needs.CacheDir, needs.Logger = m.CacheDir, slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	w, err := bench.Open(e.ctx, needs)
+	if err != nil {
+		return err
+	}
+	s, err := f(w)
+	if err == nil {
+		err = m.show(e, s)
+	}
+	return errors.Join(err, w.Close())
+}

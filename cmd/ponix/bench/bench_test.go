@@ -1,0 +1,150 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestRunInterleaves holds the order of the rounds, and that the first is thrown
+// away.
+func TestRunInterleaves(t *testing.T) {
+	t.Parallel()
+	var order []string
+	competitor := func(name string, values ...float64) Case {
+		return Case{name, func(_ context.Context, r *Round) error {
+			order = append(order, name)
+			r.Set(Rate, values[0])
+			values = values[1:]
+			return nil
+		}}
+	}
+	s := Suite{Name: "s", Metrics: []Metric{Rate}, Cases: []Case{
+		competitor("limit", 1, 100, 200, 50), competitor("ours", 1000, 90, 100, 45),
+	}, Goals: []Goal{
+		{Of: "ours", Base: "limit", Metric: Rate, Bound: 0.9},
+		{Of: "ours", Base: "limit", Metric: Rate, Bound: 0.8, AtMost: true},
+		{Of: "ours", Base: "nothing", Metric: Rate},
+	}}
+	r, err := Run(t.Context(), s, Options{Rounds: 3})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := strings.Join(order, " "); got != "limit ours ours limit limit ours ours limit" {
+		t.Error(got)
+	}
+	f := r.result("limit").Figures[Rate]
+	if f.Median != 100 || f.Spread != 1.5 || len(f.Rounds) != 3 {
+		t.Errorf("%+v", f)
+	}
+	want := []Outcome{
+		{What: "per second of ours ÷ limit", Bound: 0.9, Value: 0.9, Low: 0.5, High: 0.9, Met: true},
+		{What: "per second of ours ÷ limit", Bound: 0.8, Most: true, Value: 0.9, Low: 0.5, High: 0.9},
+		{What: "per second of ours ÷ nothing"},
+	}
+	if !slices.Equal(r.Goals, want) {
+		t.Errorf("%+v", r.Goals)
+	}
+	header, rows := r.Table()
+	if len(header) != 3 || rows[0][1] != "100" || rows[0][2] != "75 %" {
+		t.Error(header, rows)
+	}
+	if _, rows := r.GoalTable(); rows[0][4] != "met" || rows[1][4] != "missed" {
+		t.Error(rows)
+	}
+}
+
+func TestRunNamesWhatFailed(t *testing.T) {
+	t.Parallel()
+	bad := errors.New("bad")
+	_, err := Run(t.Context(), Suite{Name: "s", Cases: []Case{{"c", func(context.Context, *Round) error { return bad }}}}, Options{Rounds: 1})
+	if !errors.Is(err, bad) || err.Error() != "s, c: bad" {
+		t.Error(err)
+	}
+}
+
+// TestVerdict holds the refusal to call a run good that others have disturbed.
+func TestVerdict(t *testing.T) {
+	t.Parallel()
+	second := usage{wall: time.Second, known: true}
+	for _, c := range []struct {
+		name  string
+		spent usage
+		good  bool
+	}{
+		{"quiet", usage{wall: second.wall, ours: time.Second, all: time.Second, known: true}, true},
+		{"others", usage{wall: second.wall, ours: 0, all: 100 * time.Second, known: true}, false},
+		{"unknown", usage{wall: second.wall}, false},
+	} {
+		r := newReport(Suite{})
+		r.spent = r.spent.plus(c.spent)
+		r.finish(nil)
+		if r.Good != c.good || strings.HasPrefix(r.Verdict(), "NOT") == c.good {
+			t.Errorf("%s: %s", c.name, r.Verdict())
+		}
+	}
+}
+
+// TestUsageHasChildren holds that what a child uses is ours, while it runs and
+// after it has ended.
+func TestUsageHasChildren(t *testing.T) {
+	t.Parallel()
+	before := readUsage()
+	if !before.known {
+		t.Fatal("there is no /proc")
+	}
+	cmd := exec.Command("sh", "-c", "while :; do :; done")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	grown := func() bool {
+		u := readUsage().minus(before)
+		return u.ours >= 100*time.Millisecond && u.others() >= 0
+	}
+	for deadline := time.Now().Add(30 * time.Second); !grown(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("the child's CPU does not count")
+		}
+	}
+	_ = cmd.Process.Kill()
+	_ = cmd.Wait()
+	if !grown() {
+		t.Error("the CPU of a child that has ended does not count")
+	}
+}
+
+func TestParseStat(t *testing.T) {
+	t.Parallel()
+	p, ok := parseStat([]byte("12 (a) b (c) S 7 1 1 0 -1 4 0 0 0 0 10 20 3 4 20 0 1 0 5 6"))
+	if !ok || p != (process{12, 7, 370 * time.Millisecond}) {
+		t.Error(p, ok)
+	}
+	for _, bad := range []string{"", "12", "12 (a", "x (a) S 7", "12 (a) S 7 1"} {
+		if _, ok := parseStat([]byte(bad)); ok {
+			t.Errorf("%q was read", bad)
+		}
+	}
+	if got := descendants(1, []process{{3, 2, 3}, {2, 1, 2}, {9, 8, 9}}); len(got) != 2 || got[3] != 3 {
+		t.Error(got)
+	}
+	if _, ok := descendants(os.Getpid(), nil)[1]; ok {
+		t.Error("init is below us")
+	}
+}
+
+func TestMedianAndNumber(t *testing.T) {
+	t.Parallel()
+	if median(nil) != 0 || median([]float64{3, 1, 2}) != 2 || median([]float64{4, 1, 2, 3}) != 2.5 {
+		t.Error("median")
+	}
+	for v, want := range map[float64]string{1.234: "1.23", 12.34: "12.3", 999: "999", 1234567: "1 234 567"} {
+		if got := number(v); got != want {
+			t.Errorf("%v is %q", v, got)
+		}
+	}
+}

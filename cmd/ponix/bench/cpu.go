@@ -1,0 +1,145 @@
+package bench
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// tick is Linux's unit of CPU time in /proc, whatever the kernel's own is
+// (proc(5), USER_HZ).
+const tick = 10 * time.Millisecond
+
+// usage is what was used up to a moment, or between two.
+type usage struct {
+	at    time.Time
+	wall  time.Duration
+	ours  time.Duration // CPU of this process and of all that it started
+	all   time.Duration // CPU of the whole machine, but for what was idle
+	known bool          // false where there is no /proc
+}
+
+func (u usage) minus(from usage) usage {
+	return usage{wall: u.at.Sub(from.at), ours: u.ours - from.ours, all: u.all - from.all, known: u.known && from.known}
+}
+
+func (u usage) plus(v usage) usage {
+	return usage{wall: u.wall + v.wall, ours: u.ours + v.ours, all: u.all + v.all, known: u.known && v.known}
+}
+
+// others is the part of the machine's CPU that others used.
+func (u usage) others() float64 {
+	if u.wall == 0 {
+		return 0
+	}
+	return max(0, float64(u.all-u.ours)/(float64(u.wall)*float64(runtime.NumCPU())))
+}
+
+func readUsage() usage {
+	all, ok := machineCPU()
+	ours := ownCPU()
+	for _, d := range descendants(os.Getpid(), readProcesses()) {
+		ours += d
+	}
+	return usage{at: time.Now(), ours: ours, all: all, known: ok}
+}
+
+// ownCPU is this process's, and that of children that have ended.
+func ownCPU() (sum time.Duration) {
+	for _, who := range []int{syscall.RUSAGE_SELF, syscall.RUSAGE_CHILDREN} {
+		var r syscall.Rusage
+		if err := syscall.Getrusage(who, &r); err == nil {
+			sum += time.Duration(r.Utime.Nano() + r.Stime.Nano())
+		}
+	}
+	return sum
+}
+
+// machineCPU is the time that all processors were busy, from /proc/stat.
+func machineCPU() (time.Duration, bool) {
+	b, err := os.ReadFile("/proc/stat")
+	if err != nil {
+		return 0, false
+	}
+	line, _, _ := strings.Cut(string(b), "\n")
+	fields := strings.Fields(line) // cpu user nice system idle iowait irq softirq steal guest guest_nice
+	if len(fields) < 9 || fields[0] != "cpu" {
+		return 0, false
+	}
+	var sum time.Duration
+	for _, i := range []int{1, 2, 3, 6, 7, 8} { // user and nice have the guests in them
+		n, err := strconv.ParseInt(fields[i], 10, 64)
+		if err != nil {
+			return 0, false
+		}
+		sum += time.Duration(n) * tick
+	}
+	return sum, true
+}
+
+// process is a line of the process table.
+type process struct {
+	pid, parent int
+	cpu         time.Duration // with that of its children that have ended
+}
+
+func readProcesses() (all []process) {
+	files, _ := filepath.Glob("/proc/[0-9]*/stat")
+	for _, name := range files {
+		b, err := os.ReadFile(name)
+		if err != nil {
+			continue // it has ended
+		}
+		if p, ok := parseStat(b); ok {
+			all = append(all, p)
+		}
+	}
+	return all
+}
+
+// parseStat reads /proc/<pid>/stat, whose second field is the program's name in
+// parentheses and may hold anything (proc(5)).
+func parseStat(b []byte) (process, bool) {
+	open, closing := bytes.IndexByte(b, '('), bytes.LastIndexByte(b, ')')
+	if open < 1 || closing < open {
+		return process{}, false
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(string(b[:open])))
+	fields := strings.Fields(string(b[closing+1:])) // from the third on
+	if err != nil || len(fields) < 15 {
+		return process{}, false
+	}
+	p := process{pid: pid}
+	if p.parent, err = strconv.Atoi(fields[1]); err != nil {
+		return process{}, false
+	}
+	for _, f := range fields[11:15] { // utime stime cutime cstime
+		n, err := strconv.ParseInt(f, 10, 64)
+		if err != nil {
+			return process{}, false
+		}
+		p.cpu += time.Duration(n) * tick
+	}
+	return p, true
+}
+
+// descendants is the CPU of each process below root.
+func descendants(root int, all []process) map[int]time.Duration {
+	below := map[int]time.Duration{}
+	for grew := true; grew; {
+		grew = false
+		for _, p := range all {
+			_, known := below[p.pid]
+			_, child := below[p.parent]
+			if !known && (child || p.parent == root) {
+				below[p.pid], grew = p.cpu, true
+			}
+		}
+	}
+	return below
+}

@@ -1,0 +1,137 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"ponix/functions"
+	"ponix/migrations"
+	"ponix/nats/streams"
+	"ponix/runtime/config"
+)
+
+// ingest is a pipeline that ends in ClickHouse.
+type ingest struct {
+	*pipeline
+	db    driver.Conn
+	table string // the statement that makes it
+	kept  *pipeline
+}
+
+// Ingest compares raw → rows, and its second half, with a loop that inserts the same
+// rows from memory. n envelopes a round.
+func Ingest(ctx context.Context, w *World, n int) (Suite, error) {
+	i, err := newIngest(ctx, w, n)
+	if err != nil {
+		return Suite{}, err
+	}
+	rows, err := i.rows(ctx)
+	if err != nil {
+		return Suite{}, err
+	}
+	return Suite{
+		Name: "ingest", About: "raw → rows in ClickHouse with a JSON column, in blocks of 10 000, two at a time",
+		Metrics: []Metric{Rate, CPU},
+		Cases: []Case{
+			{"bare insert", func(ctx context.Context, r *Round) error { return i.bareInsert(ctx, r, rows) }},
+			{"ponix, processed → rows", i.store},
+			{"ponix, raw → rows", i.whole},
+		},
+		Goals: []Goal{
+			{Of: "ponix, processed → rows", Base: "bare insert", Metric: Rate, Bound: 0.6},
+			{Of: "ponix, raw → rows", Base: "bare insert", Metric: Rate, Bound: 0.6},
+		},
+	}, nil
+}
+
+// newIngest makes the table, fills the raw stream, and once a stream of processed
+// envelopes that stays.
+func newIngest(ctx context.Context, w *World, n int) (*ingest, error) {
+	at := config.Default[config.ClickHouse]()
+	at.NativeURL = w.ClickHouseAddr
+	o, err := at.Options()
+	if err != nil {
+		return nil, err
+	}
+	m, err := migrations.ClickHouse(o, migrations.Storage{})
+	if err != nil {
+		return nil, err
+	}
+	_, err = m.Up(ctx)
+	if err := errors.Join(err, m.Close()); err != nil {
+		return nil, err
+	}
+	i := &ingest{}
+	if i.db, err = at.Open(); err != nil {
+		return nil, err
+	}
+	w.closers = append(w.closers, i.db.Close)
+	if err := i.db.QueryRow(ctx, "SELECT create_table_query FROM system.tables WHERE database = currentDatabase() AND name = 'processed_envelopes'").Scan(&i.table); err != nil {
+		return nil, err
+	}
+	if i.pipeline, err = newPipeline(ctx, w, n); err != nil {
+		return nil, err
+	}
+	kept := *w
+	kept.config.Streams.Processed = "kept_envelopes"
+	i.kept = &pipeline{&kept, n}
+	return i, i.kept.run(ctx, &Round{values: map[Metric]float64{}}, i.kept.convert)
+}
+
+// empty makes the table anew: a block that it had before is then no duplicate.
+func (i *ingest) empty(ctx context.Context) error {
+	return errors.Join(i.db.Exec(ctx, "DROP TABLE IF EXISTS processed_envelopes SYNC"), i.db.Exec(ctx, i.table))
+}
+
+// full fails unless every envelope is a row.
+func (i *ingest) full(ctx context.Context) error {
+	var n uint64
+	if err := i.db.QueryRow(ctx, "SELECT count() FROM processed_envelopes FINAL").Scan(&n); err != nil {
+		return err
+	}
+	if n != uint64(i.total) {
+		return fmt.Errorf("%d rows of %d envelopes", n, i.total)
+	}
+	return nil
+}
+
+// store is the product's second half.
+func (i *ingest) store(ctx context.Context, r *Round) error {
+	s := i.kept.config.Streams.ProcessedEnvelopes()
+	if err := i.js.DeleteConsumer(ctx, s.Name, streams.Store); err != nil && !errors.Is(err, jetstream.ErrConsumerNotFound) {
+		return err
+	}
+	return i.stored(ctx, r, i.kept, s, "store")
+}
+
+// whole is the product.
+func (i *ingest) whole(ctx context.Context, r *Round) error {
+	if err := i.reset(ctx); err != nil {
+		return err
+	}
+	return i.stored(ctx, r, i.pipeline, i.config.Streams.ProcessedEnvelopes(), "convert", "store")
+}
+
+func (i *ingest) stored(ctx context.Context, r *Round, p *pipeline, s streams.Stream, functions ...string) error {
+	if err := i.empty(ctx); err != nil {
+		return err
+	}
+	h, err := i.hostOn(ctx, p, functions...)
+	if err != nil {
+		return err
+	}
+	defer h.Close() //nolint:errcheck // all is settled
+	if err := measure(ctx, r, i.total, i.settled(s, streams.Store)); err != nil {
+		return err
+	}
+	return i.full(ctx)
+}
+
+func (i *ingest) hostOn(ctx context.Context, p *pipeline, only ...string) (io.Closer, error) {
+	return p.host(ctx, functions.Deps{ClickHouse: i.db}, only...)
+}

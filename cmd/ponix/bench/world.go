@@ -1,0 +1,164 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"ponix/functions"
+	"ponix/runtime"
+	"ponix/runtime/config"
+	"ponix/runtime/local"
+)
+
+// Engines says what a World has beside NATS.
+type Engines struct {
+	Postgres, ClickHouse bool
+	CacheDir             string // of the engines; empty: where `ponix up` has them
+	Logger               *slog.Logger
+}
+
+// World is engines of a run's own, as `ponix up` starts them: NATS within the
+// process, the others beside it, files on the disk of the temporary directory. Our
+// code and the limit loops reach NATS over TCP, as they do in production.
+type World struct {
+	*local.Cluster
+	log    *slog.Logger
+	dir    string
+	conns  []*nats.Conn
+	js     jetstream.JetStream // of the observer
+	config functions.Config
+
+	closers []func() error // before the connections
+}
+
+// Open starts engines. Close the world.
+func Open(ctx context.Context, e Engines) (*World, error) {
+	dir, err := os.MkdirTemp("", "ponix-bench-")
+	if err != nil {
+		return nil, err
+	}
+	w := &World{log: e.Logger, dir: dir, config: config.Default[functions.Config]()}
+	w.Cluster, err = local.Start(ctx, local.Options{
+		DataDir: dir, CacheDir: e.CacheDir, SkipPostgres: !e.Postgres, SkipClickHouse: !e.ClickHouse, Logger: e.Logger,
+	})
+	if err == nil {
+		var nc *nats.Conn
+		if nc, err = w.dial(); err == nil {
+			w.js, err = jetstream.New(nc)
+		}
+	}
+	if err != nil {
+		return nil, errors.Join(err, w.Close())
+	}
+	return w, nil
+}
+
+// Close stops the engines and removes their files.
+func (w *World) Close() error {
+	var err error
+	for _, f := range w.closers {
+		err = errors.Join(err, f())
+	}
+	for _, nc := range w.conns {
+		nc.Close()
+	}
+	if w.Cluster != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+		defer cancel()
+		err = errors.Join(err, w.Stop(ctx))
+	}
+	return errors.Join(err, os.RemoveAll(w.dir))
+}
+
+// dial returns a connection that lasts as long as the world, if it is not closed
+// before.
+func (w *World) dial() (*nats.Conn, error) {
+	nc, err := nats.Connect(w.NATSURL, nats.Name("ponix bench"))
+	if err == nil {
+		w.conns = append(w.conns, nc)
+	}
+	return nc, err
+}
+
+// host starts the named functions as `ponix serve` does, on a connection of their
+// own.
+func (w *World) host(ctx context.Context, d functions.Deps, only ...string) (io.Closer, error) {
+	nc, err := w.dial()
+	if err != nil {
+		return nil, err
+	}
+	d.NATS = nc
+	all, err := functions.All(d, w.config)
+	if err != nil {
+		return nil, err
+	}
+	var fns []runtime.Function
+	for _, f := range all {
+		for _, name := range only {
+			if f.Name == name {
+				fns = append(fns, f)
+			}
+		}
+	}
+	return w.start(ctx, nc, 0, fns...)
+}
+
+// start runs functions with so many calls in flight each, 0 for the default.
+func (w *World) start(ctx context.Context, nc *nats.Conn, concurrency int, fns ...runtime.Function) (io.Closer, error) {
+	h, err := runtime.Start(ctx, runtime.Config{Conn: nc, Streams: w.config.Streams, Concurrency: concurrency, Logger: w.log}, fns...)
+	if err != nil {
+		nc.Close()
+		return nil, err
+	}
+	return closer(func() error { defer nc.Close(); return h.Stop() }), nil
+}
+
+// closer is a function as an io.Closer.
+type closer func() error
+
+func (c closer) Close() error { return c() }
+
+// stalled is how long a competitor may make no progress.
+const stalled = 30 * time.Second
+
+// measure waits until done says total, and notes how fast that went from a tenth
+// on: starting, connecting and filling caches are not measured, unless all is done
+// at one blow.
+func measure(ctx context.Context, r *Round, total int, done func(context.Context) (int, error)) error {
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	first, last, moved := 0, 0, time.Now()
+	r.Start()
+	for {
+		n, err := done(ctx)
+		switch {
+		case err != nil:
+			return err
+		case n > last:
+			last, moved = n, time.Now()
+		case time.Since(moved) > stalled:
+			return fmt.Errorf("%d of %d are done, and there was no progress for %v", n, total, stalled)
+		}
+		if first == 0 && n >= total/10 && n < total {
+			first = n
+			r.Start()
+		}
+		if n >= total {
+			r.Stop(total - first)
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		}
+	}
+}

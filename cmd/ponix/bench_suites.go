@@ -1,0 +1,94 @@
+package main
+
+import (
+	"errors"
+	"slices"
+	"time"
+
+	"ponix/cmd/ponix/bench"
+	"ponix/nats/streams"
+	"ponix/runtime/config"
+)
+
+type benchConvert struct {
+	measured
+	Count int `default:"100000" help:"Payloads in a round."`
+}
+
+func (c *benchConvert) Run(e *env) error {
+	s, err := bench.Convert(c.Count)
+	if err != nil {
+		return err
+	}
+	return c.show(e, s)
+}
+
+type benchPipeline struct {
+	measured
+	Count int `default:"100000" help:"Envelopes in a round."`
+}
+
+func (c *benchPipeline) Run(e *env) error {
+	return c.world(e, bench.Engines{}, func(w *bench.World) (bench.Suite, error) { return bench.Pipeline(e.ctx, w, c.Count) })
+}
+
+type benchRPC struct {
+	measured
+	Duration time.Duration `default:"1s" help:"Time of each case in a round."`
+}
+
+func (c *benchRPC) Run(e *env) error {
+	return c.world(e, bench.Engines{}, func(w *bench.World) (bench.Suite, error) { return bench.RPC(e.ctx, w, c.Duration) })
+}
+
+type benchIngest struct {
+	measured
+	Count int `default:"100000" help:"Envelopes in a round."`
+}
+
+func (c *benchIngest) Run(e *env) error {
+	return c.world(e, bench.Engines{ClickHouse: true}, func(w *bench.World) (bench.Suite, error) { return bench.Ingest(e.ctx, w, c.Count) })
+}
+
+type benchLatency struct {
+	measured
+	Rate     []int         `default:"300,3000,10000" help:"Envelopes a second; a case each."`
+	Duration time.Duration `default:"2s" help:"Time of each case in a round, after a second that does not count."`
+	Against  string        `placeholder:"URL" help:"Load the cluster that runs at this NATS server, without the limit loop, at the first rate."`
+	Creds    string        `type:"path" help:"File with NATS credentials, of --against."`
+
+	Streams streams.Config `embed:"" group:"NATS"`
+}
+
+func (c *benchLatency) Run(e *env) error {
+	if len(c.Rate) == 0 || slices.Min(c.Rate) < 1 || c.Duration <= 0 {
+		return &usageError{errors.New("--rate must be at least 1, --duration above 0")}
+	}
+	if c.Against == "" {
+		return c.world(e, bench.Engines{}, func(w *bench.World) (bench.Suite, error) { return bench.Latency(e.ctx, w, c.Rate, c.Duration) })
+	}
+	nc, err := config.NATS{URL: c.Against, Creds: c.Creds}.Dial("ponix bench")
+	if err != nil {
+		return err
+	}
+	defer nc.Close()
+	s, done, err := bench.Against(e.ctx, nc, c.Streams, c.Rate[0], c.Duration)
+	if err != nil {
+		return plainStatus(err)
+	}
+	return errors.Join(c.show(e, s), done())
+}
+
+type benchCDC struct {
+	measured
+	Count int `default:"50000" help:"Changes in a round."`
+}
+
+func (c *benchCDC) Run(e *env) error {
+	for _, inOne := range []bool{false, true} {
+		if err := c.world(e, bench.Engines{Postgres: true}, func(w *bench.World) (bench.Suite, error) { return bench.CDC(e.ctx, w, c.Count, inOne) }); err != nil {
+			return err
+		}
+	}
+	return nil
+}
