@@ -22,8 +22,8 @@ import (
 // is tortured: what the broker has acknowledged is what Ponix has to deliver.
 //
 // The broker is a NATS server of its own, which keeps its sessions in JetStream.
-// (That of `ponix up --mqtt`, mochi-mqtt 2.7.9, loses what is published at the
-// very moment in which a session goes over to another connection.)
+// With mochi-mqtt 2.7.9, the broker of `ponix up --mqtt`, runs have lost single
+// messages; whether the broker or Ponix lost them is not known yet.
 type mqttLoad struct {
 	broker *server.Server
 	client mqtt.Client
