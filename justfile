@@ -25,6 +25,10 @@ build:
 test *args: build
     go test -timeout 10m {{args}} ./...
 
+# Run the tests of what PostgreSQL does on another version: just test-postgres /usr/lib/postgresql/15/bin
+test-postgres bin:
+    PONIX_POSTGRES_BIN={{bin}} go test -count 1 -timeout 5m ./migrations ./functions/cdc ./functions/organization ./functions/end_device ./functions/gateway
+
 # Run every test with the race detector (needs a C compiler)
 race *args:
     CGO_ENABLED=1 go test -race -timeout 20m {{args}} ./...

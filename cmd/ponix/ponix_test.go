@@ -45,7 +45,7 @@ func command(ctx context.Context, t *testing.T, env []string, args ...string) *e
 	cmd := exec.CommandContext(ctx, self, args...)
 	cmd.Dir = t.TempDir()
 	for _, v := range os.Environ() {
-		if !strings.HasPrefix(v, "PONIX_") || strings.HasPrefix(v, "PONIX_CACHE_DIR=") {
+		if !strings.HasPrefix(v, "PONIX_") || strings.HasPrefix(v, "PONIX_CACHE_DIR=") || strings.HasPrefix(v, "PONIX_POSTGRES_BIN=") {
 			cmd.Env = append(cmd.Env, v)
 		}
 	}

@@ -22,6 +22,7 @@ import (
 type upCommand struct {
 	DataDir        string `default:".ponix" type:"path" help:"Where everything that lasts is kept."`
 	CacheDir       string `type:"path" help:"Where the engines are kept, for every data directory; fetched once."`
+	PostgresBin    string `type:"path" help:"Directory of a PostgreSQL's initdb and postgres (15 or newer) to start, instead of the one that is fetched."`
 	NATSPort       int    `name:"nats-port" default:"4222" help:"Port of the NATS server that is started."`
 	MQTT           bool   `name:"mqtt" help:"Start an MQTT broker as well, to try gateways on: it takes everybody, and keeps nothing."`
 	MQTTPort       int    `name:"mqtt-port" default:"1883" help:"Port of the MQTT broker that is started."`
@@ -108,7 +109,7 @@ func (c *upCommand) startEngines(e *env, show *progress) (*local.Cluster, error)
 		c.Streams.Replicas = 3
 	}
 	cluster, err := local.Start(e.ctx, local.Options{
-		DataDir: c.DataDir, CacheDir: c.CacheDir,
+		DataDir: c.DataDir, CacheDir: c.CacheDir, PostgresBin: c.PostgresBin,
 		NATSPort: c.NATSPort, NATSNodes: c.NATSNodes, PostgresPort: int(c.Postgres.Port), ClickHousePort: c.ClickHousePort,
 		User: c.Postgres.Username, Password: password, Database: c.Postgres.Database,
 		SkipNATS: c.NATS.URL != "", SkipPostgres: c.Postgres.Host != "", SkipClickHouse: c.NativeURL != "",

@@ -1,6 +1,7 @@
 package local
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -66,7 +67,7 @@ func Start(ctx context.Context, o Options) (*Cluster, error) {
 func (c *Cluster) start(ctx context.Context) error {
 	o := c.options
 	var parts []engineKind
-	if !o.SkipPostgres {
+	if !o.SkipPostgres && o.PostgresBin == "" {
 		parts = append(parts, postgresEngine)
 	}
 	if !o.SkipClickHouse {
@@ -82,7 +83,8 @@ func (c *Cluster) start(ctx context.Context) error {
 	}
 	if !o.SkipPostgres {
 		group.Go(func() error {
-			return c.part(Postgres, func() error { return c.startPostgres(ctx, at[postgresEngine]) })
+			binaries := cmp.Or(o.PostgresBin, filepath.Join(at[postgresEngine], "native", "bin"))
+			return c.part(Postgres, func() error { return c.startPostgres(ctx, binaries) })
 		})
 	}
 	if !o.SkipClickHouse {

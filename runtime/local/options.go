@@ -10,9 +10,11 @@
 package local
 
 import (
+	"cmp"
 	"fmt"
 	"log/slog"
 	"net"
+	"os"
 	"path/filepath"
 	"time"
 )
@@ -21,6 +23,8 @@ import (
 type Options struct {
 	DataDir  string // everything that lasts; created; one cluster at a time uses it
 	CacheDir string // the engines; default CacheDir()
+
+	PostgresBin string // directory of another PostgreSQL's initdb and postgres, 15 or newer; default $PONIX_POSTGRES_BIN, else the one in CacheDir
 
 	Host           string // loopback address to listen on; default 127.0.0.1
 	NATSPort       int    // 0: any that is free, like the next two
@@ -79,6 +83,7 @@ func (o Options) withDefaults() (Options, error) {
 	if o.CacheDir, err = filepath.Abs(o.CacheDir); err != nil {
 		return o, err
 	}
+	o.PostgresBin = cmp.Or(o.PostgresBin, os.Getenv("PONIX_POSTGRES_BIN"))
 	for _, field := range []*string{&o.User, &o.Password, &o.Database} {
 		if *field == "" {
 			*field = "ponix"

@@ -34,10 +34,10 @@ type postgresServer struct {
 	account  account
 }
 
-func (c *Cluster) startPostgres(ctx context.Context, dir string) error {
+func (c *Cluster) startPostgres(ctx context.Context, binaries string) error {
 	o := c.options
 	s := &postgresServer{
-		options: o, binaries: filepath.Join(dir, "native", "bin"),
+		options: o, binaries: binaries,
 		data: filepath.Join(o.DataDir, "postgres"), account: serverAccount(),
 	}
 	if err := s.prepare(ctx); err != nil {

@@ -51,7 +51,7 @@ func (s *postgresServer) create(ctx context.Context) error {
 	}
 	args := []string{
 		"-D", fresh, "-U", s.options.User, "--pwfile=" + password, "--auth=scram-sha-256",
-		"--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8",
+		"--encoding=UTF8", "--locale=C",
 	}
 	if s.options.Ephemeral {
 		args = append(args, "--no-sync")
