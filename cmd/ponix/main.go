@@ -38,6 +38,9 @@ func run(args []string) int {
 	if err != nil {
 		return fail(err, 2)
 	}
+	if len(args) == 0 {
+		args = []string{"--help"}
+	}
 	command, err := parser.Parse(args)
 	if err != nil {
 		return fail(err, 2)
