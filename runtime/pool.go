@@ -29,7 +29,7 @@ type pool[T any] struct {
 }
 
 func newPool[T any](limit int, run func(T)) *pool[T] {
-	p := &pool[T]{run: run, limit: limit, spare: 2 * runtime.GOMAXPROCS(0), tasks: make([]T, limit)}
+	p := &pool[T]{run: run, limit: limit, spare: 8 * runtime.GOMAXPROCS(0), tasks: make([]T, limit)}
 	p.work.L, p.space.L = &p.mu, &p.mu
 	return p
 }

@@ -35,7 +35,7 @@ func Transform[In, Out proto.Message](from streams.Stream, durable string, to st
 			if err != nil {
 				return err
 			}
-			pub, err := NewPublisher(b.host.Conn, publishWindow, ackTimeout)
+			pub, err := NewPublisher(b.host.Conn, max(publishWindow, 2*b.host.Concurrency), ackTimeout)
 			if err != nil {
 				return err
 			}
@@ -68,7 +68,10 @@ func Transform[In, Out proto.Message](from streams.Stream, durable string, to st
 				p.close()
 				pub.Close()
 			}
-			return t.consume(c, transformBuffer, p.do)
+			return t.consume(c, transformBuffer, func(msg jetstream.Msg) {
+				pub.Await(b.host.Concurrency) // rather here than in all of the pool
+				p.do(msg)
+			})
 		},
 	}
 }
