@@ -2,6 +2,7 @@ package runtime
 
 import (
 	"context"
+	"sync"
 	"time"
 
 	"ponix/runtime/wire"
@@ -19,9 +20,47 @@ func deadline(standard time.Duration) Middleware {
 					d = left
 				}
 			}
-			ctx, cancel := context.WithTimeout(ctx, d)
-			defer cancel()
-			return next(ctx, c)
+			bounded := &deadlineContext{Context: ctx, at: c.began.Add(d)}
+			defer bounded.end()
+			return next(bounded, c)
 		}
+	}
+}
+
+// deadlineContext is what context.WithDeadline returns, but for its timer, which
+// starts when somebody asks whether it is done: most calls never do.
+type deadlineContext struct {
+	context.Context // that it comes of; it has no deadline
+	at              time.Time
+
+	mu     sync.Mutex
+	timed  context.Context
+	cancel context.CancelFunc
+	ended  bool
+}
+
+func (d *deadlineContext) Deadline() (time.Time, bool) { return d.at, true }
+func (d *deadlineContext) Done() <-chan struct{}       { return d.start().Done() }
+func (d *deadlineContext) Err() error                  { return d.start().Err() }
+
+func (d *deadlineContext) start() context.Context {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.timed == nil {
+		d.timed, d.cancel = context.WithDeadline(d.Context, d.at)
+		if d.ended {
+			d.cancel()
+		}
+	}
+	return d.timed
+}
+
+// end cancels the context: the call is over.
+func (d *deadlineContext) end() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.ended = true
+	if d.cancel != nil {
+		d.cancel()
 	}
 }

@@ -8,7 +8,6 @@ import (
 	"sync"
 	"time"
 
-	"buf.build/go/protovalidate"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"go.opentelemetry.io/otel"
@@ -66,7 +65,7 @@ func (c *Config) validate() error {
 type Host struct {
 	Config
 	js        jetstream.JetStream
-	validator protovalidate.Validator
+	validator *validator
 	bindings  []*binding
 	services  []*service
 	retained  map[string]bool
@@ -103,7 +102,7 @@ func Start(ctx context.Context, c Config, fns ...Function) (*Host, error) {
 	if err != nil {
 		return nil, err
 	}
-	v, err := protovalidate.New()
+	v, err := newValidator()
 	if err != nil {
 		return nil, err
 	}

@@ -16,7 +16,6 @@ func logging(log *slog.Logger) Middleware {
 	return func(next Handler) Handler {
 		var limit limitedLog
 		return func(ctx context.Context, c *Call) ([]byte, error) {
-			start := time.Now()
 			out, err := next(ctx, c)
 			level := levelOf(err)
 			if !log.Enabled(ctx, level) {
@@ -25,12 +24,12 @@ func logging(log *slog.Logger) Middleware {
 			var skipped int64
 			if level > slog.LevelInfo {
 				var ok bool
-				if skipped, ok = limit.allow(start); !ok {
+				if skipped, ok = limit.allow(c.began); !ok {
 					return out, err
 				}
 			}
 			attrs := []slog.Attr{
-				slog.String("function", c.Function), slog.String("source", c.Source), slog.Duration("took", time.Since(start)),
+				slog.String("function", c.Function), slog.String("source", c.Source), slog.Duration("took", time.Since(c.began)),
 				slog.String("trace_id", c.Trace.TraceID().String()),
 			}
 			if err != nil {

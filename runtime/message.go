@@ -39,9 +39,7 @@ func MessageFrom(ctx context.Context) Message {
 // the time that it had when it was new.
 func (t *trigger) describe(msg jetstream.Msg) Message {
 	var m Message
-	if meta, err := msg.Metadata(); err == nil {
-		m = Message{Stored: meta.Timestamp, Attempt: int(meta.NumDelivered), Sequence: meta.Sequence.Stream}
-	}
+	m.Attempt, m.Sequence, m.Stored = delivery(msg.Reply())
 	m.Subject = msg.Subject()
 	h := msg.Headers()
 	if id := h.Get(deadletter.IDHeader); id != "" {
@@ -55,6 +53,27 @@ func (t *trigger) describe(msg jetstream.Msg) Message {
 		m.ID = t.epoch + "-" + strconv.FormatUint(m.Sequence, 10)
 	}
 	return m
+}
+
+// delivery reads the subject that a delivery is acknowledged on: what the message's
+// Metadata has, without copies (ADR-15 of NATS):
+//
+//	$JS.ACK.[<domain>.<account>.]<stream>.<consumer>.<delivered>.<sequence>.<of the consumer>.<stored>.<pending>[.<token>]
+func delivery(reply string) (attempt int, sequence uint64, stored time.Time) {
+	skip := 4
+	if strings.Count(reply, ".") > 8 {
+		skip = 6
+	}
+	for range skip {
+		_, reply, _ = strings.Cut(reply, ".")
+	}
+	var numbers [4]int64
+	for i := range numbers {
+		var n string
+		n, reply, _ = strings.Cut(reply, ".")
+		numbers[i], _ = strconv.ParseInt(n, 10, 64) // the server's own
+	}
+	return int(numbers[0]), uint64(numbers[1]), time.Unix(0, numbers[3])
 }
 
 // epoch tells apart streams of the same name that were created at different

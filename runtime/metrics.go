@@ -24,11 +24,10 @@ type counters struct {
 func metrics(n *counters) Middleware {
 	return func(next Handler) Handler {
 		return func(ctx context.Context, c *Call) ([]byte, error) {
-			start := time.Now()
 			n.inFlight.Add(int64(c.Messages))
 			out, err := next(ctx, c)
 			n.inFlight.Add(-int64(c.Messages))
-			n.nanoseconds.Add(int64(time.Since(start)))
+			n.nanoseconds.Add(int64(time.Since(c.began)))
 			n.requests.Add(int64(c.Messages))
 			if err != nil {
 				n.failures.Add(failedOf(err, c.Messages))

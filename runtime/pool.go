@@ -1,61 +1,134 @@
 package runtime
 
-import "sync"
+import (
+	"runtime"
+	"sync"
+)
 
-// pool runs tasks on a bounded number of goroutines. They are started on demand
-// and stay, since a warm goroutine is cheaper than a new one.
+// pool runs tasks on a bounded number of goroutines. As few of them go round as
+// keep the processors busy, because a warm stack costs much less than one of many
+// cold ones. Another comes whenever there is a task and none is on its way, so no
+// task waits for a slow one.
 type pool[T any] struct {
 	run   func(T)
-	tasks chan T
-	slots chan struct{} // one for each goroutine that may still be started
-	done  sync.WaitGroup
+	limit int // tasks at a time
+	spare int // goroutines that stay when there is nothing to do
+
+	mu      sync.Mutex
+	work    sync.Cond // there is a task, or none will come any more
+	space   sync.Cond // there is room for a task
+	tasks   []T       // a ring: those that wait
+	first   int
+	waiting int  // tasks in the ring
+	busy    int  // tasks that are being run
+	workers int  // goroutines
+	idle    int  // of them, those that wait for work
+	coming  bool // one is on its way to the ring
+	closed  bool
+	done    sync.WaitGroup
 }
 
 func newPool[T any](limit int, run func(T)) *pool[T] {
-	p := &pool[T]{run: run, tasks: make(chan T), slots: make(chan struct{}, limit)}
-	for range limit {
-		p.slots <- struct{}{}
-	}
+	p := &pool[T]{run: run, limit: limit, spare: 8 * runtime.GOMAXPROCS(0), tasks: make([]T, limit)}
+	p.work.L, p.space.L = &p.mu, &p.mu
 	return p
 }
 
-// try hands t to a goroutine; false where all are busy.
+// try takes t; false where as many tasks as the limit allows are there.
 func (p *pool[T]) try(t T) bool {
-	select {
-	case p.tasks <- t: // one is idle
-		return true
-	default:
-	}
-	select {
-	case <-p.slots:
-		p.spawn(t)
-		return true
-	case p.tasks <- t:
-		return true
-	default:
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.waiting+p.busy == p.limit {
 		return false
 	}
+	p.add(t)
+	return true
 }
 
-// do hands t to a goroutine and waits while all are busy.
+// do takes t, and waits while there are as many tasks as the limit allows.
 func (p *pool[T]) do(t T) {
-	if p.try(t) {
-		return
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for p.waiting+p.busy == p.limit {
+		p.space.Wait()
 	}
-	p.tasks <- t
+	p.add(t)
 }
 
-func (p *pool[T]) spawn(t T) {
-	p.done.Go(func() {
+func (p *pool[T]) add(t T) {
+	p.tasks[(p.first+p.waiting)%p.limit] = t
+	p.waiting++
+	p.call()
+}
+
+// call brings a goroutine to the ring, unless one is on its way.
+func (p *pool[T]) call() {
+	switch {
+	case p.coming || p.waiting == 0:
+	case p.idle > 0:
+		p.coming = true
+		p.work.Signal()
+	case p.workers < p.limit:
+		p.coming = true
+		p.workers++
+		p.done.Go(p.serve)
+	}
+}
+
+// serve runs tasks until there are none and other goroutines wait for more.
+func (p *pool[T]) serve() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.coming = false
+	for p.await() {
+		t := p.take()
+		p.mu.Unlock()
 		p.run(t)
-		for t := range p.tasks {
-			p.run(t)
+		p.mu.Lock()
+		p.busy--
+		p.tell()
+	}
+	p.workers--
+}
+
+// await waits for a task; false where the goroutine is not needed any more.
+func (p *pool[T]) await() bool {
+	for p.waiting == 0 {
+		if p.closed || p.idle == p.spare {
+			return false
 		}
-	})
+		p.idle++
+		p.work.Wait()
+		p.idle--
+		p.coming = false
+	}
+	return true
+}
+
+func (p *pool[T]) take() T {
+	var none T
+	t := p.tasks[p.first]
+	p.tasks[p.first] = none
+	p.first = (p.first + 1) % p.limit
+	p.waiting--
+	p.busy++
+	p.tell()
+	p.call()
+	return t
+}
+
+// tell wakes one who waits to add a task, but not for every single place.
+func (p *pool[T]) tell() {
+	if n := p.waiting + p.busy; p.waiting == 0 || n <= p.limit/2 {
+		p.space.Signal()
+	}
 }
 
 // close waits for all tasks; none may be added any more.
 func (p *pool[T]) close() {
-	close(p.tasks)
+	p.mu.Lock()
+	p.closed = true
+	p.work.Broadcast()
+	p.mu.Unlock()
 	p.done.Wait()
 }

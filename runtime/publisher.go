@@ -34,12 +34,22 @@ type Publisher struct {
 	sub     *nats.Subscription
 	prefix  string
 	timeout time.Duration
-	free    chan int // slots that are free: the window
 	stop    chan struct{}
 
 	mu      sync.Mutex
 	slots   []slot
+	free    []int     // of the slots; the one used last is first again
+	room    sync.Cond // some of them
 	aborted bool
+
+	queue, sent []outgoing // what is to be sent, and room for the next queue
+	sending     bool       // by one of those who publish, for all of them
+}
+
+type outgoing struct {
+	*nats.Msg
+	slot  int
+	round uint64
 }
 
 type slot struct {
@@ -51,9 +61,10 @@ type slot struct {
 // NewPublisher returns a publisher that lets so many messages wait for their
 // answer at a time, each so long. Close it.
 func NewPublisher(conn *nats.Conn, window int, timeout time.Duration) (*Publisher, error) {
-	p := &Publisher{conn: conn, prefix: conn.NewInbox() + ".", timeout: timeout, free: make(chan int, window), stop: make(chan struct{}), slots: make([]slot, window)}
+	p := &Publisher{conn: conn, prefix: conn.NewInbox() + ".", timeout: timeout, stop: make(chan struct{}), slots: make([]slot, window)}
+	p.room.L = &p.mu
 	for i := range window {
-		p.free <- i
+		p.free = append(p.free, i)
 	}
 	sub, err := conn.Subscribe(p.prefix+"*.*", p.answered)
 	if err != nil {
@@ -68,10 +79,14 @@ func NewPublisher(conn *nats.Conn, window int, timeout time.Duration) (*Publishe
 }
 
 // Publish sends m and calls done exactly once, with nil when m is stored. It
-// waits while the window is full. done must not call it.
+// waits while the window is full, but not for others who publish. done must not call
+// it.
 func (p *Publisher) Publish(m *nats.Msg, done func(error)) {
-	i := <-p.free
 	p.mu.Lock()
+	p.await(1)
+	last := len(p.free) - 1
+	i := p.free[last]
+	p.free = p.free[:last]
 	s := &p.slots[i]
 	s.round++
 	s.deadline, s.done = time.Now().Add(p.timeout), done
@@ -80,16 +95,39 @@ func (p *Publisher) Publish(m *nats.Msg, done func(error)) {
 	reply = strconv.AppendUint(reply, uint64(i), 36)
 	reply = append(reply, '.')
 	reply = strconv.AppendUint(reply, s.round, 36)
-	round, aborted := s.round, p.aborted
-	p.mu.Unlock()
-	if aborted {
+	m.Reply = string(reply)
+	if p.aborted {
+		round := s.round
+		p.mu.Unlock()
 		p.finish(i, round, errAborted)
 		return
 	}
-	m.Reply = string(reply)
-	if err := p.conn.PublishMsg(m); err != nil {
-		p.finish(i, round, err)
+	p.queue = append(p.queue, outgoing{m, i, s.round})
+	p.send()
+	p.mu.Unlock()
+}
+
+// send sends what is queued, if nobody does: while the connection is busy, one waits
+// for it and not all.
+func (p *Publisher) send() {
+	if p.sending {
+		return
 	}
+	p.sending = true
+	for len(p.queue) > 0 {
+		now := p.queue
+		p.queue = p.sent[:0]
+		p.mu.Unlock()
+		for _, m := range now {
+			if err := p.conn.PublishMsg(m.Msg); err != nil {
+				p.finish(m.slot, m.round, err)
+			}
+		}
+		clear(now)
+		p.mu.Lock()
+		p.sent = now
+	}
+	p.sending = false
 }
 
 // answered handles one acknowledgement.
@@ -117,7 +155,26 @@ func (p *Publisher) finish(i int, round uint64, err error) {
 	s.done = nil
 	p.mu.Unlock()
 	done(err)
-	p.free <- i
+	p.mu.Lock()
+	p.free = append(p.free, i)
+	if len(p.free) >= len(p.slots)/8 { // not for each: whoever waits has much to publish
+		p.room.Broadcast()
+	}
+	p.mu.Unlock()
+}
+
+// Await waits until so many messages can be published without waiting, if nobody
+// else publishes. There are never more than the window.
+func (p *Publisher) Await(n int) {
+	p.mu.Lock()
+	p.await(n)
+	p.mu.Unlock()
+}
+
+func (p *Publisher) await(n int) {
+	for len(p.free) < n {
+		p.room.Wait()
+	}
 }
 
 // expire fails what was never answered, for instance because the connection
@@ -158,9 +215,7 @@ func (p *Publisher) Abort() {
 
 // Close waits until everything is answered or has failed.
 func (p *Publisher) Close() {
-	for range cap(p.free) {
-		<-p.free
-	}
+	p.Await(len(p.slots))
 	close(p.stop)
 	p.sub.Unsubscribe() //nolint:errcheck // the connection may be gone already
 }

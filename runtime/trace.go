@@ -16,10 +16,11 @@ import (
 // id, in its logs and in the headers of the calls that it makes, whether or not
 // an exporter is configured.
 func tracing(tracer trace.Tracer) Middleware {
+	options := []trace.SpanStartOption{trace.WithSpanKind(trace.SpanKindServer)}
 	return func(next Handler) Handler {
 		return func(ctx context.Context, c *Call) ([]byte, error) {
 			ctx = wire.ExtractTrace(ctx, c.Header)
-			ctx, span := tracer.Start(ctx, c.Source, trace.WithSpanKind(trace.SpanKindServer))
+			ctx, span := tracer.Start(ctx, c.Source, options...)
 			defer span.End()
 			if !span.SpanContext().IsValid() {
 				ctx = trace.ContextWithSpanContext(ctx, randomSpan())

@@ -6,7 +6,6 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
-	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/proto"
 
@@ -36,7 +35,7 @@ func Transform[In, Out proto.Message](from streams.Stream, durable string, to st
 			if err != nil {
 				return err
 			}
-			pub, err := NewPublisher(b.host.Conn, publishWindow, ackTimeout)
+			pub, err := NewPublisher(b.host.Conn, max(publishWindow, 2*b.host.Concurrency), ackTimeout)
 			if err != nil {
 				return err
 			}
@@ -69,7 +68,10 @@ func Transform[In, Out proto.Message](from streams.Stream, durable string, to st
 				p.close()
 				pub.Close()
 			}
-			return t.consume(c, transformBuffer, p.do)
+			return t.consume(c, transformBuffer, func(msg jetstream.Msg) {
+				pub.Await(b.host.Concurrency) // rather here than in all of the pool
+				p.do(msg)
+			})
 		},
 	}
 }
@@ -77,7 +79,7 @@ func Transform[In, Out proto.Message](from streams.Stream, durable string, to st
 // publish sends a result, and settles its message when the server has answered.
 func (t *trigger) publish(pub *Publisher, msg jetstream.Msg, c *Call, data []byte) {
 	result := &nats.Msg{Subject: c.subject, Data: data, Header: nats.Header{jetstream.MsgIDHeader: {c.Message.ID}}}
-	wire.InjectTrace(trace.ContextWithSpanContext(context.Background(), c.Trace), result.Header)
+	wire.InjectTrace(c.Trace, result.Header)
 	pub.Publish(result, func(err error) {
 		if errors.Is(err, nats.ErrMaxPayload) {
 			err = Terminate(Error(codes.ResourceExhausted, "RESULT_TOO_LARGE", "the result has %d bytes, NATS takes %d at most", len(data), t.host.Conn.MaxPayload()))

@@ -10,7 +10,6 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
-	"go.opentelemetry.io/otel/trace"
 
 	"ponix/nats/streams"
 	"ponix/runtime/deadletter"
@@ -112,7 +111,7 @@ func (t *trigger) bury(msg jetstream.Msg, c *Call, reason string, cause error) {
 		Header: msg.Headers(), Payload: msg.Data(),
 	}
 	letter := l.Message(t.host.Streams.DeadLetters().Name)
-	wire.InjectTrace(trace.ContextWithSpanContext(context.Background(), c.Trace), letter.Header)
+	wire.InjectTrace(c.Trace, letter.Header)
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	_, err := t.host.js.PublishMsg(ctx, letter)

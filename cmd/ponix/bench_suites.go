@@ -38,7 +38,7 @@ type benchRPC struct {
 }
 
 func (c *benchRPC) Run(e *env) error {
-	return c.world(e, bench.Engines{}, func(w *bench.World) (bench.Suite, error) { return bench.RPC(e.ctx, w, c.Duration) })
+	return c.world(e, bench.Engines{NATSProcess: true}, func(w *bench.World) (bench.Suite, error) { return bench.RPC(e.ctx, w, c.Duration) })
 }
 
 type benchIngest struct {

@@ -23,7 +23,8 @@ import (
 // natsStop lets JetStream write what it has.
 var natsStop = escalation{{syscall.SIGTERM, 15 * time.Second}}
 
-// NATSNode is one server of a NATS cluster, in a process of its own.
+// NATSNode is one server of a NATS cluster, or without routes a server alone, in a
+// process of its own.
 type NATSNode struct {
 	Name      string
 	DataDir   string // its store and its log; created
@@ -124,7 +125,9 @@ func runNATS() error {
 		stop()
 	}()
 	o := natsOptions(n.Name, n.Host, n.Port, filepath.Join(n.DataDir, "store"), n.Sync)
-	o.Cluster = server.ClusterOpts{Name: "ponix", Host: n.Host, Port: n.RoutePort}
+	if len(n.Routes) > 0 {
+		o.Cluster = server.ClusterOpts{Name: "ponix", Host: n.Host, Port: n.RoutePort}
+	}
 	for _, port := range n.Routes {
 		if port != n.RoutePort {
 			o.Routes = append(o.Routes, &url.URL{Scheme: "nats", Host: net.JoinHostPort(n.Host, strconv.Itoa(port))})

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
@@ -35,7 +36,7 @@ func Call(ctx context.Context, nc *nats.Conn, rpc string, payload []byte) ([]byt
 	}
 	writePrincipal(ctx, msg.Header)
 	msg.Header[TimeoutHeader] = []string{time.Until(deadline).String()}
-	InjectTrace(ctx, msg.Header)
+	InjectTrace(trace.SpanContextFromContext(ctx), msg.Header)
 	reply, err := nc.RequestMsgWithContext(ctx, msg)
 	if err != nil {
 		return nil, callError(ctx, nc, rpc, len(payload), err)

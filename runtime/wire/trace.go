@@ -2,10 +2,12 @@ package wire
 
 import (
 	"context"
+	"encoding/hex"
 	"slices"
 
 	"github.com/nats-io/nats.go"
 	"go.opentelemetry.io/otel/propagation"
+	"go.opentelemetry.io/otel/trace"
 )
 
 // The headers of W3C Trace Context, https://www.w3.org/TR/trace-context/.
@@ -14,9 +16,20 @@ const (
 	traceState  = "tracestate"
 )
 
-// InjectTrace writes the trace context of ctx into h, if it has one.
-func InjectTrace(ctx context.Context, h nats.Header) {
-	propagation.TraceContext{}.Inject(ctx, carrier(h))
+// InjectTrace writes a trace context into h, if it is one. What it writes is that
+// of propagation.TraceContext, which would need a context made for it.
+func InjectTrace(sc trace.SpanContext, h nats.Header) {
+	if !sc.IsValid() {
+		return
+	}
+	id, span, flags := sc.TraceID(), sc.SpanID(), byte(sc.TraceFlags()&(trace.FlagsSampled|trace.FlagsRandom))
+	text := append(make([]byte, 0, 55), "00-"...)
+	text = append(hex.AppendEncode(text, id[:]), '-')
+	text = append(hex.AppendEncode(text, span[:]), '-')
+	h[traceParent] = []string{string(hex.AppendEncode(text, []byte{flags}))}
+	if state := sc.TraceState().String(); state != "" {
+		h[traceState] = []string{state}
+	}
 }
 
 // ExtractTrace returns ctx with the trace context that stands in h, if any.

@@ -3,14 +3,17 @@ package bench
 import (
 	"context"
 	"net"
+	"path"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/micro"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/mem"
 	"google.golang.org/protobuf/proto"
 
 	organizationv1 "ponix/proto/ponix/organization/v1"
+	"ponix/runtime/wire"
 )
 
 const (
@@ -83,6 +86,54 @@ type direct struct {
 
 func (direct) GetOrganization(ctx context.Context, req *organizationv1.GetOrganizationRequest) (*organizationv1.GetOrganizationResponse, error) {
 	return getOrganization(ctx, req)
+}
+
+// bytesOnly leaves requests and replies as they are.
+type bytesOnly struct{}
+
+func (bytesOnly) Name() string { return "proto" }
+func (bytesOnly) Marshal(v any) (mem.BufferSlice, error) {
+	return mem.BufferSlice{mem.SliceBuffer(*v.(*[]byte))}, nil
+}
+
+func (bytesOnly) Unmarshal(data mem.BufferSlice, v any) error {
+	*v.(*[]byte) = data.Materialize()
+	return nil
+}
+
+// minimalBridge returns a client of a bridge with nothing but the call: one method,
+// its bytes passed through to our own endpoint over NATS and back. It leaves out who
+// the caller is and what it may, limits, trace, deadline, metadata, statuses, health
+// and reflection.
+func (w *World) minimalBridge() (*grpc.ClientConn, error) {
+	nc, err := w.dial()
+	if err != nil {
+		return nil, err
+	}
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	rpc := organizationv1.OrganizationService_GetOrganization_FullMethodName
+	subject := wire.Subject(rpc)
+	s := grpc.NewServer(grpc.ForceServerCodecV2(bytesOnly{}))
+	s.RegisterService(&grpc.ServiceDesc{ServiceName: organizationv1.OrganizationService_ServiceDesc.ServiceName, Methods: []grpc.MethodDesc{{
+		MethodName: path.Base(rpc),
+		Handler: func(_ any, _ context.Context, decode func(any) error, _ grpc.UnaryServerInterceptor) (any, error) {
+			var request []byte
+			if err := decode(&request); err != nil {
+				return nil, err
+			}
+			m, err := nc.Request(subject, request, 5*time.Second)
+			if err != nil {
+				return nil, err
+			}
+			return &m.Data, nil
+		},
+	}}}, nil)
+	go s.Serve(ln) //nolint:errcheck // calls fail
+	w.closers = append(w.closers, func() error { s.Stop(); return nil })
+	return dialGRPC(ln.Addr().String())
 }
 
 // directServer returns a client of such a server.

@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -21,12 +23,13 @@ import (
 // Engines says what a World has beside NATS.
 type Engines struct {
 	Postgres, ClickHouse bool
+	NATSProcess          bool   // NATS beside this process, not within it
 	CacheDir             string // of the engines; empty: where `ponix up` has them
 	Logger               *slog.Logger
 }
 
 // World is engines of a run's own, as `ponix up` starts them: NATS within the
-// process, the others beside it, files on the disk of the temporary directory. Our
+// process unless it is asked for otherwise, the others beside it, files on the disk of the temporary directory. Our
 // code and the limit loops reach NATS over TCP, as they do in production.
 type World struct {
 	*local.Cluster
@@ -37,6 +40,7 @@ type World struct {
 	config functions.Config
 
 	closers []func() error // before the connections
+	node    *local.NATSNode
 }
 
 // Open starts engines. Close the world.
@@ -47,8 +51,11 @@ func Open(ctx context.Context, e Engines) (*World, error) {
 	}
 	w := &World{log: e.Logger, dir: dir, config: config.Default[functions.Config]()}
 	w.Cluster, err = local.Start(ctx, local.Options{
-		DataDir: dir, CacheDir: e.CacheDir, SkipPostgres: !e.Postgres, SkipClickHouse: !e.ClickHouse, Logger: e.Logger,
+		DataDir: dir, CacheDir: e.CacheDir, SkipPostgres: !e.Postgres, SkipClickHouse: !e.ClickHouse, SkipNATS: e.NATSProcess, Logger: e.Logger,
 	})
+	if err == nil && e.NATSProcess {
+		err = w.startNode(ctx)
+	}
 	if err == nil {
 		var nc *nats.Conn
 		if nc, err = w.dial(); err == nil {
@@ -61,6 +68,21 @@ func Open(ctx context.Context, e Engines) (*World, error) {
 	return w, nil
 }
 
+// startNode starts a NATS server as a process.
+func (w *World) startNode(ctx context.Context) error {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	port := ln.Addr().(*net.TCPAddr).Port
+	if err := ln.Close(); err != nil {
+		return err
+	}
+	w.node = &local.NATSNode{Name: "bench", DataDir: filepath.Join(w.dir, "nats-process"), Host: "127.0.0.1", Port: port, Sync: 100 * time.Millisecond}
+	w.NATSURL = w.node.URL()
+	return w.node.Start(ctx)
+}
+
 // Close stops the engines and removes their files.
 func (w *World) Close() error {
 	var err error
@@ -70,9 +92,12 @@ func (w *World) Close() error {
 	for _, nc := range w.conns {
 		nc.Close()
 	}
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	if w.node != nil {
+		err = errors.Join(err, w.node.Stop(ctx))
+	}
 	if w.Cluster != nil {
-		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
-		defer cancel()
 		err = errors.Join(err, w.Stop(ctx))
 	}
 	return errors.Join(err, os.RemoveAll(w.dir))
