@@ -15,6 +15,8 @@ import (
 // published meanwhile to the connection that goes, where it is lost; or to the
 // one that comes, before its CONNACK, and both as new and as sent again
 // (mochi-mqtt 2.7.9, Server.inheritClientSession and attachClient).
+//
+// It holds everybody up, which is bearable where a broker is for trying it out.
 type takeovers struct {
 	mochi.HookBase
 	server *mochi.Server
@@ -35,12 +37,28 @@ func (*takeovers) Provides(b byte) bool {
 // broker sets others.
 func (h *takeovers) OnSessionEstablish(c *mochi.Client, _ packets.Packet) {
 	until := time.Now().Add(stalled)
-	if old, ok := h.server.Clients.Get(c.ID); ok && old.Net.Conn != nil {
+	old, exists := h.server.Clients.Get(c.ID)
+	if exists {
 		old.Net.Conn.SetDeadline(until) //nolint:errcheck // it is closed already
 	}
 	h.mu.Lock()
 	h.held.Store(c.Net.Conn, h.mu.Unlock)
 	c.Net.Conn.SetDeadline(until) //nolint:errcheck // likewise
+	if exists {
+		countOn(old, c)
+	}
+}
+
+// countOn lets a session's packet ids go on where they were. The broker begins
+// again at 1 with each connection, as no other does.
+func countOn(from, to *mochi.Client) {
+	last, err := from.NextPacketID()
+	if err != nil {
+		return // all are in use
+	}
+	for n := uint32(0); n < last && err == nil; {
+		n, err = to.NextPacketID()
+	}
 }
 
 // OnSessionEstablished ends a takeover.
