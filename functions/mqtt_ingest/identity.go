@@ -18,7 +18,8 @@ import (
 type record struct {
 	Broker string `json:"broker"`           // its address: another one knows nothing of the session
 	Filter string `json:"filter,omitempty"` // what the session is subscribed to
-	Epoch  uint64 `json:"epoch"`            // counts connections, and laps of the broker's packet ids
+	Epoch  uint64 `json:"epoch"`            // counts connections, and half laps of the broker's packet ids
+	Older  []run  `json:"older,omitempty"`  // what is of an older epoch, if it comes again
 	Reuses bool   `json:"reuses,omitempty"` // the broker gives out packet ids again at once
 }
 
@@ -27,9 +28,10 @@ type record struct {
 //
 // A delivery is known by its packet id, which the broker keeps until it has the
 // PUBACK, and by its content. Packet ids start again, so there is an epoch with
-// them: a new one for each connection's new deliveries, and whenever a packet id
-// comes that was there before. What comes again (DUP) belongs to the epoch
-// before the connection.
+// them: a new one for each connection's new deliveries, and long before a packet
+// id comes that was there before. What comes again (DUP) keeps its epoch through
+// any number of connections: the record tells it, and is written before anything
+// goes on that would make it tell another.
 type identity struct {
 	kv      jetstream.KeyValue
 	gateway string
@@ -39,10 +41,12 @@ type identity struct {
 	loaded   bool
 	saved    record
 	revision uint64
-	before   record            // when the connection began
+	before   record            // when the epoch began
 	fresh    bool              // nothing new was delivered on the connection yet
 	seen     []uint64          // a bit for each packet id of the epoch
 	count    int               // of the bits
+	came     epochs            // what has come again on the connection
+	acked    []uint16          // of that, what is acknowledged, in order
 	open     map[uint16]string // ids of deliveries that are not acknowledged yet
 }
 
@@ -53,11 +57,13 @@ var errOtherOwner = errors.New("another instance has taken the gateway over")
 // again where the broker does not count up.
 const (
 	packetIDs = 1 << 16
+	halfLap   = packetIDs / 2
 	quickly   = packetIDs / 16
 )
 
 // begin is called for each connection. resumed tells whether the broker has kept
-// the session: otherwise nothing will come again.
+// the session: otherwise nothing will come again. The record is written, so that
+// nobody who had it before can: an owner that was stopped and goes on.
 func (i *identity) begin(ctx context.Context, resumed bool) error {
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -76,12 +82,14 @@ func (i *identity) begin(ctx context.Context, resumed bool) error {
 		}
 		i.loaded = true
 	}
-	i.before, i.fresh = i.saved, true
+	next := i.saved
+	i.before = i.saved
 	if !resumed || i.saved.Broker != i.broker {
 		i.before, i.open = record{}, nil
-		i.saved = record{Broker: i.broker, Epoch: i.saved.Epoch}
+		next = record{Broker: i.broker, Epoch: i.saved.Epoch}
 	}
-	return nil
+	i.fresh, i.seen, i.count, i.came, i.acked = true, nil, 0, epochs{}, nil
+	return i.save(ctx, next)
 }
 
 // subscribed is what the session that the broker has kept is subscribed to, empty
@@ -111,30 +119,79 @@ func (i *identity) of(ctx context.Context, m message) (string, error) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	content := m.hash()
-	if id, open := i.open[m.packet]; open && id[len(id)-len(content):] == content {
+	id, open := i.open[m.packet]
+	open = open && id[len(id)-len(content):] == content
+	var epoch uint64
+	var err error
+	switch {
+	case m.duplicate:
+		epoch, err = i.again(ctx, m.packet)
+	case !open:
+		epoch, err = i.anew(ctx, m.packet)
+	}
+	switch {
+	case err != nil:
+		return "", err
+	case open:
 		return id, nil // whatever it says: a packet id is in use until its PUBACK
+	case epoch == 0 || i.saved.Reuses:
+		id = xid.New().String() + "-" + content
+	default:
+		id = i.name(epoch, m.packet, content)
 	}
-	if m.duplicate {
-		if i.before.Epoch > 0 && !i.before.Reuses {
-			return i.note(m.packet, i.name(i.before.Epoch, m.packet, content)), nil
-		}
-		return i.note(m.packet, xid.New().String()+"-"+content), nil
+	if i.open == nil {
+		i.open = map[uint16]string{}
 	}
-	if again := i.has(m.packet); i.fresh || again && !i.saved.Reuses {
-		next := i.saved
-		next.Epoch++
-		next.Reuses = next.Reuses || !i.fresh && i.count < quickly
+	i.open[m.packet] = id
+	return id, nil
+}
+
+// again returns the epoch of what comes again, 0 where there was none, and sees to
+// it that the record tells the same.
+func (i *identity) again(ctx context.Context, packet uint16) (epoch uint64, err error) {
+	epoch = i.epochOf(packet)
+	if epoch == 0 {
+		return 0, nil
+	}
+	if i.saved.epochOf(packet) != epoch { // something new came first
+		next, older := i.saved, i.saved.older()
+		older[packet] = epoch
+		next.Older = older.runs()
 		if err := i.save(ctx, next); err != nil {
-			return "", err
+			return 0, err
+		}
+	}
+	if !i.has(packet) {
+		i.came[packet] = epoch
+	}
+	return epoch, nil
+}
+
+// anew returns the epoch of a new delivery, and sees to it that the record tells
+// the same if it comes again.
+func (i *identity) anew(ctx context.Context, packet uint16) (epoch uint64, err error) {
+	again := i.has(packet)
+	switch {
+	case i.fresh, i.count >= halfLap, again && !i.saved.Reuses:
+		next := i.next(packet)
+		next.Reuses = next.Reuses || again && i.count < quickly
+		before := record{Epoch: i.saved.Epoch, Older: next.Older}
+		if err := i.save(ctx, next); err != nil {
+			return 0, err
+		}
+		if i.before.Epoch > 0 || !i.fresh {
+			i.before = before
 		}
 		i.fresh, i.count, i.seen = false, 0, make([]uint64, packetIDs/64)
+	case i.saved.epochOf(packet) != i.saved.Epoch:
+		if err := i.save(ctx, i.reused(packet)); err != nil {
+			return 0, err
+		}
 	}
-	i.seen[m.packet/64] |= 1 << (m.packet % 64)
+	delete(i.came, packet)
+	i.seen[packet/64] |= 1 << (packet % 64)
 	i.count++
-	if i.saved.Reuses {
-		return i.note(m.packet, xid.New().String()+"-"+content), nil
-	}
-	return i.note(m.packet, i.name(i.saved.Epoch, m.packet, content)), nil
+	return i.saved.Epoch, nil
 }
 
 func (i *identity) has(packet uint16) bool {
@@ -145,21 +202,17 @@ func (i *identity) name(epoch uint64, packet uint16, content string) string {
 	return i.gateway + "-" + strconv.FormatUint(epoch, 36) + "-" + strconv.FormatUint(uint64(packet), 36) + "-" + content
 }
 
-func (i *identity) note(packet uint16, id string) string {
-	if i.open == nil {
-		i.open = map[uint16]string{}
-	}
-	i.open[packet] = id
-	return id
-}
-
-// acknowledged forgets a delivery that will not come again, unless its PUBACK is
-// lost on the way.
+// acknowledged is called before a delivery's PUBACK goes out, after which its
+// packet id may be another's. It may come again, where the PUBACK is lost.
 func (i *identity) acknowledged(packet uint16, id string) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	if i.open[packet] == id {
-		delete(i.open, packet)
+	if i.open[packet] != id {
+		return
+	}
+	delete(i.open, packet)
+	if _, came := i.came[packet]; came {
+		i.acked = append(i.acked, packet)
 	}
 }
 

@@ -113,7 +113,7 @@ func TestPacketIDsBeginAgain(t *testing.T) {
 		seen[id] = true
 		i.acknowledged(packet, id)
 	}
-	if len(seen) != total || i.saved.Epoch != 2 || i.saved.Reuses || len(i.open) != 0 {
+	if len(seen) != total || i.saved.Epoch != 3 || i.saved.Reuses || len(i.open) != 0 {
 		t.Errorf("%d ids for %d messages, %+v", len(seen), total, i.saved)
 	}
 }

@@ -84,6 +84,9 @@ func (l *link) acknowledge() {
 			case <-l.done:
 				return
 			case <-d.stored:
+				if l.gone() {
+					return
+				}
 				d.ack()
 			}
 		}

@@ -183,6 +183,10 @@ func (s *session) receive(l *link, m message, ack func()) {
 	if l.draining.Load() || l.gone() {
 		return
 	}
+	if !s.owned() { // it was stopped, and goes on with what another instance has by now
+		l.fail(errNotOwned)
+		return
+	}
 	s.status.received(m.received)
 	d := &delivery{stored: make(chan struct{}), ack: func() {
 		ack()
@@ -200,9 +204,9 @@ func (s *session) receive(l *link, m message, ack func()) {
 			return
 		}
 		d.ack = func() {
+			s.ids.acknowledged(m.packet, id)
 			ack()
 			l.held.give(size)
-			s.ids.acknowledged(m.packet, id)
 		}
 	} else {
 		s.status.rejected(why)

@@ -24,25 +24,26 @@ type Broker struct {
 
 // StartBroker starts a broker on a port, 0 for any.
 func StartBroker(host string, port int, log *slog.Logger) (*Broker, error) {
-	listener, err := listen(host, port, "--mqtt-port", "a gateway's broker_url")
+	ln, err := listen(host, port, "--mqtt-port", "a gateway's broker_url")
 	if err != nil {
 		return nil, err
 	}
 	capabilities := mochi.NewDefaultServerCapabilities()
 	capabilities.MaximumInflight, capabilities.MaximumClientWritesPending = 1<<16-1, 1<<16-1
 	s := mochi.New(&mochi.Options{Capabilities: capabilities, Logger: slog.New(quiet{log.With("part", MQTT).Handler()})})
-	for _, h := range []mochi.Hook{new(auth.AllowHook), new(holdNothingBack)} {
+	hold := &takeovers{server: s}
+	for _, h := range []mochi.Hook{new(auth.AllowHook), new(holdNothingBack), hold} {
 		if err := s.AddHook(h, nil); err != nil {
 			return nil, err
 		}
 	}
-	if err := s.AddListener(listeners.NewNet("mqtt", listener)); err != nil {
+	if err := s.AddListener(listener{listeners.NewNet("mqtt", ln), hold}); err != nil {
 		return nil, err
 	}
 	if err := s.Serve(); err != nil {
 		return nil, err
 	}
-	port = listener.Addr().(*net.TCPAddr).Port
+	port = ln.Addr().(*net.TCPAddr).Port
 	return &Broker{"mqtt://" + net.JoinHostPort(host, strconv.Itoa(port)), port, s}, nil
 }
 

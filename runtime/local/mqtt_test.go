@@ -1,0 +1,97 @@
+package local_test
+
+import (
+	"fmt"
+	"log/slog"
+	"sync"
+	"testing"
+	"time"
+
+	paho "github.com/eclipse/paho.mqtt.golang"
+
+	"ponix/runtime/local"
+	"ponix/runtime/runtimetest"
+)
+
+// client connects to a broker; f sees what it receives.
+func client(b *local.Broker, id string, f paho.MessageHandler) (paho.Client, error) {
+	c := paho.NewClient(paho.NewClientOptions().AddBroker(b.URL).SetClientID(id).SetProtocolVersion(4).SetCleanSession(false).
+		SetAutoReconnect(false).SetDefaultPublishHandler(f))
+	return c, done(c.Connect())
+}
+
+func done(token paho.Token) error {
+	if !token.WaitTimeout(10 * time.Second) {
+		return fmt.Errorf("the broker does not answer")
+	}
+	return token.Error()
+}
+
+// TestTakeoversLoseNothing publishes while one session is taken over again and
+// again: the broker keeps what it has acknowledged.
+func TestTakeoversLoseNothing(t *testing.T) {
+	t.Parallel()
+	b, err := local.StartBroker("127.0.0.1", 0, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(b.Stop)
+	const publishers, each = 4, 1500
+	var mu sync.Mutex
+	received := map[string]bool{}
+	takeOver := func() (paho.Client, error) {
+		return client(b, "gateway", func(_ paho.Client, m paho.Message) {
+			mu.Lock()
+			defer mu.Unlock()
+			received[string(m.Payload())] = true
+		})
+	}
+	gateway, err := takeOver()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := done(gateway.Subscribe("acme/+", 1, nil)); err != nil {
+		t.Fatal(err)
+	}
+	var publishing sync.WaitGroup
+	for p := range publishers {
+		publishing.Go(func() {
+			c, err := client(b, fmt.Sprint("device", p), nil)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer c.Disconnect(0)
+			for i := range each {
+				if err := done(c.Publish("acme/thermometer", 1, false, fmt.Sprint(p, " ", i))); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	published := make(chan struct{})
+	go func() {
+		publishing.Wait()
+		close(published)
+	}()
+	for more := true; more; {
+		select {
+		case <-published:
+			more = false
+		default:
+		}
+		if gateway, err = takeOver(); err != nil {
+			t.Errorf("taking over: %v", err)
+		}
+	}
+	defer gateway.Disconnect(0)
+	runtimetest.Eventually(t, 10*time.Second, func() error {
+		mu.Lock()
+		defer mu.Unlock()
+		if len(received) != publishers*each {
+			return fmt.Errorf("%d of %d messages", len(received), publishers*each)
+		}
+		return nil
+	})
+}
