@@ -20,6 +20,9 @@ type benchCommand struct {
 	CDC      benchCDC      `cmd:"" name:"cdc" help:"Changes in PostgreSQL to events."`
 	RPC      benchRPC      `cmd:"" name:"rpc" help:"Calls through the bridge and over NATS."`
 	Convert  benchConvert  `cmd:"" help:"Expressions: payload to JSON, without engines."`
+	Growth   benchGrowth   `cmd:"" help:"How the cost of a message grows with sizes and numbers, and pictures of it."`
+	Start    benchStart    `cmd:"" help:"From the start of a process until it is of use."`
+	Memory   benchMemory   `cmd:"" help:"Memory of an instance: idle, loaded, with a backlog, with a slow ClickHouse."`
 }
 
 // measured is what every suite takes.
@@ -35,8 +38,8 @@ type measured struct {
 	Tries     int     `default:"1" help:"With --check: runs at most, until each goal was met in one of them."`
 }
 
-// show runs a suite and shows what came of it.
-func (m measured) show(e *env, s bench.Suite) error {
+// show runs a suite and shows what came of it; then gets it, too.
+func (m measured) show(e *env, s bench.Suite, then ...func(*bench.Report) error) error {
 	if m.Rounds < 1 || m.Tries < 1 || m.Tolerance <= 0 || m.Tolerance > 1 {
 		return &usageError{fmt.Errorf("--rounds and --tries must be at least 1, --tolerance above 0 and 1 at most")}
 	}
@@ -58,6 +61,11 @@ func (m measured) show(e *env, s bench.Suite) error {
 	var missed []string
 	for range m.Tries {
 		r, err := m.once(e, s)
+		for _, f := range then {
+			if err == nil {
+				err = f(r)
+			}
+		}
 		if err != nil || !m.Check {
 			return err
 		}
@@ -99,7 +107,7 @@ func (measured) print(out *output, r *bench.Report) {
 }
 
 // world starts a run's own engines, for f.
-func (m measured) world(e *env, needs bench.Engines, f func(*bench.World) (bench.Suite, error)) error {
+func (m measured) world(e *env, needs bench.Engines, f func(*bench.World) (bench.Suite, error), then ...func(*bench.Report) error) error {
 	// What functions tell of themselves is of no interest here, unless it is bad.
 	needs.CacheDir, needs.Logger = m.CacheDir, slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	w, err := bench.Open(e.ctx, needs)
@@ -108,7 +116,7 @@ func (m measured) world(e *env, needs bench.Engines, f func(*bench.World) (bench
 	}
 	s, err := f(w)
 	if err == nil {
-		err = m.show(e, s)
+		err = m.show(e, s, then...)
 	}
 	return errors.Join(err, w.Close())
 }

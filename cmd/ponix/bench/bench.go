@@ -42,6 +42,8 @@ const (
 	Max    Metric = "max µs"
 	Time   Metric = "ns each"
 	Allocs Metric = "allocations"
+	Took   Metric = "ms"
+	RSS    Metric = "RSS MiB" // of the process of Ponix, where it is one of its own
 )
 
 // Goal bounds the ratio of a figure of one case to that of another; without a Base
@@ -108,7 +110,7 @@ func (r *Round) Set(m Metric, v float64) { r.values[m] = v }
 
 // String is the round's first figures, for progress.
 func (r *Round) String() string {
-	for _, m := range []Metric{P50, Time, Rate} {
+	for _, m := range []Metric{P50, Time, Took, Rate, RSS} {
 		if v, ok := r.values[m]; ok {
 			return fmt.Sprintf("%s %s", number(v), m)
 		}
