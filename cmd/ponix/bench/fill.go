@@ -28,6 +28,8 @@ func (w *World) raw(ctx context.Context, name string, n int, message func(to str
 	}
 	own := *w
 	own.config.Streams.Raw, own.config.Streams.Processed = "raw_"+name, "processed_"+name
+	// What is settled may take half of a stream, and is to stay.
+	own.config.Streams.MaxBytes = max(1<<30, int64(n)*600)
 	p := &pipeline{&own, n}
 	raw := own.config.Streams.RawEnvelopes()
 	if err := streams.Ensure(ctx, w.js, raw, own.config.Streams.ProcessedEnvelopes()); err != nil {

@@ -59,7 +59,6 @@ type Growth struct {
 // Axis prepares the measurement against the named one of Axes. The instances of
 // Ponix are processes of their own.
 func (g Growth) Axis(ctx context.Context, w *World, name string) (a Axis, err error) {
-	w.config.Streams.MaxBytes = 64 << 30
 	a.Metrics = []Metric{Rate, CPU, RSS}
 	a.Name = "growth, " + name
 	switch name {

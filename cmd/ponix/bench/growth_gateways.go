@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
+	"strings"
 	"time"
 
 	mqtt "github.com/eclipse/paho.mqtt.golang"
@@ -22,6 +24,7 @@ type gatewayLoad struct {
 	brokers []*local.Broker
 	devices []mqtt.Client
 	count   int
+	runs    int
 }
 
 // gateways measures MQTT → raw by the number of gateways, each a broker of its own.
@@ -69,6 +72,7 @@ func (l *gatewayLoad) close() error {
 // run lets an instance connect to the first n brokers, and measures until all that
 // is published to them is on the stream.
 func (l *gatewayLoad) run(ctx context.Context, r *Round, n int) (err error) {
+	l.runs++
 	c, err := l.serve(ctx, "gateway-state", "mqtt-ingest")
 	if err != nil {
 		return err
@@ -122,7 +126,7 @@ func (l *gatewayLoad) event(ctx context.Context, n int, what string) error {
 	to := l.config.Streams.GatewayEvents()
 	for i := range n {
 		data, err := proto.Marshal(&gatewayv1.Gateway{
-			GatewayId: fmt.Sprintf("gateway%d", i), OrganizationId: organization, Name: "gateway", Type: gatewayv1.GatewayType_GATEWAY_TYPE_EMQX,
+			GatewayId: l.id(strconv.Itoa(i)), OrganizationId: organization, Name: "gateway", Type: gatewayv1.GatewayType_GATEWAY_TYPE_EMQX,
 			Config: &gatewayv1.Gateway_EmqxConfig{EmqxConfig: &gatewayv1.EMQXGatewayConfig{BrokerUrl: l.brokers[i].URL}},
 		})
 		if err != nil {
@@ -135,6 +139,9 @@ func (l *gatewayLoad) event(ctx context.Context, n int, what string) error {
 	return nil
 }
 
+// id of a gateway is never used again.
+func (l *gatewayLoad) id(n string) string { return fmt.Sprintf("gateway%d-%s", l.runs, n) }
+
 // connected waits until n gateways are.
 func (l *gatewayLoad) connected(ctx context.Context, c *child, n int) error {
 	states := gatewayv1.NewGatewayStateServiceClient(wire.Client(l.js.Conn()))
@@ -146,7 +153,7 @@ func (l *gatewayLoad) connected(ctx context.Context, c *child, n int) error {
 				break // it is not there yet
 			}
 			for _, s := range resp.States {
-				if s.Connection == gatewayv1.ConnectionStatus_CONNECTION_STATUS_CONNECTED {
+				if strings.HasPrefix(s.Gateway.GetGatewayId(), l.id("")) && s.Connection == gatewayv1.ConnectionStatus_CONNECTION_STATUS_CONNECTED {
 					now++
 				}
 			}

@@ -23,12 +23,12 @@ type point struct{ x, y, low, high float64 }
 
 // Measures of the picture, in pixels.
 const (
-	panelWidth, panelHeight = 440, 300
-	left, right, top, foot  = 56, 20, 64, 52
+	panelWidth, panelHeight = 304, 260
+	left, right, top, foot  = 48, 16, 74, 50
 )
 
-// scale maps values to pixels: evenly, or by powers of ten where they span more
-// than one and a half. On the latter, 0 is a power below the smallest other value.
+// scale maps values to pixels: evenly, or logarithmically where they span more than
+// a power of ten. On the latter, 0 is a power below the smallest other value.
 type scale struct {
 	from, to   float64 // values
 	start, end float64 // pixels
@@ -48,7 +48,7 @@ func newScale(values []float64, start, end float64) scale {
 	for _, v := range values {
 		s.from = min(s.from, max(v, s.zero))
 	}
-	if s.log = s.to/s.from > 30; s.log {
+	if s.log = s.to/s.from > 15; s.log {
 		return s
 	}
 	s.from, s.to = 0, max(s.to*1.08, 1e-9)
@@ -114,7 +114,7 @@ const colours = "0969da cf222e 1a7f37 8250df" // one a panel
 func (c chart) svg() string {
 	var b strings.Builder
 	width := panelWidth * len(c.panels)
-	fmt.Fprintf(&b, `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" width="%[1]d" height="%[2]d" font-family="-apple-system,'Segoe UI',Helvetica,Arial,sans-serif" font-size="12" fill="#59636e">`+"\n", width, panelHeight)
+	fmt.Fprintf(&b, `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" width="%[1]d" height="%[2]d" font-family="-apple-system,'Segoe UI',Helvetica,Arial,sans-serif" font-size="11" fill="#59636e">`+"\n", width, panelHeight)
 	fmt.Fprintf(&b, `<rect x="0.5" y="0.5" width="%d" height="%d" rx="6" fill="#fff" stroke="#d1d9e0"/>`+"\n", width-1, panelHeight-1)
 	fmt.Fprintf(&b, `<text x="16" y="26" font-size="15" font-weight="600" fill="#1f2328">%s</text>`+"\n", html.EscapeString(c.title))
 	for i, p := range c.panels {
@@ -128,7 +128,7 @@ func (p panel) draw(b *strings.Builder, offset float64, axis, colour string) {
 	for _, at := range p.points {
 		xs, ys = append(xs, at.x), append(ys, at.low, at.high)
 	}
-	x, y := newScale(xs, offset+left+8, offset+panelWidth-right-8), newScale(ys, panelHeight-foot, top).tens()
+	x, y := newScale(xs, offset+left+14, offset+panelWidth-right-14), newScale(ys, panelHeight-foot, top).tens()
 	fmt.Fprintf(b, `<text x="%.0f" y="50" font-weight="600" fill="%s">%s</text>`+"\n", offset+16, colour, html.EscapeString(p.title))
 	for _, v := range y.ticks() {
 		fmt.Fprintf(b, `<path d="M%.1f %.1fH%.1f" stroke="#e6eaef"/><text x="%.1f" y="%.1f" text-anchor="end">%s</text>`+"\n",
