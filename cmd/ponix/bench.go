@@ -14,15 +14,17 @@ import (
 
 // benchCommand measures Ponix beside its limits; see package bench.
 type benchCommand struct {
-	Pipeline benchPipeline `cmd:"" help:"Raw to processed envelopes."`
-	Ingest   benchIngest   `cmd:"" help:"Raw envelopes to rows in ClickHouse."`
-	Latency  benchLatency  `cmd:"" help:"From raw to processed at fixed rates: here, or on a cluster that runs."`
-	CDC      benchCDC      `cmd:"" name:"cdc" help:"Changes in PostgreSQL to events."`
-	RPC      benchRPC      `cmd:"" name:"rpc" help:"Calls through the bridge and over NATS."`
-	Convert  benchConvert  `cmd:"" help:"Expressions: payload to JSON, without engines."`
-	Growth   benchGrowth   `cmd:"" help:"How the cost of a message grows with sizes and numbers, and pictures of it."`
-	Start    benchStart    `cmd:"" help:"From the start of a process until it is of use."`
-	Memory   benchMemory   `cmd:"" help:"Memory of an instance: idle, loaded, with a backlog, with a slow ClickHouse."`
+	Pipeline   benchPipeline   `cmd:"" help:"Raw to processed envelopes."`
+	Ingest     benchIngest     `cmd:"" help:"Raw envelopes to rows in ClickHouse."`
+	Latency    benchLatency    `cmd:"" help:"From raw to processed at fixed rates: here, or on a cluster that runs."`
+	CDC        benchCDC        `cmd:"" name:"cdc" help:"Changes in PostgreSQL to events."`
+	RPC        benchRPC        `cmd:"" name:"rpc" help:"Calls through the bridge and over NATS."`
+	Convert    benchConvert    `cmd:"" help:"Expressions: payload to JSON, without engines."`
+	Growth     benchGrowth     `cmd:"" help:"How the cost of a message grows with sizes and numbers, and pictures of it."`
+	Start      benchStart      `cmd:"" help:"From the start of a process until it is of use."`
+	Durability benchDurability `cmd:"" help:"What it costs to have on the disk what was acknowledged."`
+	Soak       benchSoak       `cmd:"" help:"Memory of an instance that is loaded for long."`
+	Memory     benchMemory     `cmd:"" help:"Memory of an instance: idle, loaded, with a backlog, with a slow ClickHouse."`
 }
 
 // measured is what every suite takes.
@@ -79,20 +81,20 @@ func (m measured) show(e *env, s bench.Suite, then ...func(*bench.Report) error)
 
 // once runs a suite and shows what came of it.
 func (m measured) once(e *env, s bench.Suite) (*bench.Report, error) {
-	r, err := bench.Run(e.ctx, s, bench.Options{Rounds: m.Rounds, Progress: func(format string, args ...any) {
-		fmt.Fprintf(os.Stderr, format+"\n", args...)
-	}})
+	r, err := bench.Run(e.ctx, s, bench.Options{Rounds: m.Rounds, Progress: progressed})
 	if err != nil {
 		return nil, err
 	}
-	if m.Format == "json" {
-		return r, e.out.json(r)
-	}
-	m.print(e.out, r)
-	return r, nil
+	return r, m.report(e.out, r)
 }
 
-func (measured) print(out *output, r *bench.Report) {
+func progressed(format string, args ...any) { fmt.Fprintf(os.Stderr, format+"\n", args...) }
+
+// report shows what came of a run.
+func (f format) report(out *output, r *bench.Report) error {
+	if f.Format == "json" {
+		return out.json(r)
+	}
 	fmt.Fprintln(out, r.About)
 	out.table(r.Table())
 	if len(r.Goals) > 0 {
@@ -104,19 +106,26 @@ func (measured) print(out *output, r *bench.Report) {
 		colour = red
 	}
 	fmt.Fprintf(out, "%s\n\n", out.paint(colour, r.Verdict()))
+	return nil
 }
 
 // world starts a run's own engines, for f.
 func (m measured) world(e *env, needs bench.Engines, f func(*bench.World) (bench.Suite, error), then ...func(*bench.Report) error) error {
+	return withWorld(e, m.CacheDir, needs, func(w *bench.World) error {
+		s, err := f(w)
+		if err != nil {
+			return err
+		}
+		return m.show(e, s, then...)
+	})
+}
+
+func withWorld(e *env, cacheDir string, needs bench.Engines, f func(*bench.World) error) error {
 	// What functions tell of themselves is of no interest here, unless it is bad.
-	needs.CacheDir, needs.Logger = m.CacheDir, slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	needs.CacheDir, needs.Logger = cacheDir, slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	w, err := bench.Open(e.ctx, needs)
 	if err != nil {
 		return err
 	}
-	s, err := f(w)
-	if err == nil {
-		err = m.show(e, s, then...)
-	}
-	return errors.Join(err, w.Close())
+	return errors.Join(f(w), w.Close())
 }

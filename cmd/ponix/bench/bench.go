@@ -47,7 +47,7 @@ const (
 )
 
 // Goal bounds the ratio of a figure of one case to that of another; without a Base
-// the figure itself.
+// the figure itself. Without a Bound it is only shown.
 type Goal struct {
 	Of, Base string
 	Metric   Metric
@@ -68,7 +68,7 @@ func Run(ctx context.Context, s Suite, o Options) (*Report, error) {
 	for n := range o.Rounds + 1 {
 		for i := range s.Cases {
 			c := s.Cases[(i+n)%len(s.Cases)]
-			round := &Round{values: map[Metric]float64{}}
+			round := newRound()
 			runtime.GC() // what one case leaves is not the next one's to collect
 			if err := c.Run(ctx, round); err != nil {
 				return nil, fmt.Errorf("%s, %s: %w", s.Name, c.Name, err)
@@ -92,6 +92,8 @@ type Round struct {
 	from   usage
 	spent  usage // between Start and Stop
 }
+
+func newRound() *Round { return &Round{values: map[Metric]float64{}} }
 
 // Start begins what is measured.
 func (r *Round) Start() { r.from = readUsage() }

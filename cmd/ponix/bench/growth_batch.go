@@ -6,11 +6,11 @@ import (
 	"strconv"
 	"time"
 
-	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/types/known/timestamppb"
-
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"ponix/nats/streams"
 	envelopev1 "ponix/proto/ponix/envelope/v1"
@@ -24,35 +24,15 @@ func (g Growth) batches(ctx context.Context, w *World, a *Axis) error {
 		return err
 	}
 	kept := w.config.Streams.ProcessedEnvelopes()
-	if err := streams.Ensure(ctx, w.js, w.config.Streams.RawEnvelopes(), kept); err != nil {
+	if err := w.processed(ctx, g.Count); err != nil {
 		return err
-	}
-	for i := range g.Count {
-		m, err := processedEnvelope(kept, i)
-		if err != nil {
-			return err
-		}
-		if _, err := w.js.PublishMsgAsync(m, jetstream.WithStallWait(stalled)); err != nil {
-			return err
-		}
-	}
-	select {
-	case <-w.js.PublishAsyncComplete():
-	case <-ctx.Done():
-		return ctx.Err()
 	}
 	for _, size := range g.Batches {
 		own := *w
 		own.config.BatchSize = size
 		n := min(g.Count, 1000*size)
 		a.add(size, fmt.Sprintf("%d rows", size), func(ctx context.Context, r *Round) error {
-			if err := w.js.DeleteConsumer(ctx, kept.Name, streams.Store); err != nil {
-				return err
-			}
-			if err := streams.Ensure(ctx, w.js, kept); err != nil {
-				return err
-			}
-			if err := db.Exec(ctx, "TRUNCATE TABLE processed_envelopes"); err != nil {
+			if err := w.again(ctx, db, kept, streams.Store); err != nil {
 				return err
 			}
 			if err := own.processes(ctx, r, 1, n, w.settled(kept, streams.Store), "store"); err != nil {
@@ -69,6 +49,41 @@ func (g Growth) batches(ctx context.Context, w *World, a *Axis) error {
 		})
 	}
 	return nil
+}
+
+// processed fills the stream of processed envelopes with n.
+func (w *World) processed(ctx context.Context, n int) error {
+	kept := w.config.Streams.ProcessedEnvelopes()
+	if err := streams.Ensure(ctx, w.js, kept); err != nil {
+		return err
+	}
+	for i := range n {
+		m, err := processedEnvelope(kept, i)
+		if err != nil {
+			return err
+		}
+		if _, err := w.js.PublishMsgAsync(m, jetstream.WithStallWait(stalled)); err != nil {
+			return err
+		}
+	}
+	select {
+	case <-w.js.PublishAsyncComplete():
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// again makes every message of a stream unsettled for a consumer, and the table
+// empty.
+func (w *World) again(ctx context.Context, db driver.Conn, s streams.Stream, durable string) error {
+	if err := w.js.DeleteConsumer(ctx, s.Name, durable); err != nil {
+		return err
+	}
+	if err := streams.Ensure(ctx, w.js, s); err != nil {
+		return err
+	}
+	return db.Exec(ctx, "TRUNCATE TABLE processed_envelopes")
 }
 
 // processedEnvelope is what the sample of the i-th device becomes.
