@@ -67,6 +67,7 @@ func (s Soak) Run(ctx context.Context, w *World) (*Report, error) {
 		return nil, err
 	}
 	whole := newRound()
+	whole.spent.known = true
 	if err := errors.Join(measure(ctx, newRound(), total, stored), c.most(whole)); err != nil {
 		return nil, err
 	}
