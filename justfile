@@ -48,13 +48,43 @@ fuzz seconds="5":
 torture *args: build
     go run ./cmd/torture {{args}}
 
-# Measure Ponix beside its limits, some six minutes: just bench --rounds 3
+# Measure Ponix beside its limits, some eight minutes: just bench --rounds 3
 bench *args: build
     #!/usr/bin/env bash
     set -euo pipefail
-    for suite in convert pipeline ingest cdc rpc latency; do
+    for suite in convert pipeline ingest cdc rpc latency start memory durability; do
         bin/ponix bench $suite {{args}} 2>/dev/null
     done
+
+# Fail where a ratio is below nine tenths of its goal in three short tries, or memory above its bound
+bench-check: build
+    #!/usr/bin/env bash
+    set -uo pipefail
+    short="--rounds 3 --check --tolerance 0.9 --tries 3" missed=0
+    for suite in "convert" "pipeline --count 30000" "ingest --count 30000" "cdc --count 20000" "rpc --duration 300ms"; do
+        bin/ponix bench $suite $short 2> >(grep ^ponix: >&2) || missed=1
+    done
+    bin/ponix bench memory --count 50000 --backlog 200000 --idle 3s --rounds 1 --check --tolerance 0.99 2> >(grep ^ponix: >&2) || missed=1
+    exit $missed
+
+# Draw how the cost of a message grows, some twenty minutes; 10 million messages take 3 GB of disk: just bench-growth payload
+bench-growth *args: build
+    bin/ponix bench growth --out docs {{args}}
+
+# Load an instance with every function, and watch its memory: just soak --for 5m
+soak *args: build
+    bin/ponix bench soak {{args}}
+
+# Make a profile of what Ponix does all day, with which just build makes a faster binary, and slower
+pgo: build
+    #!/usr/bin/env bash
+    set -euo pipefail
+    dir=$(mktemp -d)
+    trap 'rm -rf "$dir"' EXIT
+    for suite in pipeline ingest cdc rpc; do
+        bin/ponix bench $suite --only ponix --rounds 3 --profile "$dir/$suite" 2>/dev/null
+    done
+    go tool pprof -proto -output cmd/ponix/default.pgo "$dir"/*
 
 # Compare the micro benchmarks of two commits: just bench-compare main
 bench-compare base count="6" packages="./functions/... ./runtime/...":
@@ -97,7 +127,7 @@ verify: generate
     go mod tidy -diff
 
 # Stop here if anything is wrong: what CI runs
-ci: verify lint test fuzz (vulncheck "0")
+ci: verify lint test fuzz (vulncheck "0") bench-check
 
 # Remove what was built, and the local cluster's data
 clean:

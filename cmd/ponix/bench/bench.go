@@ -42,10 +42,12 @@ const (
 	Max    Metric = "max µs"
 	Time   Metric = "ns each"
 	Allocs Metric = "allocations"
+	Took   Metric = "ms"
+	RSS    Metric = "RSS MiB" // of the process of Ponix, where it is one of its own
 )
 
 // Goal bounds the ratio of a figure of one case to that of another; without a Base
-// the figure itself.
+// the figure itself. Without a Bound it is only shown.
 type Goal struct {
 	Of, Base string
 	Metric   Metric
@@ -66,7 +68,7 @@ func Run(ctx context.Context, s Suite, o Options) (*Report, error) {
 	for n := range o.Rounds + 1 {
 		for i := range s.Cases {
 			c := s.Cases[(i+n)%len(s.Cases)]
-			round := &Round{values: map[Metric]float64{}}
+			round := newRound()
 			runtime.GC() // what one case leaves is not the next one's to collect
 			if err := c.Run(ctx, round); err != nil {
 				return nil, fmt.Errorf("%s, %s: %w", s.Name, c.Name, err)
@@ -91,6 +93,8 @@ type Round struct {
 	spent  usage // between Start and Stop
 }
 
+func newRound() *Round { return &Round{values: map[Metric]float64{}} }
+
 // Start begins what is measured.
 func (r *Round) Start() { r.from = readUsage() }
 
@@ -108,7 +112,7 @@ func (r *Round) Set(m Metric, v float64) { r.values[m] = v }
 
 // String is the round's first figures, for progress.
 func (r *Round) String() string {
-	for _, m := range []Metric{P50, Time, Rate} {
+	for _, m := range []Metric{P50, Time, Took, Rate, RSS} {
 		if v, ok := r.values[m]; ok {
 			return fmt.Sprintf("%s %s", number(v), m)
 		}

@@ -35,6 +35,9 @@ type Figure struct {
 	Rounds []float64 `json:"rounds"`
 }
 
+func (f Figure) low() float64  { return slices.Min(f.Rounds) }
+func (f Figure) high() float64 { return slices.Max(f.Rounds) }
+
 // Outcome is what became of a goal. The ratio is the median of the rounds' own
 // ratios: what disturbs a round disturbs both sides of it.
 type Outcome struct {
@@ -78,7 +81,7 @@ func (r *Report) finish(goals []Goal) {
 		for m, f := range c.Figures {
 			f.Median = median(f.Rounds)
 			if f.Median != 0 {
-				f.Spread = (slices.Max(f.Rounds) - slices.Min(f.Rounds)) / f.Median
+				f.Spread = (f.high() - f.low()) / f.Median
 			}
 			c.Figures[m] = f
 		}
@@ -109,7 +112,7 @@ func (r *Report) judge(g Goal) Outcome {
 		return o // not measured, not met
 	}
 	o.Value, o.Low, o.High = median(values), slices.Min(values), slices.Max(values)
-	o.Met = o.Value >= g.Bound
+	o.Met = o.Value >= g.Bound // always, where there is no bound
 	if g.AtMost {
 		o.Met = o.Value <= g.Bound
 	}

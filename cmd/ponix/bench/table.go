@@ -37,8 +37,12 @@ func (r *Report) GoalTable() (header []string, rows [][]string) {
 		if g.Met {
 			met = "met"
 		}
+		bound += fmt.Sprintf("%.2f", g.Bound)
+		if g.Bound == 0 { // to be seen, and no more
+			bound, met = "", ""
+		}
 		rows = append(rows, []string{
-			g.What, bound + fmt.Sprintf("%.2f", g.Bound), fmt.Sprintf("%.2f", g.Value),
+			g.What, bound, fmt.Sprintf("%.2f", g.Value),
 			fmt.Sprintf("%.2f to %.2f", g.Low, g.High), met,
 		})
 	}

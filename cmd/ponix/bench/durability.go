@@ -1,0 +1,212 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"ponix/functions"
+	"ponix/nats/streams"
+	organizationv1 "ponix/proto/ponix/organization/v1"
+	"ponix/runtime/local"
+	"ponix/runtime/wire"
+)
+
+// Durability measures what it costs to have on the disk what was acknowledged:
+// publishing to JetStream, rows in ClickHouse, and changes in PostgreSQL, each with
+// the setting that we ship and with others. n messages a round, and calls for d.
+func Durability(ctx context.Context, w *World, n int, d time.Duration) (Suite, error) {
+	s := Suite{
+		Name: "durability", About: "what a setting costs that brings to the disk what was acknowledged, beside the one that we ship",
+		Metrics: []Metric{Rate, P50, P99, CPU},
+	}
+	for _, add := range []func(context.Context, *World, *Suite, int, time.Duration) error{syncedNATS, syncedClickHouse, syncedPostgres} {
+		if err := add(ctx, w, &s, n, d); err != nil {
+			return s, err
+		}
+	}
+	return s, nil
+}
+
+// beside shows the ratio of a case's throughput to that of the case that we ship,
+// without a bound.
+func (s *Suite) beside(base string, cases ...string) {
+	for _, c := range cases {
+		s.Goals = append(s.Goals, Goal{Of: c, Base: base, Metric: Rate})
+	}
+}
+
+// syncedNATS publishes raw envelopes to servers that call fsync at different times.
+func syncedNATS(ctx context.Context, w *World, s *Suite, n int, d time.Duration) error {
+	const shipped, seldom, always = "JetStream, sync_interval 100ms", "JetStream, sync_interval 2m", "JetStream, sync_interval always"
+	for _, c := range []struct {
+		name   string
+		every  time.Duration
+		always bool
+	}{{shipped, 100 * time.Millisecond, false}, {seldom, 2 * time.Minute, false}, {always, time.Minute, true}} {
+		own, err := w.synced(strings.Fields(c.name)[2], c.every, c.always)
+		if err != nil {
+			return err
+		}
+		n := n
+		if c.always {
+			n /= 20
+		}
+		raw := own.config.Streams.RawEnvelopes()
+		if err := streams.Ensure(ctx, own.js, raw); err != nil {
+			return err
+		}
+		s.Cases = append(s.Cases, Case{c.name, func(ctx context.Context, r *Round) error { return own.publish(ctx, r, n) }},
+			Case{c.name + ", one at a time", func(ctx context.Context, r *Round) error {
+				return closedLoop(ctx, r, 1, d, func(ctx context.Context) error {
+					m, err := envelopeOf(raw, 0, deviceID(0), sample)
+					if err == nil {
+						m.Header = nil
+						_, err = own.js.PublishMsg(ctx, m)
+					}
+					return err
+				})
+			}})
+	}
+	s.beside(shipped, seldom, always)
+	s.beside(shipped+", one at a time", seldom+", one at a time", always+", one at a time")
+	return nil
+}
+
+// synced is a world of a NATS server alone, in this process, with that setting.
+func (w *World) synced(name string, every time.Duration, always bool) (*World, error) {
+	srv, err := server.NewServer(&server.Options{
+		ServerName: name, Host: "127.0.0.1", Port: server.RANDOM_PORT, NoSigs: true, NoLog: true,
+		JetStream: true, StoreDir: filepath.Join(w.dir, name), SyncInterval: every, SyncAlways: always,
+	})
+	if err != nil {
+		return nil, err
+	}
+	srv.Start()
+	w.closers = append(w.closers, func() error { srv.Shutdown(); srv.WaitForShutdown(); return nil })
+	if !srv.ReadyForConnections(10 * time.Second) {
+		return nil, errors.New("a NATS server did not get ready")
+	}
+	own := &World{Cluster: &local.Cluster{NATSURL: srv.ClientURL()}, log: w.log, dir: w.dir, config: w.config}
+	nc, err := nats.Connect(srv.ClientURL())
+	if err != nil {
+		return nil, err
+	}
+	w.conns = append(w.conns, nc)
+	own.js, err = jetstream.New(nc, jetstream.WithPublishAsyncMaxPending(limitWindow))
+	return own, err
+}
+
+// publish measures n publishes that do not wait for each other.
+func (w *World) publish(ctx context.Context, r *Round, n int) error {
+	s, err := w.js.Stream(ctx, w.config.Streams.Raw)
+	if err != nil {
+		return err
+	}
+	if err := s.Purge(ctx); err != nil {
+		return err
+	}
+	acks := make([]jetstream.PubAckFuture, n)
+	r.Start()
+	for i := range acks {
+		m, err := rawEnvelope(w.config.Streams.RawEnvelopes(), i, "", nil)
+		if err != nil {
+			return err
+		}
+		m.Header = nil
+		if acks[i], err = w.js.PublishMsgAsync(m, jetstream.WithStallWait(stalled)); err != nil {
+			return err
+		}
+	}
+	for _, a := range acks {
+		select {
+		case <-a.Ok():
+		case err := <-a.Err():
+			return err
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	r.Stop(n)
+	return nil
+}
+
+// syncedClickHouse stores processed envelopes in tables with and without fsync.
+func syncedClickHouse(ctx context.Context, w *World, s *Suite, n int, _ time.Duration) error {
+	db, err := w.clickHouse(ctx)
+	if err != nil {
+		return err
+	}
+	kept := w.config.Streams.ProcessedEnvelopes()
+	if err := w.processed(ctx, n); err != nil {
+		return err
+	}
+	const shipped, synced = "ClickHouse, as it comes", "ClickHouse, fsync_after_insert and fsync_part_directory"
+	for on, name := range []string{shipped, synced} {
+		s.Cases = append(s.Cases, Case{name, func(ctx context.Context, r *Round) error {
+			if err := db.Exec(ctx, fmt.Sprintf("ALTER TABLE processed_envelopes MODIFY SETTING fsync_after_insert = %d, fsync_part_directory = %[1]d", on)); err != nil {
+				return err
+			}
+			if err := w.again(ctx, db, kept, streams.Store); err != nil {
+				return err
+			}
+			h, err := w.host(ctx, functions.Deps{ClickHouse: db}, "store")
+			if err != nil {
+				return err
+			}
+			return errors.Join(measure(ctx, r, n, w.settled(kept, streams.Store)), h.Close())
+		}})
+	}
+	s.beside(shipped, synced)
+	return nil
+}
+
+// syncedPostgres creates organizations, some at a time, through the function.
+func syncedPostgres(ctx context.Context, w *World, s *Suite, _ int, d time.Duration) error {
+	if err := w.tables(ctx); err != nil {
+		return err
+	}
+	const shipped, off = "PostgreSQL, synchronous_commit on", "PostgreSQL, synchronous_commit off"
+	nc, err := w.dial()
+	if err != nil {
+		return err
+	}
+	client := organizationv1.NewOrganizationServiceClient(wire.Client(nc))
+	create := func(ctx context.Context) error {
+		_, err := client.CreateOrganization(ctx, &organizationv1.CreateOrganizationRequest{Name: "durable"})
+		return err
+	}
+	for _, name := range []string{shipped, off} {
+		c, err := pgxpool.ParseConfig(w.PostgresURL(""))
+		if err != nil {
+			return err
+		}
+		c.MaxConns = 8
+		c.ConnConfig.RuntimeParams["synchronous_commit"] = name[strings.LastIndexByte(name, ' ')+1:]
+		pool, err := pgxpool.NewWithConfig(ctx, c)
+		if err != nil {
+			return err
+		}
+		w.closers = append(w.closers, func() error { pool.Close(); return nil })
+		for _, callers := range []int{1, 8} {
+			s.Cases = append(s.Cases, Case{fmt.Sprintf("%s, %d", name, callers), func(ctx context.Context, r *Round) error {
+				h, err := w.host(ctx, functions.Deps{Postgres: pool}, "organization")
+				if err != nil {
+					return err
+				}
+				return errors.Join(closedLoop(ctx, r, callers, d, create), h.Close())
+			}})
+		}
+	}
+	s.beside(shipped+", 1", off+", 1")
+	s.beside(shipped+", 8", off+", 8")
+	return nil
+}

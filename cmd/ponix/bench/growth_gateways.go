@@ -1,0 +1,186 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	mqtt "github.com/eclipse/paho.mqtt.golang"
+	"golang.org/x/sync/errgroup"
+	"google.golang.org/protobuf/proto"
+
+	"ponix/nats/streams"
+	gatewayv1 "ponix/proto/ponix/gateway/v1"
+	"ponix/runtime/local"
+	"ponix/runtime/wire"
+)
+
+// gatewayLoad is brokers, with a device that publishes to each.
+type gatewayLoad struct {
+	*World
+	brokers []*local.Broker
+	devices []mqtt.Client
+	count   int
+	runs    int
+}
+
+// gateways measures MQTT → raw by the number of gateways, each a broker of its own.
+// The brokers are in this process, and their CPU counts.
+func (g Growth) gateways(ctx context.Context, w *World, a *Axis) error {
+	a.About, a.X = "MQTT at QoS 1 → raw, by the number of gateways that the messages are shared out to", "gateways"
+	l := &gatewayLoad{World: w, count: g.Count}
+	w.closers = append(w.closers, l.close)
+	for _, n := range g.Gateways {
+		if err := l.grow(n); err != nil {
+			return err
+		}
+		a.add(n, fmt.Sprintf("%d gateways", n), func(ctx context.Context, r *Round) error { return l.run(ctx, r, n) })
+	}
+	return streams.Ensure(ctx, w.js, w.config.Streams.RawEnvelopes(), w.config.Streams.GatewayEvents())
+}
+
+// grow starts brokers until there are n, and a device at each.
+func (l *gatewayLoad) grow(n int) error {
+	for len(l.brokers) < n {
+		b, err := local.StartBroker("127.0.0.1", 0, l.log)
+		if err != nil {
+			return err
+		}
+		l.brokers = append(l.brokers, b)
+		d := mqtt.NewClient(mqtt.NewClientOptions().AddBroker(b.URL).SetClientID("device").SetOrderMatters(false).SetMaxResumePubInFlight(100))
+		if t := d.Connect(); !t.WaitTimeout(stalled) || t.Error() != nil {
+			return fmt.Errorf("connect to %s: %w", b.URL, errors.Join(t.Error()))
+		}
+		l.devices = append(l.devices, d)
+	}
+	return nil
+}
+
+func (l *gatewayLoad) close() error {
+	for _, d := range l.devices {
+		d.Disconnect(0)
+	}
+	for _, b := range l.brokers {
+		b.Stop()
+	}
+	return nil
+}
+
+// run lets an instance connect to the first n brokers, and measures until all that
+// is published to them is on the stream.
+func (l *gatewayLoad) run(ctx context.Context, r *Round, n int) (err error) {
+	l.runs++
+	c, err := l.serve(ctx, "gateway-state", "mqtt-ingest")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, l.event(context.WithoutCancel(ctx), n, streams.Deleted), c.Close()) }()
+	if err := l.event(ctx, n, streams.Created); err != nil {
+		return err
+	}
+	if err := l.connected(ctx, c, n); err != nil {
+		return err
+	}
+	before, err := l.stored(ctx)
+	if err != nil {
+		return err
+	}
+	each := max(1, l.count/n)
+	var publishers errgroup.Group
+	for _, d := range l.devices[:n] {
+		publishers.Go(func() error { return publish(d, each) })
+	}
+	err = measure(ctx, r, n*each, func(ctx context.Context) (int, error) {
+		now, err := l.stored(ctx)
+		return now - before, errors.Join(err, c.alive())
+	})
+	return errors.Join(err, publishers.Wait(), c.most(r))
+}
+
+// publish sends so many messages, some at a time.
+func publish(d mqtt.Client, n int) error {
+	const window = 100
+	var sent [window]mqtt.Token
+	for i := range n + window {
+		if t := sent[i%window]; t != nil {
+			if !t.WaitTimeout(stalled) {
+				return fmt.Errorf("a broker does not acknowledge")
+			}
+			if t.Error() != nil {
+				return t.Error()
+			}
+		}
+		sent[i%window] = nil
+		if i < n {
+			sent[i%window] = d.Publish(organization+"/"+deviceID(i), 1, false, sample)
+		}
+	}
+	return nil
+}
+
+// event tells of the first n gateways that something has happened to them.
+func (l *gatewayLoad) event(ctx context.Context, n int, what string) error {
+	to := l.config.Streams.GatewayEvents()
+	for i := range n {
+		data, err := proto.Marshal(&gatewayv1.Gateway{
+			GatewayId: l.id(strconv.Itoa(i)), OrganizationId: organization, Name: "gateway", Type: gatewayv1.GatewayType_GATEWAY_TYPE_EMQX,
+			Config: &gatewayv1.Gateway_EmqxConfig{EmqxConfig: &gatewayv1.EMQXGatewayConfig{BrokerUrl: l.brokers[i].URL}},
+		})
+		if err != nil {
+			return err
+		}
+		if _, err := l.js.Publish(ctx, to.Subject(what), data); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// id of a gateway is never used again.
+func (l *gatewayLoad) id(n string) string { return fmt.Sprintf("gateway%d-%s", l.runs, n) }
+
+// connected waits until n gateways are.
+func (l *gatewayLoad) connected(ctx context.Context, c *child, n int) error {
+	states := gatewayv1.NewGatewayStateServiceClient(wire.Client(l.js.Conn()))
+	for last, moved := 0, time.Now(); ; time.Sleep(50 * time.Millisecond) {
+		now := 0
+		for token := ""; ; {
+			resp, err := states.ListGatewayStates(ctx, &gatewayv1.ListGatewayStatesRequest{OrganizationId: organization, PageToken: token})
+			if err != nil {
+				break // it is not there yet
+			}
+			for _, s := range resp.States {
+				if strings.HasPrefix(s.Gateway.GetGatewayId(), l.id("")) && s.Connection == gatewayv1.ConnectionStatus_CONNECTION_STATUS_CONNECTED {
+					now++
+				}
+			}
+			if token = resp.NextPageToken; token == "" {
+				break
+			}
+		}
+		switch {
+		case now >= n:
+			return nil
+		case c.alive() != nil:
+			return c.alive()
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case now > last:
+			last, moved = now, time.Now()
+		case time.Since(moved) > stalled:
+			return fmt.Errorf("%d of %d gateways are connected: %s", now, n, c.out.tail())
+		}
+	}
+}
+
+// stored is how many raw envelopes there have ever been.
+func (l *gatewayLoad) stored(ctx context.Context) (int, error) {
+	s, err := l.js.Stream(ctx, l.config.Streams.Raw)
+	if err != nil {
+		return 0, err
+	}
+	return int(s.CachedInfo().State.LastSeq), nil
+}

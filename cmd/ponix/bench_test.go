@@ -1,0 +1,102 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"encoding/xml"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"ponix/cmd/ponix/bench"
+)
+
+// TestBenchProcesses runs, small, what measures processes of its own: each case does
+// its work whole, which it checks itself, and every goal has a value.
+func TestBenchProcesses(t *testing.T) {
+	t.Parallel()
+	for name, args := range map[string][]string{
+		"start":      {"--rounds", "1"},
+		"memory":     {"--rounds", "1", "--idle", "100ms", "--count", "5000", "--backlog", "5000"},
+		"durability": {"--rounds", "1", "--count", "1000", "--duration", "100ms"},
+		"soak":       {"--for", "5s", "--rate", "500"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			out, err := call(t, nil, append([]string{"bench", name, "--format", "json"}, args...)...)
+			if err != nil && name != "soak" { // which fails where memory is not flat, and says so
+				t.Fatal(err)
+			}
+			measuredWhole(t, out)
+		})
+	}
+}
+
+// measuredWhole fails unless out is reports whose goals all have a value.
+func measuredWhole(t *testing.T, out string) (n int) {
+	t.Helper()
+	for d := json.NewDecoder(strings.NewReader(out)); ; n++ {
+		var r bench.Report
+		if err := d.Decode(&r); errors.Is(err, io.EOF) && n > 0 {
+			return n
+		} else if err != nil {
+			t.Fatalf("%v:\n%s", err, out)
+		}
+		if len(r.Cases) < 2 || len(r.Goals) == 0 {
+			t.Errorf("%s has %d cases and %d goals", r.Suite, len(r.Cases), len(r.Goals))
+		}
+		for _, g := range r.Goals {
+			if g.Value <= 0 {
+				t.Errorf("%s: %s is %v", r.Suite, g.What, g.Value)
+			}
+		}
+	}
+}
+
+// TestBenchGrowth draws every axis, small.
+func TestBenchGrowth(t *testing.T) {
+	t.Parallel()
+	for axis, sizes := range map[string]string{
+		"payload": "--payloads=4,300", "devices": "--devices=1,1000", "instances": "--instances=1,2",
+		"batch": "--batches=10,1000", "backlog": "--backlogs=0,5000", "gateways": "--gateways=1,5",
+	} {
+		t.Run(axis, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			out, err := call(t, nil, "bench", "growth", axis, sizes, "--count", "2000", "--rounds", "1", "--format", "json", "--out", dir)
+			if err != nil {
+				t.Fatal(err)
+			}
+			measuredWhole(t, out)
+			picture, err := os.ReadFile(filepath.Join(dir, "growth-"+axis+".svg"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			for d := xml.NewDecoder(bytes.NewReader(picture)); err == nil; {
+				_, err = d.Token()
+			}
+			if !errors.Is(err, io.EOF) {
+				t.Error(err)
+			}
+			if n := strings.Count(string(picture), "<circle"); n != 6 { // two sizes in three panels
+				t.Errorf("%d points are drawn", n)
+			}
+		})
+	}
+}
+
+// TestBenchCheckFails holds the exit code of --check: nothing takes no time.
+func TestBenchCheckFails(t *testing.T) {
+	t.Parallel()
+	if _, err := call(t, nil, "bench", "convert", "--only", "idiomatic", "--count", "100", "--rounds", "1", "--tries", "2", "--tolerance", "0.9", "--check"); err == nil || !strings.Contains(err.Error(), "exit code 1") || !strings.Contains(err.Error(), "is 0.00, not 0.35") {
+		t.Errorf("goals that were not measured: %v", err)
+	}
+	for _, bad := range [][]string{{"convert", "--rounds", "0"}, {"convert", "--tolerance", "1.1"}, {"growth", "moon"}, {"growth", "--devices=2,1"}, {"soak", "--for", "0s"}} {
+		if _, err := call(t, nil, append([]string{"bench"}, bad...)...); err == nil || !strings.Contains(err.Error(), "exit code 2") {
+			t.Errorf("%v: %v", bad, err)
+		}
+	}
+}
