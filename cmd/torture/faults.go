@@ -187,7 +187,8 @@ func breakThings(ctx context.Context, w *world, l *load, o options) (*record, er
 					default:
 					}
 				}
-				rec.add(f.name, time.Since(began), l.recovery(patient, time.Now()))
+				ended := time.Now()
+				rec.add(f.name, span{began, ended, l.recovered(patient)})
 			})
 		}
 		select {

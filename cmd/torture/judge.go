@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"strconv"
@@ -15,11 +16,13 @@ import (
 
 // verdict is what became of the load.
 type verdict struct {
-	mqtt                                       int // of the messages
-	messages, rows, lost, doubled, dead, wrong int
-	devices, devicesLost                       int
-	events, eventsLost, eventsDoubled          int
-	stall                                      time.Duration
+	mqtt                          int // of the messages
+	messages, rows, dead, wrong   int
+	lost, doubled                 []key
+	where                         []string // of what is lost or doubled
+	devices, devicesLost          int
+	events, eventsLost            int
+	eventsDoubled, reads, readBad int
 }
 
 // drainTime is how long the pipeline has, after the last fault, to be done with
@@ -31,7 +34,7 @@ const drainTime = 2 * time.Minute
 // has none), and compares what was acknowledged with
 // what there is. An error names the broken promise.
 func judge(ctx context.Context, w *world, l *load) (verdict, error) {
-	v := verdict{messages: l.sent(), mqtt: int(l.mqtt.acked), stall: l.stall, devices: len(l.devices)}
+	v := verdict{messages: l.sent(), mqtt: int(l.mqtt.acked), devices: len(l.devices)}
 	for end := time.Now().Add(drainTime); time.Now().Before(end); {
 		var n uint64
 		err := w.db.QueryRow(ctx, "SELECT uniqExact(end_device_id, data.n.:Float64) FROM processed_envelopes").Scan(&n)
@@ -44,25 +47,40 @@ func judge(ctx context.Context, w *world, l *load) (verdict, error) {
 	}
 	err := errors.Join(v.countRows(ctx, w, l), v.countLetters(ctx, w), v.countEvents(ctx, w, l))
 	v.countDevices(ctx, w, l)
-	switch {
-	case err != nil:
-		return v, err
-	case v.lost > 0:
-		return v, fmt.Errorf("%d acknowledged envelopes are lost", v.lost)
-	case v.doubled > 0:
-		return v, fmt.Errorf("%d envelopes are more than one row", v.doubled)
-	case v.wrong > 0:
-		return v, fmt.Errorf("%d rows hold something else than was sent", v.wrong)
-	case v.dead > 0:
-		return v, fmt.Errorf("%d good envelopes are dead letters", v.dead)
-	case v.devicesLost > 0:
-		return v, fmt.Errorf("%d acknowledged devices are lost", v.devicesLost)
-	case v.eventsLost > 0:
-		return v, fmt.Errorf("%d changes are not among the events, or not in the order of the commits", v.eventsLost)
-	case v.eventsDoubled > 0:
-		return v, fmt.Errorf("%d events are there twice", v.eventsDoubled)
+	if suspects := append(append([]key(nil), v.lost...), v.doubled...); len(suspects) > 0 {
+		v.where = whereabouts(ctx, w, suspects)
 	}
-	return v, nil
+	return v, errors.Join(err, v.broken())
+}
+
+// broken names the first promise that was broken.
+func (v *verdict) broken() error {
+	for _, p := range []struct {
+		count int
+		what  string
+	}{
+		{len(v.lost), "acknowledged envelopes are lost"},
+		{len(v.doubled), "envelopes are more than one row"},
+		{v.wrong, "rows hold something else than was sent"},
+		{v.dead, "good envelopes are dead letters"},
+		{v.devicesLost, "acknowledged devices are lost"},
+		{v.eventsLost, "changes are not among the events, or not in the order of the commits"},
+		{v.eventsDoubled, "events are there twice"},
+		{v.readBad, "answers did not hold what was acknowledged before"},
+	} {
+		if p.count > 0 {
+			return fmt.Errorf("%d %s", p.count, p.what)
+		}
+	}
+	return nil
+}
+
+// number is what a payload of the load holds.
+func number(payload []byte) (uint64, error) {
+	if len(payload) < 4 {
+		return 0, errors.New("the payload is not one of the load")
+	}
+	return uint64(binary.BigEndian.Uint32(payload)), nil
 }
 
 func (v *verdict) countRows(ctx context.Context, w *world, l *load) error {
@@ -71,37 +89,32 @@ func (v *verdict) countRows(ctx context.Context, w *world, l *load) error {
 		return err
 	}
 	defer rows.Close() //nolint:errcheck // Err says more
-	seen, seenMQTT := map[uint64]bool{}, map[uint64]bool{}
+	seen := map[key]bool{}
 	for rows.Next() {
-		var device, id string
-		var n, times uint64
-		if err := rows.Scan(&device, &id, &n, &times); err != nil {
+		var k key
+		var id string
+		var times uint64
+		if err := rows.Scan(&k.device, &id, &k.n, &times); err != nil {
 			return err
 		}
-		switch {
-		case device == l.mqtt.device:
-			seenMQTT[n] = true
-		case id == l.prefix+strconv.FormatUint(n, 10):
-			seen[n] = true
-		default:
+		if k.device != l.mqtt.device && (k.device != l.device || id != l.prefix+strconv.FormatUint(k.n, 10)) {
 			v.wrong++
 			continue
 		}
+		seen[k] = true
 		v.rows += int(times)
 		if times > 1 {
-			v.doubled++
+			v.doubled = append(v.doubled, k)
 		}
 	}
-	for n := range l.next.Load() {
-		if !seen[n+1] {
-			w.log.Warn("lost", "envelope", l.prefix+strconv.FormatUint(n+1, 10))
-			v.lost++
-		}
-	}
-	for n := range l.mqtt.acked {
-		if !seenMQTT[n+1] {
-			w.log.Warn("lost", "mqtt", n+1)
-			v.lost++
+	for _, sent := range []struct {
+		device string
+		count  uint64
+	}{{l.device, l.next.Load()}, {l.mqtt.device, l.mqtt.acked}} {
+		for n := range sent.count {
+			if k := (key{sent.device, n + 1}); !seen[k] {
+				v.lost = append(v.lost, k)
+			}
 		}
 	}
 	return rows.Err()

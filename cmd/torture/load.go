@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -33,15 +34,19 @@ type load struct {
 
 	mu      sync.Mutex
 	devices map[string]string // names of acknowledged devices, by id
-	stall   time.Duration     // the longest time without a new row
+	acks    []time.Time       // of envelope n, at n
+	gaps    []gap
 }
+
+// gap is a time without a new row.
+type gap struct{ from, to time.Time }
 
 // senders is how many envelopes are on their way at once.
 const senders = 64
 
-func startLoad(ctx context.Context, w *world, rate int) (*load, error) {
-	l := &load{w: w, prefix: "torture-" + strconv.FormatInt(time.Now().UnixNano(), 36) + "-", devices: map[string]string{}}
-	if err := l.prepare(ctx); err != nil {
+func startLoad(ctx context.Context, w *world, o options) (*load, error) {
+	l := &load{w: w, mqtt: &mqttLoad{}, prefix: "torture-" + strconv.FormatInt(time.Now().UnixNano(), 36) + "-", devices: map[string]string{}}
+	if err := l.prepare(ctx, o.MQTT); err != nil {
 		return nil, err
 	}
 	ctx, l.cancel = context.WithCancel(ctx)
@@ -49,7 +54,7 @@ func startLoad(ctx context.Context, w *world, rate int) (*load, error) {
 	l.running.Go(func() {
 		defer close(tickets)
 		for ctx.Err() == nil {
-			for range max(rate/20, 1) {
+			for range max(o.Rate/20, 1) {
 				select {
 				case tickets <- struct{}{}:
 				case <-ctx.Done():
@@ -69,32 +74,46 @@ func startLoad(ctx context.Context, w *world, rate int) (*load, error) {
 	}
 	l.running.Go(func() { l.createDevices(ctx) })
 	l.running.Go(func() { l.watchRows(ctx) })
-	l.running.Go(func() { l.mqtt.run(ctx, 5*time.Second/time.Duration(max(rate, 1))) })
+	if o.MQTT {
+		l.running.Go(func() { l.mqtt.run(ctx, 5*time.Second/time.Duration(max(o.Rate, 1))) })
+	}
 	return l, nil
 }
 
-// prepare makes the organization and the device that everything is sent by.
-func (l *load) prepare(ctx context.Context) error {
+// prepare makes the organization and the devices that everything is sent by.
+func (l *load) prepare(ctx context.Context, mqtt bool) error {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
 	for {
-		org, err := organizationv1.NewOrganizationServiceClient(l.w.conn).CreateOrganization(ctx, &organizationv1.CreateOrganizationRequest{Name: "torture"})
+		err := l.prepareOnce(ctx, mqtt)
 		if err == nil {
-			l.organization = org.OrganizationId
-			var dev *enddevicev1.CreateEndDeviceResponse
-			dev, err = l.create(ctx, "torture")
-			if err == nil {
-				l.device = dev.EndDevice.DeviceId
-				if dev, err = l.create(ctx, "mqtt"); err == nil {
-					l.mqtt, err = startMQTT(ctx, l.w, l.organization, dev.EndDevice)
-				}
-				return err
-			}
+			return nil
 		}
 		if wait(ctx, 200*time.Millisecond) != nil {
 			return fmt.Errorf("prepare: %w", err)
 		}
 	}
+}
+
+func (l *load) prepareOnce(ctx context.Context, mqtt bool) error {
+	org, err := organizationv1.NewOrganizationServiceClient(l.w.conn).CreateOrganization(ctx, &organizationv1.CreateOrganizationRequest{Name: "torture"})
+	if err != nil {
+		return err
+	}
+	l.organization = org.OrganizationId
+	dev, err := l.create(ctx, "torture")
+	if err != nil {
+		return err
+	}
+	l.device = dev.EndDevice.DeviceId
+	if !mqtt {
+		return nil
+	}
+	if dev, err = l.create(ctx, "mqtt"); err != nil {
+		return err
+	}
+	l.mqtt, err = startMQTT(ctx, l.w, l.organization, dev.EndDevice)
+	return err
 }
 
 func (l *load) create(ctx context.Context, name string) (*enddevicev1.CreateEndDeviceResponse, error) {
@@ -117,11 +136,21 @@ func (l *load) send(n uint64) {
 		_, err := l.w.js.PublishMsg(ctx, m)
 		cancel()
 		if err == nil {
-			l.acked.Add(1)
+			l.acknowledged(n, time.Now())
 			return
 		}
 		time.Sleep(100 * time.Millisecond)
 	}
+}
+
+func (l *load) acknowledged(n uint64, at time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if missing := int(n) + 1 - len(l.acks); missing > 0 {
+		l.acks = append(l.acks, make([]time.Time, missing)...)
+	}
+	l.acks[n] = at
+	l.acked.Add(1)
 }
 
 // createDevices writes over gRPC and remembers what was acknowledged.
@@ -167,22 +196,36 @@ func (l *load) watchRows(ctx context.Context) {
 			continue
 		}
 		if n != l.rows.Swap(n) {
+			now := time.Now()
 			l.mu.Lock()
-			l.stall = max(l.stall, time.Since(last))
+			l.gaps = append(l.gaps, gap{last, now})
 			l.mu.Unlock()
-			last = time.Now()
+			last = now
 		}
 	}
 }
 
-// recovery is how long it takes from since on until there is a new row.
-func (l *load) recovery(ctx context.Context, since time.Time) time.Duration {
+// longestStall is the longest time without a new row that touches one of spans, or
+// of all where there are none.
+func (l *load) longestStall(spans []span) (longest time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, g := range l.gaps {
+		if len(spans) == 0 || slices.ContainsFunc(spans, func(s span) bool { return g.from.Before(s.recovered) && g.to.After(s.began) }) {
+			longest = max(longest, g.to.Sub(g.from))
+		}
+	}
+	return longest
+}
+
+// recovered is when there is a new row.
+func (l *load) recovered(ctx context.Context) time.Time {
 	for before := l.rows.Load(); l.rows.Load() == before; {
 		if wait(ctx, 50*time.Millisecond) != nil {
 			break
 		}
 	}
-	return time.Since(since)
+	return time.Now()
 }
 
 // stop ends the load; every envelope that was begun is acknowledged.

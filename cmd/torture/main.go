@@ -28,6 +28,7 @@ type options struct {
 	Ponix   string        `default:"bin/ponix" type:"existingfile" help:"The program to torture."`
 	Dir     string        `help:"Where everything is kept; default: a new directory, removed after a good run."`
 	Faults  []string      `help:"Only these faults; default: all of them."`
+	MQTT    bool          `name:"mqtt" default:"true" negatable:"" help:"Send by MQTT, too."`
 	Verbose bool          `short:"v" help:"Show the faults as they happen."`
 }
 
@@ -70,7 +71,7 @@ func run(ctx context.Context, o options, out io.Writer) (err error) {
 		return err
 	}
 	defer w.stop()
-	l, err := startLoad(ctx, w, o.Rate)
+	l, err := startLoad(ctx, w, o)
 	if err != nil {
 		return err
 	}
@@ -80,8 +81,10 @@ func run(ctx context.Context, o options, out io.Writer) (err error) {
 	}
 	l.stop()
 	verdict, err := judge(ctx, w, l)
-	l.mqtt.stop()
-	record.show(out, verdict)
+	if o.MQTT {
+		l.mqtt.stop()
+	}
+	record.show(out, verdict, l)
 	if err != nil {
 		return fmt.Errorf("seed %d: %w", o.Seed, err)
 	}

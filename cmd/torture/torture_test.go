@@ -24,7 +24,7 @@ func TestShortTorture(t *testing.T) {
 		t.Fatalf("%v: %s", err, out)
 	}
 	var out bytes.Buffer
-	err := run(t.Context(), options{For: 20 * time.Second, Rate: 200, Ponix: ponix, Dir: t.TempDir()}, &out)
+	err := run(t.Context(), options{For: 20 * time.Second, Rate: 200, MQTT: true, Ponix: ponix, Dir: t.TempDir()}, &out)
 	t.Logf("\n%s", &out)
 	if err != nil {
 		t.Fatal(err)
