@@ -3,6 +3,7 @@ package runtime
 import (
 	"context"
 	"errors"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -34,7 +35,11 @@ func (b Batch) withDefaults() Batch {
 // OnBatch is [OnMessage] for work that is cheaper in bulk: h gets up to a batch
 // of messages, and nothing is acknowledged before it has returned. An error is
 // the fate of the whole batch, but for a [BatchError], which has one for each.
-func OnBatch[M proto.Message](s streams.Stream, durable string, limits Batch, h func(context.Context, []M) error) Binding {
+//
+// read makes of a payload what h gets; its errors are final. decode is how every other
+// trigger reads a payload: as an M that is held to the rules of its .proto. A read that
+// goes without it has to know that the payload would pass.
+func OnBatch[M proto.Message, T any](s streams.Stream, durable string, limits Batch, read func(payload []byte, decode func([]byte) (M, error)) (T, error), h func(context.Context, []T) error) Binding {
 	return Binding{
 		name:    s.Name + "/" + durable,
 		check:   checkTrigger(s, durable),
@@ -44,23 +49,17 @@ func OnBatch[M proto.Message](s streams.Stream, durable string, limits Batch, h 
 			if err != nil {
 				return err
 			}
+			decode := func(payload []byte) (M, error) { return decode[M](b.host.validator, &Call{Data: payload}) }
 			limits := limits.withDefaults()
-			p := newPool(limits.Writers, func(batch []jetstream.Msg) { runBatch(ctx, t, batch, h) })
-			in := make(chan jetstream.Msg)
-			collected := make(chan struct{})
-			go func() {
-				defer close(collected)
-				collect(in, limits, p.do)
-			}()
-			if err := t.consume(c, limits.Size, func(m jetstream.Msg) { in <- m }); err != nil {
-				return err
-			}
+			p := newPool(limits.Writers, func(batch []jetstream.Msg) {
+				runBatch(ctx, t, batch, func(payload []byte) (T, error) { return read(payload, decode) }, h)
+			})
+			collected := newCollector(limits, p.do)
 			b.wait = func() {
-				close(in)
-				<-collected
+				collected.flush()
 				p.close()
 			}
-			return nil
+			return t.consume(c, limits.Size, collected.add)
 		},
 	}
 }
@@ -74,45 +73,56 @@ func failure(err error) error {
 	return err
 }
 
-// collect cuts the messages of in into batches, each as large or as old as the
-// limits allow, whichever comes first.
-func collect(in <-chan jetstream.Msg, limits Batch, emit func([]jetstream.Msg)) {
-	var batch []jetstream.Msg
-	timer := time.NewTimer(time.Hour)
-	timer.Stop()
-	flush := func() {
-		timer.Stop()
-		if len(batch) > 0 {
-			emit(batch)
-			batch = nil
-		}
+// collector cuts messages into batches, each as large or as old as the limits allow,
+// whichever comes first.
+type collector struct {
+	limits Batch
+	emit   func([]jetstream.Msg) // may block: then no more is taken
+	timer  *time.Timer
+
+	mu    sync.Mutex
+	batch []jetstream.Msg
+}
+
+func newCollector(limits Batch, emit func([]jetstream.Msg)) *collector {
+	c := &collector{limits: limits, emit: emit}
+	c.timer = time.AfterFunc(time.Hour, c.flush)
+	c.timer.Stop()
+	return c
+}
+
+func (c *collector) add(m jetstream.Msg) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.batch) == 0 {
+		c.timer.Reset(c.limits.Wait)
 	}
-	for {
-		select {
-		case m, open := <-in:
-			if !open {
-				flush()
-				return
-			}
-			if len(batch) == 0 {
-				timer.Reset(limits.Wait)
-			}
-			if batch = append(batch, m); len(batch) >= limits.Size {
-				flush()
-			}
-		case <-timer.C:
-			flush()
-		}
+	if c.batch = append(c.batch, m); len(c.batch) >= c.limits.Size {
+		c.take()
 	}
 }
 
-// runBatch decodes a batch, calls h with what can be decoded and settles every
-// message.
-func runBatch[M proto.Message](ctx context.Context, t *trigger, batch []jetstream.Msg, h func(context.Context, []M) error) {
-	items := make([]M, 0, len(batch))
+// flush emits what there is.
+func (c *collector) flush() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.take()
+}
+
+func (c *collector) take() {
+	c.timer.Stop()
+	if batch := c.batch; len(batch) > 0 {
+		c.batch = nil
+		c.emit(batch)
+	}
+}
+
+// runBatch reads a batch, calls h with what can be read and settles every message.
+func runBatch[T any](ctx context.Context, t *trigger, batch []jetstream.Msg, read func([]byte) (T, error), h func(context.Context, []T) error) {
+	items := make([]T, 0, len(batch))
 	msgs := make([]jetstream.Msg, 0, len(batch))
 	for _, msg := range batch {
-		item, err := decode[M](t.host.validator, &Call{Data: msg.Data()})
+		item, err := read(msg.Data())
 		if err != nil {
 			t.settle(msg, t.call(msg), Terminate(err))
 			continue

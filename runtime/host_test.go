@@ -232,7 +232,7 @@ func TestCheckNamesWhatIsWrong(t *testing.T) {
 		"is in no linked .proto file":       {runtime.Func("a", runtime.Endpoint("/ponix.x.v1.X/Y", h))},
 		"but its handler takes":             {runtime.Func("a", runtime.Endpoint(organizationv1.OrganizationService_DeleteOrganization_FullMethodName, h))},
 		`has no consumer "nope"`:            {runtime.Func("a", runtime.OnMessage(testStreams().RawEnvelopes(), "nope", noop))},
-		`stream "raw_envelopes" has no con`: {runtime.Func("a", runtime.OnBatch(testStreams().RawEnvelopes(), "", runtime.Batch{}, func(context.Context, []*envelopev1.RawEnvelope) error { return nil }))},
+		`stream "raw_envelopes" has no con`: {runtime.Func("a", runtime.OnBatch(testStreams().RawEnvelopes(), "", runtime.Batch{}, whole, func(context.Context, []*envelopev1.RawEnvelope) error { return nil }))},
 	} {
 		if err := runtime.Check(fns...); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("want %q, got %v", want, err)

@@ -196,11 +196,16 @@ func TestTransformPublishesOnceWithTheMessagesID(t *testing.T) {
 	}
 }
 
+// whole reads a message that is a RawEnvelope.
+func whole(payload []byte, decode func([]byte) (*envelopev1.RawEnvelope, error)) (*envelopev1.RawEnvelope, error) {
+	return decode(payload)
+}
+
 func TestBatchSettlesEachMessage(t *testing.T) {
 	t.Parallel()
 	nc := runtimetest.NATS(t)
 	var seen atomic.Int64
-	start(t, nc, runtime.Func("store", runtime.OnBatch(testStreams().RawEnvelopes(), "convert", runtime.Batch{Size: 3, Wait: 20 * time.Millisecond}, func(_ context.Context, batch []*envelopev1.RawEnvelope) error {
+	start(t, nc, runtime.Func("store", runtime.OnBatch(testStreams().RawEnvelopes(), "convert", runtime.Batch{Size: 3, Wait: 20 * time.Millisecond}, whole, func(_ context.Context, batch []*envelopev1.RawEnvelope) error {
 		errs := make(runtime.BatchError, len(batch))
 		for i, e := range batch {
 			seen.Add(1)

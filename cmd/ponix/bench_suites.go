@@ -81,12 +81,17 @@ func (c *benchLatency) Run(e *env) error {
 
 type benchCDC struct {
 	measured
-	Count int `default:"50000" help:"Changes in a round."`
+	Count    int           `default:"100000" help:"Changes in a round."`
+	Duration time.Duration `default:"2s" help:"Time of each case in a round, of commit to subscriber."`
 }
 
 func (c *benchCDC) Run(e *env) error {
-	for _, inOne := range []bool{false, true} {
-		if err := c.world(e, bench.Engines{Postgres: true}, func(w *bench.World) (bench.Suite, error) { return bench.CDC(e.ctx, w, c.Count, inOne) }); err != nil {
+	for _, suite := range []func(w *bench.World) (bench.Suite, error){
+		func(w *bench.World) (bench.Suite, error) { return bench.CDC(e.ctx, w, c.Count, false) },
+		func(w *bench.World) (bench.Suite, error) { return bench.CDC(e.ctx, w, c.Count, true) },
+		func(w *bench.World) (bench.Suite, error) { return bench.CDCLatency(e.ctx, w, c.Duration) },
+	} {
+		if err := c.world(e, bench.Engines{Postgres: true}, suite); err != nil {
 			return err
 		}
 	}

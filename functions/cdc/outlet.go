@@ -31,8 +31,21 @@ func (p position) after(q position) bool {
 func (p position) id(epoch string) string {
 	b := make([]byte, 0, 64)
 	b = append(append(b, epoch...), '-')
-	b = append(append(b, pglogrepl.LSN(p.lsn).String()...), '-')
+	b = append(appendLSN(b, p.lsn), '-')
 	return string(strconv.AppendUint(b, p.index, 10))
+}
+
+// appendLSN appends an LSN as PostgreSQL writes it, "16/B374D848".
+func appendLSN(dst []byte, lsn uint64) []byte {
+	at := len(dst)
+	dst = append(strconv.AppendUint(dst, lsn>>32, 16), '/')
+	dst = strconv.AppendUint(dst, lsn&(1<<32-1), 16)
+	for i, c := range dst[at:] {
+		if c >= 'a' {
+			dst[at+i] = c - 'a' + 'A'
+		}
+	}
+	return dst
 }
 
 // parseID is the reverse of id.
@@ -60,6 +73,9 @@ type outlet struct {
 	lastID    string   // its id, if it is of this pass
 	stored    position // of the last event there
 	unsure    bool     // that is not known: only the dedupe window tells what is there
+
+	message nats.Msg
+	values  [6]string // of its headers
 }
 
 // lookBack is how many messages of others may follow our last event.
@@ -110,31 +126,32 @@ func (o *outlet) has(p position) bool { return !o.unsure && !p.after(o.stored) }
 // publish sends an event and calls done when the stream has it, or fails.
 func (o *outlet) publish(ctx context.Context, e event, done func(error)) {
 	id := e.at.id(o.epoch)
-	m := &nats.Msg{
-		Subject: o.Subject(e.token), Data: e.payload,
-		Header: nats.Header{
-			jetstream.MsgIDHeader:           {id},
-			jetstream.ExpectedLastSeqHeader: {strconv.FormatUint(o.last, 10)},
-			streams.LSNHeader:               {e.lsn},
-			streams.CommitTimeHeader:        {e.committed},
-			streams.OperationHeader:         {e.operation},
-		},
-	}
+	m := o.fill(e, id)
 	if o.unsure {
 		done(o.probe(ctx, m))
 		return
 	}
-	if o.lastID != "" {
-		m.Header[jetstream.ExpectedLastMsgIDHeader] = []string{o.lastID}
-	}
 	o.last++
 	o.lastID = id
-	o.publisher.Publish(m, func(err error) {
-		if err != nil {
-			err = fmt.Errorf("stream %s: %w", o.Name, err)
+	o.publisher.Publish(m, done)
+}
+
+// fill makes the message of an event. There is one for all of them: it is on the
+// connection, or in its buffer, before the next is filled.
+func (o *outlet) fill(e event, id string) *nats.Msg {
+	m := &o.message
+	if m.Header == nil {
+		m.Header = nats.Header{}
+		for i, key := range [...]string{jetstream.MsgIDHeader, jetstream.ExpectedLastSeqHeader, streams.LSNHeader, streams.CommitTimeHeader, streams.OperationHeader} {
+			m.Header[key] = o.values[i : i+1 : i+1]
 		}
-		done(err)
-	})
+	}
+	m.Subject, m.Reply, m.Data = o.Subject(e.token), "", e.payload
+	o.values = [...]string{id, strconv.FormatUint(o.last, 10), e.lsn, e.committed, e.operation, o.lastID}
+	if o.lastID != "" {
+		m.Header[jetstream.ExpectedLastMsgIDHeader] = o.values[5:]
+	}
+	return m
 }
 
 // probe publishes and waits, because a duplicate does not move the stream.
@@ -143,7 +160,7 @@ func (o *outlet) probe(ctx context.Context, m *nats.Msg) error {
 	defer cancel()
 	ack, err := o.js.PublishMsg(ctx, m)
 	if err != nil {
-		return fmt.Errorf("stream %s: %w", o.Name, err)
+		return err
 	}
 	if !ack.Duplicate {
 		o.last, o.lastID, o.unsure = ack.Sequence, m.Header.Get(jetstream.MsgIDHeader), false

@@ -208,9 +208,11 @@ func (o *owner) publish(ctx context.Context, e *entity, t *transaction, ev event
 		return
 	}
 	t.missing.Add(1)
+	o.progress.sent.Add(1)
+	lsn, operation := ev.lsn, ev.operation
 	out.publish(ctx, ev, func(err error) {
 		if err != nil {
-			o.failed(fmt.Errorf("publish %s, %s of %s: %w", ev.lsn, ev.operation, e.table, err))
+			o.failed(fmt.Errorf("publish %s, %s of %s: stream %s: %w", lsn, operation, e.table, out.Name, err))
 			return
 		}
 		o.progress.acknowledged(t)

@@ -10,7 +10,8 @@ import (
 
 // progress knows up to where everything is on the streams.
 type progress struct {
-	events    atomic.Uint64 // acknowledged
+	sent      atomic.Uint64 // published
+	events    atomic.Uint64 // of these, acknowledged
 	lastEvent atomic.Int64  // when, in nanoseconds
 
 	mu   sync.Mutex
@@ -42,6 +43,11 @@ func (p *progress) commit(t *transaction, end pglogrepl.LSN) {
 	p.mu.Unlock()
 	t.missing.Add(-1)
 }
+
+// backlog is how many events must be on their way for us to be behind.
+const backlog = 64
+
+func (p *progress) behind() bool { return p.sent.Load()-p.events.Load() > backlog }
 
 // acknowledged counts an event of t that its stream has.
 func (p *progress) acknowledged(t *transaction) {

@@ -1,21 +1,28 @@
 package cdc
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgproto3"
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
 // session is a replication connection. It also runs SQL, by the simple protocol,
 // until it streams: the lock of the slot's owner, the slot and its snapshot are
 // all held by one connection, and end with it.
-type session struct{ conn *pgconn.PgConn }
+type session struct {
+	conn   *pgconn.PgConn
+	socket *socket
+}
 
 // settings are those of the session, so that values come as they are read here
 // and PostgreSQL soon gives up an owner that is hung or cut off. The kernel
@@ -38,11 +45,51 @@ func connect(ctx context.Context, db *pgxpool.Pool) (*session, error) {
 		config.RuntimeParams[name] = value
 	}
 	config.ConnectTimeout = 5 * time.Second
+	read := &socket{}
+	dial := config.DialFunc
+	config.DialFunc = func(ctx context.Context, network, addr string) (net.Conn, error) {
+		conn, err := dial(ctx, network, addr)
+		if err != nil {
+			return nil, err
+		}
+		read.Conn = conn
+		return read, nil
+	}
+	config.BuildFrontend = func(r io.Reader, w io.Writer) *pgproto3.Frontend {
+		return pgproto3.NewFrontend(bufio.NewReaderSize(r, readSize), w)
+	}
 	conn, err := pgconn.ConnectConfig(ctx, config)
 	if err != nil {
 		return nil, err
 	}
-	return &session{conn}, nil
+	return &session{conn, read}, nil
+}
+
+const (
+	// readSize is how much is read at a time, if it is there.
+	readSize = 256 << 10
+	// little is what a read gets from a PostgreSQL that is slower than we are, and
+	// pause how long it then may write on.
+	little = 32 << 10
+	pause  = time.Millisecond
+)
+
+// socket reads what is there in one go. While events are on their way anyway, it lets
+// PostgreSQL write before it reads again: a reader that is faster is woken for every
+// few bytes, and slows down both.
+type socket struct {
+	net.Conn
+	busy func() bool // nil: never
+	last int
+}
+
+func (s *socket) Read(b []byte) (n int, err error) {
+	if s.last < little && s.busy != nil && s.busy() {
+		time.Sleep(pause)
+	}
+	n, err = s.Conn.Read(b)
+	s.last = n
+	return n, err
 }
 
 func (s *session) close() {

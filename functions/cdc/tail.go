@@ -33,6 +33,7 @@ func (o *owner) tail(ctx context.Context) error {
 		}
 	})
 	defer stop()
+	o.socket.busy = o.progress.behind
 	var all sync.WaitGroup
 	all.Go(func() { cancel(o.confirm(ctx, r)) })
 	all.Go(func() { cancel(o.watch(ctx)) })

@@ -16,7 +16,7 @@ import (
 	"ponix/runtime"
 )
 
-const insertSQL = `INSERT INTO processed_envelopes (organization_id, end_device_id, occurred_at, processed_at, data, envelope_id)`
+const insertSQL = `INSERT INTO processed_envelopes (organization_id, end_device_id, occurred_at, processed_at, envelope_id, data)`
 
 // insertSplitting inserts rows and notes each one's fate. Where ClickHouse
 // refuses a block for what is in it, the block is halved until the bad row is
@@ -66,6 +66,8 @@ func (f store) insert(ctx context.Context, rows []row) error {
 		"insert_deduplication_token": token(rows),
 		// A block may span any number of months: clocks of devices are wrong.
 		"max_partitions_per_insert_block": 0,
+		// A text that looks like a time stays the text that it is.
+		"input_format_try_infer_dates": 0, "input_format_try_infer_datetimes": 0,
 	}))
 	b, err := f.db.PrepareBatch(ctx, insertSQL)
 	if err != nil {
@@ -73,25 +75,27 @@ func (f store) insert(ctx context.Context, rows []row) error {
 	}
 	defer b.Close() //nolint:errcheck // after Send it is closed already
 	columns := []any{
-		column(rows, func(r row) string { return r.organization }),
-		column(rows, func(r row) string { return r.device }),
-		column(rows, func(r row) time.Time { return r.occurred }),
-		column(rows, func(r row) time.Time { return r.processed }),
-		column(rows, func(r row) string { return r.data }),
-		column(rows, func(r row) string { return r.id }),
+		valuesOf(rows, func(r *row) string { return r.organization }),
+		valuesOf(rows, func(r *row) string { return r.device }),
+		valuesOf(rows, func(r *row) time.Time { return r.occurred }),
+		valuesOf(rows, func(r *row) time.Time { return r.processed }),
+		valuesOf(rows, func(r *row) string { return r.id }),
 	}
 	for i, values := range columns {
 		if err := b.Column(i).Append(values); err != nil {
 			return err
 		}
 	}
+	if err := appendDocuments(b.Columns()[len(columns)], rows); err != nil {
+		return err
+	}
 	return unavailable(b.Send())
 }
 
-func column[T any](rows []row, value func(row) T) []T {
+func valuesOf[T any](rows []row, value func(*row) T) []T {
 	out := make([]T, len(rows))
-	for i, r := range rows {
-		out[i] = value(r)
+	for i := range rows {
+		out[i] = value(&rows[i])
 	}
 	return out
 }
@@ -102,9 +106,10 @@ func token(rows []row) string {
 	var b []byte
 	for _, r := range rows {
 		b = b[:0]
-		for _, s := range []string{r.organization, r.device, r.id, r.data} {
+		for _, s := range [...]string{r.organization, r.device, r.id, r.text} {
 			b = append(binary.AppendUvarint(b, uint64(len(s))), s...)
 		}
+		b = append(binary.AppendUvarint(b, uint64(len(r.object))), r.object...)
 		b = binary.AppendVarint(binary.AppendVarint(b, r.occurred.UnixMicro()), r.processed.UnixMicro())
 		h.Write(b) // a hash takes everything
 	}

@@ -9,11 +9,67 @@ import (
 	"math"
 	"strconv"
 
+	"github.com/ClickHouse/clickhouse-go/v2"
+	"github.com/ClickHouse/clickhouse-go/v2/lib/column"
 	"google.golang.org/protobuf/types/known/structpb"
 
 	"ponix/functions/internal/jsontext"
 	envelopev1 "ponix/proto/ponix/envelope/v1"
 )
+
+// maxPaths is how many paths the objects of a block may have together. ClickHouse's
+// client has a column for each, in which each row has something.
+const maxPaths = 64
+
+// appendDocuments appends the rows' data to a JSON column: as values by their paths
+// where all rows are simple, which is far less work for ClickHouse than to read text,
+// and otherwise as text.
+func appendDocuments(to column.Interface, rows []row) error {
+	j, ok := to.(*column.JSON)
+	if !ok {
+		return fmt.Errorf("the column data is %s, not JSON", to.Type())
+	}
+	if done, err := appendObjects(j, rows); done || err != nil {
+		return err
+	}
+	j.Reset()
+	for i := range rows {
+		text, err := rows[i].json()
+		if err != nil {
+			return err
+		}
+		if err := j.AppendRow(&text); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// appendObjects is false, and may have appended before, where text is better.
+func appendObjects(to *column.JSON, rows []row) (bool, error) {
+	paths := map[string]string{}
+	o := clickhouse.NewJSON()
+	values := o.ValuesByPath()
+	set := func(path []byte, v any) {
+		known, ok := paths[string(path)]
+		if !ok {
+			known = string(path)
+			paths[known] = known
+		}
+		values[known] = v
+	}
+	var path [256]byte
+	for i := range rows {
+		clear(values)
+		if rows[i].text != "" || !rows[i].object.each(path[:0], 0, set) || len(paths) > maxPaths {
+			return false, nil
+		}
+		if err := to.AppendRow(o); err != nil {
+			return false, err
+		}
+	}
+	return true, nil
+}
 
 // maxExact is the largest integer up to which a double holds every one.
 const maxExact = 1 << 53

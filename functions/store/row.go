@@ -13,9 +13,10 @@ import (
 type row struct {
 	organization, device string
 	occurred, processed  time.Time
-	data                 string // JSON
+	object               packed // data, where it is simple
+	text                 string // data as JSON, where it is not
 	id                   string
-	index                int // of its envelope in the batch or request
+	index                int // in the batch or request
 }
 
 // The range of DateTime64(6).
@@ -25,23 +26,47 @@ var (
 )
 
 // newRow makes a row of an envelope. Its errors are final.
-func newRow(e *envelopev1.ProcessedEnvelope, index int) (row, error) {
+func newRow(e *envelopev1.ProcessedEnvelope) (row, error) {
 	r := row{
-		organization: e.OrganizationId, device: e.EndDeviceId, id: e.EnvelopeId, index: index,
+		organization: e.OrganizationId, device: e.EndDeviceId, id: e.EnvelopeId,
 		occurred: e.OccurredAt.AsTime(), processed: time.Now(),
 	}
 	if e.ProcessedAt != nil {
 		r.processed = e.ProcessedAt.AsTime()
 	}
-	for name, at := range map[string]time.Time{"occurred_at": r.occurred, "processed_at": r.processed} {
-		if at.Before(earliest) || at.After(latest) {
-			return r, runtime.Error(codes.InvalidArgument, "TIME_OUT_OF_RANGE", "%s is %s: ClickHouse holds the years 1900 to 2299", name, at.Format(time.RFC3339))
+	if err := r.inRange(); err != nil {
+		return r, err
+	}
+	if len(e.DataJson) == 0 {
+		if object, err := pack(e.Data); err == nil && object.simple() {
+			r.object = object
+			return r, nil
 		}
 	}
 	data, err := appendData(nil, e)
 	if err != nil {
 		return r, runtime.Error(codes.InvalidArgument, "DATA_INVALID", "%v", err)
 	}
-	r.data = string(data)
+	r.text = string(data)
 	return r, nil
+}
+
+// inRange is an error where a time is none of ClickHouse's.
+func (r *row) inRange() error {
+	for i, at := range [...]time.Time{r.occurred, r.processed} {
+		if at.Before(earliest) || at.After(latest) {
+			name := [...]string{"occurred_at", "processed_at"}[i]
+			return runtime.Error(codes.InvalidArgument, "TIME_OUT_OF_RANGE", "%s is %s: ClickHouse holds the years 1900 to 2299", name, at.Format(time.RFC3339))
+		}
+	}
+	return nil
+}
+
+// json is the row's data as text.
+func (r *row) json() (string, error) {
+	if r.text != "" {
+		return r.text, nil
+	}
+	text, err := r.object.text(nil)
+	return string(text), err
 }

@@ -23,7 +23,7 @@ func New(db driver.Conn, js jetstream.JetStream, s streams.Config, batch runtime
 		runtime.Endpoint(envelopev1.EnvelopeService_PublishRawEnvelopes_FullMethodName, f.publish),
 		runtime.Endpoint(envelopev1.EnvelopeService_WriteProcessedEnvelopes_FullMethodName, f.write),
 		runtime.Endpoint(envelopev1.EnvelopeService_ListProcessedEnvelopes_FullMethodName, f.list),
-		runtime.OnBatch(s.ProcessedEnvelopes(), streams.Store, batch, f.batch)).
+		runtime.OnBatch(s.ProcessedEnvelopes(), streams.Store, batch, read, f.batch)).
 		Described("processed envelopes in ClickHouse")
 }
 
@@ -35,17 +35,17 @@ type store struct {
 
 // batch is the pipeline's end: a batch becomes rows. A row that ClickHouse
 // refuses is a dead letter; the rest is stored.
-func (f store) batch(ctx context.Context, batch []*envelopev1.ProcessedEnvelope) error {
-	fates := make(runtime.BatchError, len(batch))
-	var rows []row
-	for i, e := range batch {
-		r, err := newRow(e, i)
-		if err != nil {
-			fates[i] = runtime.Terminate(err)
-			continue
+func (f store) batch(ctx context.Context, rows []row) error {
+	fates := make(runtime.BatchError, len(rows))
+	var objects, texts []row
+	for i, r := range rows {
+		if r.index = i; r.text == "" {
+			objects = append(objects, r)
+		} else {
+			texts = append(texts, r)
 		}
-		rows = append(rows, r)
 	}
-	f.insertSplitting(ctx, rows, fates)
+	f.insertSplitting(ctx, objects, fates)
+	f.insertSplitting(ctx, texts, fates)
 	return fates
 }

@@ -161,6 +161,51 @@ func TestWhatIsWrittenIsRead(t *testing.T) {
 	}
 }
 
+// TestFormsOfData holds that what one JSON is in ClickHouse does not depend on the
+// others of its block, which decide how it gets there: as values, or as text where one
+// has a list or all have too many paths.
+func TestFormsOfData(t *testing.T) {
+	t.Parallel()
+	mixed := []string{`{"x":"2026-05-04","y":{"z":1},"n":20}`, `{"x":1.5,"y":true}`, `{"x":false,"y":{"z":"12:00"}}`, `{}`, `{"x":"2026-05-04T12:00:00Z"}`}
+	wide := `{"last":0`
+	for i := range 100 {
+		wide += fmt.Sprintf(`,"path%d":%d`, i, i)
+	}
+	var want string
+	for name, more := range map[string][]string{"": nil, "a list": {`{"l":[1,"a",{"b":[]}]}`}, "many paths": {wide + "}"}, "only empty ones": {`{}`, `{}`}} {
+		e := start(t, 1<<26)
+		var envelopes []*envelopev1.ProcessedEnvelope
+		for i, data := range append(slices.Clone(mixed), more...) {
+			envelopes = append(envelopes, made(t, fmt.Sprint(i), noon, data))
+		}
+		if err := e.write(t, envelopes...); err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		var got string
+		if err := e.db.QueryRow(t.Context(), `SELECT arrayStringConcat(groupArray(toJSONString(data) || dynamicType(data.x) || dynamicType(data.y) || dynamicType(data.y.z) || dynamicType(data.n)), '\n')
+			FROM (SELECT * FROM processed_envelopes WHERE toInt32(envelope_id) < 5 ORDER BY envelope_id)`).Scan(&got); err != nil {
+			t.Fatal(err)
+		}
+		if want == "" {
+			want = got
+		}
+		if got != want {
+			t.Errorf("with %s:\n%s\nwithout:\n%s", name, got, want)
+		}
+		list := e.list(t, &envelopev1.ListProcessedEnvelopesRequest{}).Envelopes
+		if len(list) != len(envelopes) {
+			t.Fatalf("%s: %d envelopes", name, len(list))
+		}
+		for _, got := range list {
+			var n int
+			fmt.Sscan(got.EnvelopeId, &n)
+			if !proto.Equal(got.Data, envelopes[n].Data) {
+				t.Errorf("with %s, %d is %v, not %v", name, n, got.Data, envelopes[n].Data)
+			}
+		}
+	}
+}
+
 func TestWriteTwiceIsOneRow(t *testing.T) {
 	t.Parallel()
 	e := start(t, 1<<26)

@@ -15,7 +15,7 @@ func (f store) write(ctx context.Context, req *envelopev1.WriteProcessedEnvelope
 	rows := make([]row, len(req.Envelopes))
 	var bad []*runtime.Violation
 	for i, e := range req.Envelopes {
-		r, err := newRow(e, i)
+		r, err := newRow(e)
 		if err != nil {
 			bad = append(bad, &runtime.Violation{Field: fmt.Sprintf("envelopes[%d]", i), Description: runtime.PublicText(err)})
 		}

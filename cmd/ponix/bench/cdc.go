@@ -40,7 +40,11 @@ type capture struct {
 // CDC compares change data capture with a loop that only decodes and encodes: n
 // changes a round, in transactions of one row or in a single one.
 func CDC(ctx context.Context, w *World, n int, inOne bool) (Suite, error) {
-	c := &capture{World: w, change: single, total: n, unread: map[string]bool{}}
+	c, err := newCapture(ctx, w)
+	if err != nil {
+		return Suite{}, err
+	}
+	c.total = n
 	s := Suite{
 		Name: "cdc, single rows", About: "changes in PostgreSQL → events, from a log that is written already; single-row transactions, mixed",
 		Metrics: []Metric{Rate, CPU},
@@ -51,35 +55,29 @@ func CDC(ctx context.Context, w *World, n int, inOne bool) (Suite, error) {
 		c.change, s.Name, s.Goals[0].Bound = whole, "cdc, one transaction", 0.6
 		s.About = fmt.Sprintf("changes in PostgreSQL → events, from a log that is written already; one transaction of %d rows", n)
 	}
+	return s, c.exec(ctx, "SELECT pg_create_logical_replication_slot('"+limitSlot+"', 'pgoutput')")
+}
+
+// newCapture makes the tables and the product's slot.
+func newCapture(ctx context.Context, w *World) (*capture, error) {
+	c := &capture{World: w, change: single, unread: map[string]bool{}}
 	m, err := migrations.Postgres(w.PostgresURL(""))
 	if err != nil {
-		return s, err
+		return nil, err
 	}
 	_, err = m.Up(ctx)
 	if err := errors.Join(err, m.Close()); err != nil {
-		return s, err
+		return nil, err
 	}
 	if c.db, err = pgxpool.New(ctx, w.PostgresURL("")); err != nil {
-		return s, err
+		return nil, err
 	}
 	w.closers = append(w.closers, func() error { c.db.Close(); return nil })
-	return s, c.begin(ctx)
-}
-
-// begin makes both slots.
-func (c *capture) begin(ctx context.Context) error {
-	h, err := c.host(ctx, functions.Deps{Postgres: c.db}, "cdc")
+	h, err := c.reading(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	ready := fmt.Sprintf("SELECT count(*) = 1 FROM pg_replication_slots AS s JOIN pg_stat_replication AS r ON s.active_pid = r.pid WHERE slot_name = '%s' AND state = 'streaming'", c.config.CDC.Slot)
-	if err := c.until(ctx, ready); err != nil {
-		return errors.Join(err, h.Close())
-	}
-	if err := h.Close(); err != nil {
-		return err
-	}
-	return c.exec(ctx, "SELECT pg_create_logical_replication_slot('"+limitSlot+"', 'pgoutput')")
+	return c, h.Close()
 }
 
 // exec runs statements, one by one, on one connection.

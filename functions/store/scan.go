@@ -1,0 +1,92 @@
+package store
+
+import (
+	"time"
+	"unicode/utf8"
+
+	"google.golang.org/protobuf/encoding/protowire"
+
+	envelopev1 "ponix/proto/ponix/envelope/v1"
+)
+
+// read makes a row of a message. What is written as `convert` writes it is scanned;
+// decode, which holds it to the rules of its .proto as well, reads all the rest.
+func read(data []byte, decode func([]byte) (*envelopev1.ProcessedEnvelope, error)) (row, error) {
+	if r, ok := scan(data); ok {
+		return r, nil
+	}
+	e, err := decode(data)
+	if err != nil {
+		return row{}, err
+	}
+	return newRow(e)
+}
+
+// scan reads an envelope that is valid and whose data is simple, and which has each
+// field once. It is false for any other, whatever may be wrong with it. The row keeps
+// a part of data.
+func scan(data []byte) (r row, ok bool) {
+	seen := 0
+	for len(data) > 0 {
+		number, kind, n := protowire.ConsumeTag(data)
+		if n < 0 || kind != protowire.BytesType || number > 6 || seen&(1<<number) != 0 {
+			return r, false
+		}
+		seen |= 1 << number
+		content, n := field(data, number, kind)
+		if n < 0 {
+			return r, false
+		}
+		data = data[n:]
+		switch number {
+		case 1:
+			r.device, ok = string(content), isID(content)
+		case 2:
+			r.occurred, ok = scanTime(content)
+		case 3:
+			r.object, ok = content, packed(content).simple()
+		case 4:
+			r.processed, ok = scanTime(content)
+		case 5:
+			r.organization, ok = string(content), isID(content)
+		case 6:
+			r.id, ok = string(content), len(content) <= 255 && utf8.Valid(content)
+		}
+		if !ok {
+			return r, false
+		}
+	}
+	const all = 1<<1 | 1<<2 | 1<<3 | 1<<4 | 1<<5 | 1<<6
+	return r, seen == all && r.inRange() == nil
+}
+
+// scanTime reads a google.protobuf.Timestamp that has its seconds.
+func scanTime(src []byte) (time.Time, bool) {
+	var nanos uint64
+	if len(src) == 0 || src[0] != 1<<3 {
+		return time.Time{}, false
+	}
+	seconds, n := protowire.ConsumeVarint(src[1:])
+	if n < 0 {
+		return time.Time{}, false
+	}
+	if src = src[1+n:]; len(src) > 0 {
+		if src[0] != 2<<3 {
+			return time.Time{}, false
+		}
+		if nanos, n = protowire.ConsumeVarint(src[1:]); n != len(src)-1 || nanos > 999_999_999 {
+			return time.Time{}, false
+		}
+	}
+	return time.Unix(int64(seconds), int64(nanos)).UTC(), true
+}
+
+// isID is the rule ponix.validate.v1.id.
+func isID(b []byte) bool {
+	for _, c := range b {
+		if (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && c != '_' && c != '-' {
+			return false
+		}
+	}
+	return 1 <= len(b) && len(b) <= 64
+}
