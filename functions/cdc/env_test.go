@@ -119,7 +119,12 @@ func (e *env) exec(t testing.TB, sql string, args ...any) {
 
 func (e *env) status(t testing.TB) (*cdcv1.GetCdcStatusResponse, error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	return e.statusWithin(t, 5*time.Second)
+}
+
+func (e *env) statusWithin(t testing.TB, d time.Duration) (*cdcv1.GetCdcStatusResponse, error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), d)
 	defer cancel()
 	return cdcv1.NewCdcServiceClient(wire.Client(e.nc)).GetCdcStatus(ctx, &cdcv1.GetCdcStatusRequest{})
 }
@@ -129,7 +134,8 @@ func (e *env) streaming(t testing.TB) *cdcv1.GetCdcStatusResponse {
 	t.Helper()
 	var s *cdcv1.GetCdcStatusResponse
 	runtimetest.Eventually(t, 20*time.Second, func() (err error) {
-		if s, err = e.status(t); err != nil {
+		// An instance that hangs is asked as often as the others.
+		if s, err = e.statusWithin(t, time.Second); err != nil {
 			return err
 		}
 		reading, err := e.ask(t, "SELECT state = 'streaming' FROM pg_stat_replication AS r JOIN pg_replication_slots AS s ON s.active_pid = r.pid WHERE slot_name = '"+e.config.Slot+"'")
