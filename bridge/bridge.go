@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"runtime"
 	"strings"
 	"time"
 
@@ -89,6 +90,7 @@ func Start(ln net.Listener, c Config) (*Server, error) {
 		grpc.MaxHeaderListSize(64<<10), grpc.MaxConcurrentStreams(1000),
 		grpc.ConnectionTimeout(10*time.Second),
 		grpc.UnknownServiceHandler(unknown),
+		grpc.NumStreamWorkers(uint32(runtime.GOMAXPROCS(0))), grpc.SharedWriteBuffer(true),
 	)
 	if err := s.register("ponix."); err != nil {
 		cancel()

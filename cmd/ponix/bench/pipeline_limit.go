@@ -29,10 +29,12 @@ const (
 // one goroutine for messages and one for acknowledgements, an inbox and a ring
 // instead of futures. It gives the same guarantee while nothing goes wrong.
 //
+// What it publishes says the same as what Ponix publishes: the google.protobuf.Struct
+// that the contract demands, by the same encoder.
+//
 // It leaves out all the rest: devices and organizations (there is one expression),
-// validation, deadlines, traces, logs, counters, retries, dead letters, publishes
-// that are never answered, a drain; and it writes data_json, where Ponix writes a
-// google.protobuf.Struct.
+// validation, deadlines, traces (in the header, too), logs, counters, retries, dead
+// letters, publishes that are never answered, a drain.
 func (p *pipeline) bareLoop(ctx context.Context) (io.Closer, error) {
 	nc, err := p.dial()
 	if err != nil {
@@ -46,7 +48,7 @@ func (p *pipeline) bareLoop(ctx context.Context) (io.Closer, error) {
 	if err != nil {
 		return nil, err
 	}
-	bare, err := convert.Bare(p.config.Limits)
+	bare, err := convert.BareData(p.config.Limits)
 	if err != nil {
 		return nil, err
 	}
@@ -60,15 +62,15 @@ func (p *pipeline) bareLoop(ctx context.Context) (io.Closer, error) {
 		if err := proto.Unmarshal(m.Data(), &in); err != nil {
 			return // and the round stalls
 		}
-		text, err := bare(ctx, decodeAll, in.Payload)
-		if err != nil {
+		id := m.Headers().Get(jetstream.MsgIDHeader)
+		processed := &envelopev1.ProcessedEnvelope{
+			OrganizationId: in.OrganizationId, EndDeviceId: in.DeviceId, EnvelopeId: id,
+			OccurredAt: in.ReceivedAt, ProcessedAt: timestamppb.New(time.Now()),
+		}
+		if err := bare(ctx, decodeAll, in.Payload, processed); err != nil {
 			return
 		}
-		id := m.Headers().Get(jetstream.MsgIDHeader)
-		data, err := proto.Marshal(&envelopev1.ProcessedEnvelope{
-			OrganizationId: in.OrganizationId, EndDeviceId: in.DeviceId, EnvelopeId: id,
-			OccurredAt: in.ReceivedAt, ProcessedAt: timestamppb.New(time.Now()), DataJson: text,
-		})
+		data, err := proto.Marshal(processed)
 		if err != nil {
 			return
 		}
