@@ -20,6 +20,7 @@ import (
 const (
 	blockSize = 10_000
 	writers   = 2
+	delay     = 250 * time.Millisecond
 )
 
 // block is the columns of an insert.
