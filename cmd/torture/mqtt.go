@@ -5,27 +5,23 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"net"
-	"path/filepath"
-	"strconv"
 	"time"
 
 	mqtt "github.com/eclipse/paho.mqtt.golang"
-	"github.com/nats-io/nats-server/v2/server"
 
 	enddevicev1 "ponix/proto/ponix/end_device/v1"
 	gatewayv1 "ponix/proto/ponix/gateway/v1"
+	"ponix/runtime/local"
 	"ponix/runtime/wire"
 )
 
 // mqttLoad publishes to a gateway's broker. Neither the broker nor its publisher
 // is tortured: what the broker has acknowledged is what Ponix has to deliver.
 //
-// The broker is a NATS server of its own, which keeps its sessions in JetStream.
-// With mochi-mqtt 2.7.9, the broker of `ponix up --mqtt`, runs have lost single
-// messages; whether the broker or Ponix lost them is not known yet.
+// The broker is that of `ponix up --mqtt`, which keeps sessions and packet ids
+// while connections come and go.
 type mqttLoad struct {
-	broker *server.Server
+	broker *local.Broker
 	client mqtt.Client
 	topic  string
 	device string
@@ -34,23 +30,14 @@ type mqttLoad struct {
 
 // startMQTT makes a gateway, and returns when somebody subscribes for it.
 func startMQTT(ctx context.Context, w *world, organization string, device *enddevicev1.EndDevice) (*mqttLoad, error) {
-	port, err := freePort()
+	broker, err := local.StartBroker("127.0.0.1", 0, w.log)
 	if err != nil {
 		return nil, err
 	}
-	broker, err := server.NewServer(&server.Options{
-		ServerName: "broker", DontListen: true, NoLog: true, NoSigs: true, JetStream: true, StoreDir: filepath.Join(w.dir, "broker"),
-		MQTT: server.MQTTOpts{Host: "127.0.0.1", Port: port, AckWait: 3 * time.Second},
-	})
-	if err != nil {
-		return nil, err
-	}
-	broker.Start()
-	url := "tcp://" + net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
 	m := &mqttLoad{broker: broker, device: device.DeviceId, topic: organization + "/" + device.DeviceId}
 	gateway, err := gatewayv1.NewGatewayServiceClient(w.conn).CreateGateway(ctx, &gatewayv1.CreateGatewayRequest{
 		OrganizationId: organization, Name: "torture", Type: gatewayv1.GatewayType_GATEWAY_TYPE_EMQX,
-		Config: &gatewayv1.CreateGatewayRequest_EmqxConfig{EmqxConfig: &gatewayv1.EMQXGatewayConfig{BrokerUrl: url}},
+		Config: &gatewayv1.CreateGatewayRequest_EmqxConfig{EmqxConfig: &gatewayv1.EMQXGatewayConfig{BrokerUrl: broker.URL}},
 	})
 	if err != nil {
 		return nil, err
@@ -65,7 +52,7 @@ func startMQTT(ctx context.Context, w *world, organization string, device *endde
 			return nil, fmt.Errorf("nobody connects to the gateway's broker: %w", errors.Join(err, ctx.Err()))
 		}
 	}
-	m.client = mqtt.NewClient(mqtt.NewClientOptions().AddBroker(url).SetClientID("torture"))
+	m.client = mqtt.NewClient(mqtt.NewClientOptions().AddBroker(broker.URL).SetClientID("torture"))
 	if token := m.client.Connect(); !token.WaitTimeout(10*time.Second) || token.Error() != nil {
 		return nil, fmt.Errorf("connect to the broker: %w", token.Error())
 	}
@@ -84,5 +71,5 @@ func (m *mqttLoad) run(ctx context.Context, every time.Duration) {
 
 func (m *mqttLoad) stop() {
 	m.client.Disconnect(100)
-	m.broker.Shutdown()
+	m.broker.Stop()
 }

@@ -17,13 +17,22 @@
 // sees to it that only one owner connects.
 //
 // What the last owner had stored but not acknowledged comes again. Its envelope
-// then has the same Nats-Msg-Id (see identity), so JetStream keeps one, as long
-// as the takeover happens within the two minutes for which it knows ids. There
-// is a second envelope, as QoS 1 allows, where a message stays unacknowledged
-// through two changes of the owner, and where the broker's packet ids begin
-// again, every 65 535 messages, in the moment of the takeover. A broker that
-// gives out a packet id again while higher ones are free cannot be followed:
-// what comes again from it is always another envelope.
+// then has the same Nats-Msg-Id (see identity), through any number of owners, so
+// JetStream keeps one, as long as each takeover happens within the two minutes
+// for which it knows ids. An owner that was stopped, and goes on when another has
+// taken over, names nothing and stores nothing. So it is exactly one envelope with
+// a broker that does as MQTT says: keeps session and packet ids, sends again what
+// is not acknowledged before anything new, and marks it. mosquitto and EMQX do,
+// and so does the broker of `ponix up --mqtt`. The NATS server sends again late,
+// which is well too, since it counts packet ids up.
+//
+// With other brokers it is at least one. There is a second one where packet ids
+// are not kept, as over a restart of the NATS server, and where one is given out
+// again while higher ones are free: what comes again from such a broker is always
+// another envelope. And there is one promise less with a broker that counts packet
+// ids from one again with each connection (mochi-mqtt as it is): two messages with
+// the same topic, payload and packet id within two minutes are taken for one, if
+// the second was sent to an owner which died before it read anything new.
 package mqttingest
 
 import (
