@@ -44,8 +44,13 @@ fuzz seconds="5":
         done
     done
 
+# Try random hostile expressions, some two minutes
+expressions count="10000":
+    PONIX_EXPRESSIONS={{count}} go test -timeout 30m -count 1 -run TestRandomExpressions -v ./functions/internal/conversion
+
 # Break everything around Ponix and count what is lost: just torture --for 30m
 torture *args: build
+    go build -ldflags "-s -w -X main.version={{version}}-next" -o bin/ponix-next ./cmd/ponix
     go run ./cmd/torture {{args}}
 
 # Measure Ponix beside its limits, some eight minutes: just bench --rounds 3

@@ -5,11 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"slices"
-	"strings"
-	"sync"
 	"syscall"
 	"time"
+
+	"ponix/runtime/local"
 )
 
 const (
@@ -25,47 +24,61 @@ type fault struct {
 	do     func(context.Context, *world, *rand.Rand) error
 }
 
+// impossible is the error of a fault that this machine does not allow.
+type impossible struct{ error }
+
 var faults = []fault{
 	{"kill -9 an instance", "instances", func(_ context.Context, w *world, r *rand.Rand) error {
 		return pick(r, w.instances()).restart(syscall.SIGKILL)
 	}},
 	{"SIGTERM an instance", "instances", func(_ context.Context, w *world, r *rand.Rand) error { return pick(r, w.instances()).restart(sigterm) }},
 	{"pause an instance", "instances", pause},
+	{"set an instance's clock", "instances", setClocks},
 	{"scale 1-4-1", "instances", scale},
-	{"rolling restart", "instances", func(_ context.Context, w *world, _ *rand.Rand) error {
-		for _, i := range w.instances() {
-			if err := i.restart(sigterm); err != nil {
-				return err
-			}
-		}
-		return nil
+	{"roll to another version", "instances", roll},
+	{"cut an instance off NATS", "links", func(ctx context.Context, w *world, r *rand.Rand) error {
+		return cutLink(ctx, w, r, way{cut: true})
+	}},
+	{"pull an instance's cable to NATS", "links", func(ctx context.Context, w *world, r *rand.Rand) error {
+		return cutLink(ctx, w, r, way{held: true})
 	}},
 	{"kill -9 the bridge", "bridge", func(_ context.Context, w *world, _ *rand.Rand) error { return w.bridge.restart(syscall.SIGKILL) }},
-	{"kill -9 a NATS node", "nats", killNode},
+	{"kill -9 a NATS node", "nats", func(ctx context.Context, w *world, r *rand.Rand) error { return killNode(ctx, pick(r, w.nodes), r) }},
+	{"kill -9 the stream's leader", "nats", killLeader},
 	{"pause a NATS node", "nats", func(ctx context.Context, w *world, r *rand.Rand) error {
 		return stopped(ctx, pick(r, w.nodes).Pid(), between(r, time.Second, 6*time.Second))
 	}},
 	{"move the stream's leader", "nats", moveLeader},
+	{"disk full: a NATS node", "nats", fillNode},
 	{"kill -9 PostgreSQL", "postgres", func(ctx context.Context, w *world, r *rand.Rand) error { return w.postgres.kill(ctx, r) }},
 	{"cut off PostgreSQL", "postgres", func(ctx context.Context, w *world, r *rand.Rand) error { return w.postgres.cut(ctx, r) }},
 	{"slow PostgreSQL", "postgres", func(ctx context.Context, w *world, r *rand.Rand) error { return w.postgres.slow(ctx, r) }},
 	{"kill -9 ClickHouse", "clickhouse", func(ctx context.Context, w *world, r *rand.Rand) error { return w.click.kill(ctx, r) }},
 	{"cut off ClickHouse", "clickhouse", func(ctx context.Context, w *world, r *rand.Rand) error { return w.click.cut(ctx, r) }},
 	{"slow ClickHouse", "clickhouse", func(ctx context.Context, w *world, r *rand.Rand) error { return w.click.slow(ctx, r) }},
-	{"ClickHouse refuses: too many parts", "clickhouse", tooManyParts},
-}
-
-func pick[T any](r *rand.Rand, list []T) T { return list[r.IntN(len(list))] }
-
-func between(r *rand.Rand, low, high time.Duration) time.Duration {
-	return low + time.Duration(r.Int64N(int64(high-low)))
+	{"disk full: ClickHouse", "clickhouse", func(ctx context.Context, w *world, r *rand.Rand) error {
+		if w.click.disk.err != nil {
+			return impossible{w.click.disk.err}
+		}
+		return w.click.disk.full(ctx, r)
+	}},
+	{"ClickHouse refuses: too many parts", "clickhouse", refusal(
+		"ALTER TABLE processed_envelopes MODIFY SETTING parts_to_throw_insert = 1, parts_to_delay_insert = 1",
+		"ALTER TABLE processed_envelopes RESET SETTING parts_to_throw_insert, parts_to_delay_insert")},
+	{"ClickHouse refuses: read-only", "clickhouse", refusal(
+		"ALTER TABLE processed_envelopes MODIFY SETTING table_readonly = 1",
+		"ALTER TABLE processed_envelopes RESET SETTING table_readonly")},
+	// A view that wants more than a query may have: the insert fails, although its
+	// rows are written already.
+	{"ClickHouse refuses: memory limit", "clickhouse", refusal(
+		"CREATE MATERIALIZED VIEW IF NOT EXISTS hog ENGINE = Null AS SELECT length(groupArray(repeat('x', 1000000))) AS n FROM processed_envelopes AS p CROSS JOIN numbers(10000) AS k",
+		"DROP VIEW IF EXISTS hog")},
 }
 
 // pause stops an instance for longer than its messages wait for it, and lets it
 // go on with what is no longer its own.
 func pause(ctx context.Context, w *world, r *rand.Rand) error {
-	i := pick(r, w.instances())
-	return stopped(ctx, i.cmd.Process.Pid, ackWait+between(r, time.Second, 4*time.Second))
+	return stopped(ctx, pick(r, w.instances()).pid(), ackWait+between(r, time.Second, 4*time.Second))
 }
 
 func stopped(ctx context.Context, pid int, d time.Duration) error {
@@ -74,6 +87,16 @@ func stopped(ctx context.Context, pid int, d time.Duration) error {
 	}
 	err := wait(ctx, d)
 	return errors.Join(err, syscall.Kill(pid, sigcont))
+}
+
+// setClocks sets the wall clock of an instance forth or back, and right again.
+func setClocks(ctx context.Context, w *world, r *rand.Rand) error {
+	pid := pick(r, w.instances()).pid()
+	by := between(r, -26*time.Hour, 26*time.Hour)
+	if err := setClock(pid, by); err != nil {
+		return impossible{err}
+	}
+	return errors.Join(wait(ctx, between(r, 2*time.Second, 7*time.Second)), setClock(pid, 0))
 }
 
 func scale(ctx context.Context, w *world, r *rand.Rand) error {
@@ -88,8 +111,28 @@ func scale(ctx context.Context, w *world, r *rand.Rand) error {
 	return nil
 }
 
-func killNode(ctx context.Context, w *world, r *rand.Rand) error {
-	n := pick(r, w.nodes)
+// roll restarts the instances and the bridge, one after the other, as the program
+// of the other version.
+func roll(_ context.Context, w *world, _ *rand.Rand) error {
+	w.path, w.next = w.next, w.path
+	for _, i := range append(w.instances(), w.bridge) {
+		i.path = w.path
+		if err := i.restart(sigterm); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// cutLink spoils the way between one instance and NATS.
+func cutLink(ctx context.Context, w *world, r *rand.Rand, spoiled way) error {
+	i := pick(r, w.instances())
+	i.way(spoiled)
+	defer i.way(way{})
+	return wait(ctx, between(r, time.Second, ackWait+4*time.Second))
+}
+
+func killNode(ctx context.Context, n *local.NATSNode, r *rand.Rand) error {
 	if err := syscall.Kill(n.Pid(), syscall.SIGKILL); err != nil {
 		return err
 	}
@@ -103,108 +146,56 @@ func killNode(ctx context.Context, w *world, r *rand.Rand) error {
 	return wait(ctx, 3*time.Second) // two nodes may not be away at once
 }
 
-func moveLeader(_ context.Context, w *world, r *rand.Rand) error {
-	stream := pick(r, []string{"raw_envelopes", "processed_envelopes", "end_devices"})
-	w.nc.Request("$JS.API.STREAM.LEADER.STEPDOWN."+stream, nil, 5*time.Second) //nolint:errcheck // there may be no leader to move just now
+// killLeader kills the node that leads one of the streams.
+func killLeader(ctx context.Context, w *world, r *rand.Rand) error {
+	s, err := w.js.Stream(ctx, pick(r, led))
+	if err != nil || s.CachedInfo().Cluster == nil {
+		return nil //nolint:nilerr // there may be no leader to kill just now
+	}
+	for _, n := range w.nodes {
+		if n.Name == s.CachedInfo().Cluster.Leader {
+			return killNode(ctx, n, r)
+		}
+	}
 	return nil
 }
 
-func (e *engine) kill(ctx context.Context, r *rand.Rand) error {
-	if err := syscall.Kill(e.cluster.Pid(e.part), syscall.SIGKILL); err != nil {
+// led are the streams whose leaders are moved and killed.
+var led = []string{"raw_envelopes", "processed_envelopes", "end_devices"}
+
+func moveLeader(_ context.Context, w *world, r *rand.Rand) error {
+	w.nc.Request("$JS.API.STREAM.LEADER.STEPDOWN."+pick(r, led), nil, 5*time.Second) //nolint:errcheck // there may be no leader to move just now
+	return nil
+}
+
+// fillNode fills the disk of a node. A server of NATS that cannot write gives up
+// JetStream, until it is started again.
+func fillNode(ctx context.Context, w *world, r *rand.Rand) error {
+	if w.disk.err != nil {
+		return impossible{w.disk.err}
+	}
+	if err := w.disk.full(ctx, r); err != nil {
 		return err
 	}
-	if err := wait(ctx, between(r, 0, 5*time.Second)); err != nil {
-		return err
-	}
-	return e.start(ctx)
+	return killNode(ctx, w.nodes[0], r)
 }
 
-func (e *engine) cut(ctx context.Context, r *rand.Rand) error {
-	e.proxy.set(true, 0)
-	defer e.proxy.set(false, 0)
-	return wait(ctx, between(r, time.Second, 8*time.Second))
+// refusal lets ClickHouse refuse every insert for a while.
+func refusal(begin, end string) func(context.Context, *world, *rand.Rand) error {
+	return func(ctx context.Context, w *world, r *rand.Rand) error {
+		if err := w.insist(ctx, begin); err != nil {
+			return err
+		}
+		return errors.Join(wait(ctx, between(r, 2*time.Second, 6*time.Second)), w.insist(ctx, end))
+	}
 }
 
-func (e *engine) slow(ctx context.Context, r *rand.Rand) error {
-	e.proxy.set(false, between(r, 20*time.Millisecond, 300*time.Millisecond))
-	defer e.proxy.set(false, 0)
-	return wait(ctx, between(r, 2*time.Second, 6*time.Second))
-}
-
-// tooManyParts lets ClickHouse refuse every insert for a while.
-func tooManyParts(ctx context.Context, w *world, r *rand.Rand) error {
-	const alter = "ALTER TABLE processed_envelopes MODIFY SETTING parts_to_throw_insert = "
-	if w.db.Exec(ctx, alter+"1, parts_to_delay_insert = 1") != nil {
-		return nil // ClickHouse is not there to refuse anything
-	}
-	err := wait(ctx, between(r, 2*time.Second, 6*time.Second))
-	for ctx.Err() == nil {
-		if w.db.Exec(ctx, "ALTER TABLE processed_envelopes RESET SETTING parts_to_throw_insert, parts_to_delay_insert") == nil {
-			break
-		}
-		if wait(ctx, 200*time.Millisecond) != nil {
-			break
+// insist runs a statement on ClickHouse, whose last connection may be broken.
+func (w *world) insist(ctx context.Context, sql string) (err error) {
+	for range 50 {
+		if err = w.db.Exec(ctx, sql); err == nil || wait(ctx, 200*time.Millisecond) != nil {
+			return err
 		}
 	}
-	return err
-}
-
-// breakThings draws faults from the seed until the time is over. Up to two are at
-// work at once, on different targets.
-func breakThings(ctx context.Context, w *world, l *load, o options) (*record, error) {
-	chosen := faults
-	if len(o.Faults) > 0 {
-		chosen = slices.DeleteFunc(slices.Clone(faults), func(f fault) bool { return !slices.Contains(o.Faults, f.name) })
-		if len(chosen) == 0 {
-			var names []string
-			for _, f := range faults {
-				names = append(names, f.name)
-			}
-			return nil, fmt.Errorf("there is no such fault; choose from: %s", strings.Join(names, ", "))
-		}
-	}
-	rec := newRecord()
-	ctx, cancel := context.WithTimeout(ctx, o.For)
-	defer cancel()
-	// A fault that has begun is mended, also after the time is over.
-	patient, release := context.WithTimeout(context.WithoutCancel(ctx), o.For+2*time.Minute)
-	defer release()
-	var running sync.WaitGroup
-	var busy sync.Map
-	failed := make(chan error, 1)
-	slots := make(chan struct{}, 2)
-	for r := random(o.Seed); ctx.Err() == nil; {
-		f, seed, gap := pick(r, chosen), r.Uint64(), between(r, 100*time.Millisecond, 2*time.Second)
-		if _, taken := busy.LoadOrStore(f.target, true); !taken {
-			slots <- struct{}{}
-			running.Go(func() {
-				defer func() { busy.Delete(f.target); <-slots }()
-				w.log.Info("fault", "name", f.name)
-				began := time.Now()
-				if err := f.do(patient, w, random(seed)); err != nil {
-					select {
-					case failed <- fmt.Errorf("%s: %w", f.name, err):
-					default:
-					}
-				}
-				ended := time.Now()
-				rec.add(f.name, span{began, ended, l.recovered(patient)})
-			})
-		}
-		select {
-		case err := <-failed:
-			cancel()
-			running.Wait()
-			return rec, err
-		case <-ctx.Done():
-		case <-time.After(gap):
-		}
-	}
-	running.Wait()
-	select {
-	case err := <-failed:
-		return rec, err
-	default:
-		return rec, nil
-	}
+	return fmt.Errorf("%s: %w", sql, err)
 }

@@ -3,13 +3,18 @@ package main
 import (
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
 	"time"
+
+	"ponix/runtime/local"
 )
 
 // instance is a process of ponix that can be started again.
@@ -19,6 +24,9 @@ type instance struct {
 	args []string
 	env  []string
 	dir  string
+	nats []*proxy // its ways to the nodes, if they are its own
+
+	metrics string // where it tells its goroutines
 
 	mu    sync.Mutex
 	cmd   *exec.Cmd
@@ -83,4 +91,49 @@ func (i *instance) restart(s syscall.Signal) error {
 		return err
 	}
 	return i.start()
+}
+
+// ownWay gives the instance a proxy to each node, so that it can be cut off alone,
+// and an address for its metrics.
+func (i *instance) ownWay(nodes []*local.NATSNode) error {
+	var urls []string
+	for _, n := range nodes {
+		p, err := newProxy(strings.TrimPrefix(n.URL(), "nats://"))
+		if err != nil {
+			return err
+		}
+		i.nats = append(i.nats, p)
+		urls = append(urls, "nats://"+p.addr())
+	}
+	port, err := freePort()
+	i.metrics = net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
+	i.env = append(slices.Clone(i.env), "PONIX_NATS_URL="+strings.Join(urls, ","), "PONIX_METRICS_ADDR="+i.metrics)
+	return err
+}
+
+// way sets how everything goes between the instance and NATS.
+func (i *instance) way(w way) {
+	for _, p := range i.nats {
+		p.set(w)
+	}
+}
+
+// connections is how many the instance has to NATS.
+func (i *instance) connections() (n int) {
+	for _, p := range i.nats {
+		n += p.connections()
+	}
+	return n
+}
+
+func (i *instance) close() {
+	for _, p := range i.nats {
+		p.close()
+	}
+}
+
+func (i *instance) pid() int {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.cmd.Process.Pid
 }

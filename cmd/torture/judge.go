@@ -3,10 +3,14 @@ package main
 import (
 	"context"
 	"encoding/binary"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strconv"
 	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/nats-io/nats.go/micro"
 
 	"ponix/nats/streams"
 	enddevicev1 "ponix/proto/ponix/end_device/v1"
@@ -16,13 +20,15 @@ import (
 
 // verdict is what became of the load.
 type verdict struct {
-	mqtt                          int // of the messages
-	messages, rows, dead, wrong   int
-	lost, doubled                 []key
-	where                         []string // of what is lost or doubled
-	devices, devicesLost          int
-	events, eventsLost            int
-	eventsDoubled, reads, readBad int
+	mqtt                        int // of the messages
+	messages, rows, dead, wrong int
+	lost, doubled               []key
+	where                       []string // of what is lost or doubled
+	devices, devicesLost        int
+	events, eventsLost          int
+	eventsDoubled               int
+	reads                       int
+	readWrong, leaks, versions  []string
 }
 
 // drainTime is how long the pipeline has, after the last fault, to be done with
@@ -33,8 +39,8 @@ const drainTime = 2 * time.Minute
 // number (an MQTT message may have two envelopes, which must not hide that another
 // has none), and compares what was acknowledged with
 // what there is. An error names the broken promise.
-func judge(ctx context.Context, w *world, l *load) (verdict, error) {
-	v := verdict{messages: l.sent(), mqtt: int(l.mqtt.acked), devices: len(l.devices)}
+func judge(ctx context.Context, w *world, l *load, before levels) (verdict, error) {
+	v := verdict{messages: l.sent(), mqtt: int(l.mqtt.acked), devices: len(l.devices), reads: l.readers.answers, readWrong: l.readers.wrong}
 	for end := time.Now().Add(drainTime); time.Now().Before(end); {
 		var n uint64
 		err := w.db.QueryRow(ctx, "SELECT uniqExact(end_device_id, data.n.:Float64) FROM processed_envelopes").Scan(&n)
@@ -45,8 +51,10 @@ func judge(ctx context.Context, w *world, l *load) (verdict, error) {
 			return v, err
 		}
 	}
-	err := errors.Join(v.countRows(ctx, w, l), v.countLetters(ctx, w), v.countEvents(ctx, w, l))
-	v.countDevices(ctx, w, l)
+	err := errors.Join(v.countRows(ctx, w, l), v.countLetters(ctx, w), v.countEvents(ctx, w, l), v.countDevices(ctx, w, l), v.checkVersions(w))
+	if err == nil {
+		v.leaks, err = settled(ctx, w, before)
+	}
 	if suspects := append(append([]key(nil), v.lost...), v.doubled...); len(suspects) > 0 {
 		v.where = whereabouts(ctx, w, suspects)
 	}
@@ -66,7 +74,9 @@ func (v *verdict) broken() error {
 		{v.devicesLost, "acknowledged devices are lost"},
 		{v.eventsLost, "changes are not among the events, or not in the order of the commits"},
 		{v.eventsDoubled, "events are there twice"},
-		{v.readBad, "answers did not hold what was acknowledged before"},
+		{len(v.readWrong), "answers did not hold what was acknowledged before"},
+		{len(v.versions), "services are not of the version that was rolled out"},
+		{len(v.leaks), "levels did not come down again after the faults"},
 	} {
 		if p.count > 0 {
 			return fmt.Errorf("%d %s", p.count, p.what)
@@ -132,13 +142,51 @@ func (v *verdict) countLetters(ctx context.Context, w *world) error {
 	})
 }
 
-func (v *verdict) countDevices(ctx context.Context, w *world, l *load) {
+// countDevices holds what PostgreSQL has, and what the function answers, to what
+// was acknowledged.
+func (v *verdict) countDevices(ctx context.Context, w *world, l *load) error {
+	db, err := pgx.Connect(ctx, w.postgres.cluster.PostgresURL(""))
+	if err != nil {
+		return err
+	}
+	defer db.Close(ctx) //nolint:errcheck // it was only read from
 	devices := enddevicev1.NewEndDeviceServiceClient(wire.Client(w.nc))
 	for id, name := range l.devices {
-		got, err := devices.GetEndDevice(ctx, &enddevicev1.GetEndDeviceRequest{DeviceId: id})
-		if err != nil || got.EndDevice.Name != name {
-			w.log.Warn("device", "id", id, "error", err)
+		var stored string
+		err := db.QueryRow(ctx, "SELECT name FROM end_devices WHERE id = $1", id).Scan(&stored)
+		got, answer := devices.GetEndDevice(ctx, &enddevicev1.GetEndDeviceRequest{DeviceId: id})
+		if err != nil || answer != nil || stored != name || got.EndDevice.Name != name {
+			w.log.Warn("device", "id", id, "name", name, "stored", stored, "error", errors.Join(err, answer))
 			v.devicesLost++
 		}
 	}
+	return nil
+}
+
+// checkVersions asks every service for its version.
+func (v *verdict) checkVersions(w *world) error {
+	inbox := w.nc.NewRespInbox()
+	answers, err := w.nc.SubscribeSync(inbox)
+	if err != nil {
+		return err
+	}
+	defer answers.Unsubscribe() //nolint:errcheck // the connection is closed soon
+	if err := w.nc.PublishRequest("$SRV.PING.convert", inbox, nil); err != nil {
+		return err
+	}
+	want := len(w.instances())
+	for range want {
+		m, err := answers.NextMsg(5 * time.Second)
+		if err != nil {
+			return fmt.Errorf("not all of %d instances answer: %w", want, err)
+		}
+		var ping micro.Ping
+		if err := json.Unmarshal(m.Data, &ping); err != nil {
+			return err
+		}
+		if ping.Version != w.version() {
+			v.versions = append(v.versions, "version: "+ping.ID+" is of "+ping.Version)
+		}
+	}
+	return nil
 }

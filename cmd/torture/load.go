@@ -26,6 +26,7 @@ type load struct {
 	device       string
 	prefix       string
 	mqtt         *mqttLoad
+	readers      *readers
 	cancel       context.CancelFunc
 	running      sync.WaitGroup
 	next         atomic.Uint64
@@ -46,6 +47,7 @@ const senders = 64
 
 func startLoad(ctx context.Context, w *world, o options) (*load, error) {
 	l := &load{w: w, mqtt: &mqttLoad{}, prefix: "torture-" + strconv.FormatInt(time.Now().UnixNano(), 36) + "-", devices: map[string]string{}}
+	l.readers = &readers{l: l}
 	if err := l.prepare(ctx, o.MQTT); err != nil {
 		return nil, err
 	}
@@ -74,6 +76,7 @@ func startLoad(ctx context.Context, w *world, o options) (*load, error) {
 	}
 	l.running.Go(func() { l.createDevices(ctx) })
 	l.running.Go(func() { l.watchRows(ctx) })
+	l.running.Go(func() { l.readers.run(ctx) })
 	if o.MQTT {
 		l.running.Go(func() { l.mqtt.run(ctx, 5*time.Second/time.Duration(max(o.Rate, 1))) })
 	}
@@ -166,9 +169,12 @@ func (l *load) createDevices(ctx context.Context) {
 		l.mu.Lock()
 		l.devices[resp.EndDevice.DeviceId] = name
 		l.mu.Unlock()
-		l.rename(ctx, resp.EndDevice.DeviceId, name+", renamed")
+		l.rename(ctx, resp.EndDevice.DeviceId, name+renamed)
 	}
 }
+
+// renamed is what a device's second name ends with.
+const renamed = ", renamed"
 
 // rename changes a device. Without an answer it may have either name; so it is
 // done until there is one.

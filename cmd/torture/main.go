@@ -26,6 +26,7 @@ type options struct {
 	Seed    uint64        `help:"Repeats the run with this seed; 0: a new one."`
 	Rate    int           `default:"500" help:"Envelopes a second."`
 	Ponix   string        `default:"bin/ponix" type:"existingfile" help:"The program to torture."`
+	Next    string        `default:"bin/ponix-next" type:"existingfile" help:"The same of another version, to roll to and back."`
 	Dir     string        `help:"Where everything is kept; default: a new directory, removed after a good run."`
 	Faults  []string      `help:"Only these faults; default: all of them."`
 	MQTT    bool          `name:"mqtt" default:"true" negatable:"" help:"Send by MQTT, too."`
@@ -43,6 +44,22 @@ func main() {
 		fmt.Fprintln(os.Stderr, "torture:", err)
 		os.Exit(1)
 	}
+}
+
+// warmUp is how long there is load before the first fault.
+const warmUp = 3 * time.Second
+
+// warm waits a while, and takes the levels of processes that all work.
+func warm(ctx context.Context, w *world) (before levels, err error) {
+	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); {
+		if err := wait(ctx, warmUp); err != nil {
+			return nil, err
+		}
+		if before, err = measure(ctx, w); err == nil {
+			return before, nil
+		}
+	}
+	return nil, err
 }
 
 // run is the whole of it. Its error names the broken promise.
@@ -75,12 +92,16 @@ func run(ctx context.Context, o options, out io.Writer) (err error) {
 	if err != nil {
 		return err
 	}
+	before, err := warm(ctx, w)
+	if err != nil {
+		return err
+	}
 	record, err := breakThings(ctx, w, l, o)
 	if err != nil {
 		return fmt.Errorf("seed %d: %w", o.Seed, err)
 	}
 	l.stop()
-	verdict, err := judge(ctx, w, l)
+	verdict, err := judge(ctx, w, l, before)
 	if o.MQTT {
 		l.mqtt.stop()
 	}

@@ -6,15 +6,22 @@ import (
 	"time"
 )
 
-// proxy is a way from the instances to an engine that can be cut or slowed.
+// proxy is a way from the instances to an engine that can be cut, held or slowed.
 type proxy struct {
 	ln net.Listener
+	to string
 
 	mu    sync.Mutex
-	to    string
-	cut   bool
-	delay time.Duration
+	moved sync.Cond // the way has changed
+	way   way
 	conns map[net.Conn]bool
+}
+
+// way is how a proxy passes things on; its zero value is at once.
+type way struct {
+	cut   bool          // connections break, and no new one comes about
+	held  bool          // nothing comes through, and nobody is told: as where a cable is pulled
+	delay time.Duration // of each piece
 }
 
 func newProxy(to string) (*proxy, error) {
@@ -23,6 +30,7 @@ func newProxy(to string) (*proxy, error) {
 		return nil, err
 	}
 	p := &proxy{ln: ln, to: to, conns: map[net.Conn]bool{}}
+	p.moved.L = &p.mu
 	go func() {
 		for {
 			c, err := ln.Accept()
@@ -38,18 +46,16 @@ func newProxy(to string) (*proxy, error) {
 func (p *proxy) addr() string { return p.ln.Addr().String() }
 
 func (p *proxy) pass(c net.Conn) {
+	up, err := net.Dial("tcp", p.to)
 	p.mu.Lock()
-	to, cut := p.to, p.cut
-	p.mu.Unlock()
-	up, err := net.Dial("tcp", to)
-	if cut || err != nil {
+	if err != nil || p.way.cut {
+		p.mu.Unlock()
 		c.Close() //nolint:errcheck // as an engine that is away does
 		if err == nil {
 			up.Close() //nolint:errcheck // nobody needs it
 		}
 		return
 	}
-	p.mu.Lock()
 	p.conns[c], p.conns[up] = true, true
 	p.mu.Unlock()
 	go p.copy(up, c)
@@ -67,10 +73,7 @@ func (p *proxy) copy(to, from net.Conn) {
 	for {
 		n, err := from.Read(buf)
 		if n > 0 {
-			p.mu.Lock()
-			delay := p.delay
-			p.mu.Unlock()
-			time.Sleep(delay)
+			time.Sleep(p.open())
 			if _, err := to.Write(buf[:n]); err != nil {
 				return
 			}
@@ -81,19 +84,37 @@ func (p *proxy) copy(to, from net.Conn) {
 	}
 }
 
-// set cuts what goes through and what would, or slows each piece of it.
-func (p *proxy) set(cut bool, delay time.Duration) {
+// open returns when nothing is held any more, and says how long a piece takes.
+func (p *proxy) open() time.Duration {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.cut, p.delay = cut, delay
-	if cut {
+	for p.way.held {
+		p.moved.Wait()
+	}
+	return p.way.delay
+}
+
+// set changes the way for what goes through it and for what will.
+func (p *proxy) set(w way) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.way = w
+	p.moved.Broadcast()
+	if w.cut {
 		for c := range p.conns {
 			c.Close() //nolint:errcheck // it may be closed already
 		}
 	}
 }
 
+// connections is how many go through.
+func (p *proxy) connections() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.conns) / 2
+}
+
 func (p *proxy) close() {
 	p.ln.Close() //nolint:errcheck // nothing is lost with it
-	p.set(true, 0)
+	p.set(way{cut: true})
 }

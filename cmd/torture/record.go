@@ -74,10 +74,12 @@ func (r *record) show(out io.Writer, v verdict, l *load) {
 	w.Flush() //nolint:errcheck // a closed terminal
 	fmt.Fprintln(w)
 	fmt.Fprintln(w, "BY MQTT\tDEAD\tDEVICES\tLOST\tEVENTS\tLOST\tDOUBLED\tREADS\tWRONG")
-	fmt.Fprintf(w, "%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\n", v.mqtt, v.dead, v.devices, v.devicesLost, v.events, v.eventsLost, v.eventsDoubled, v.reads, v.readBad)
+	fmt.Fprintf(w, "%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\n", v.mqtt, v.dead, v.devices, v.devicesLost, v.events, v.eventsLost, v.eventsDoubled, v.reads, len(v.readWrong))
 	w.Flush() //nolint:errcheck // a closed terminal
-	for _, line := range v.where {
-		fmt.Fprintln(out, line)
+	for _, lines := range [][]string{v.where, v.readWrong, v.versions, v.leaks} {
+		for _, line := range lines[:min(len(lines), 2*told)] {
+			fmt.Fprintln(out, line)
+		}
 	}
 }
 

@@ -13,18 +13,25 @@ import (
 
 func TestMain(m *testing.M) {
 	local.EngineMain()
+	if os.Getenv(clockVariable) != "" {
+		tellClocks()
+		return
+	}
 	os.Exit(m.Run())
 }
 
 // TestShortTorture is a short run with whatever seed the time gives.
 func TestShortTorture(t *testing.T) {
 	t.Parallel()
-	ponix := filepath.Join(t.TempDir(), "ponix")
-	if out, err := exec.Command("go", "build", "-o", ponix, "ponix/cmd/ponix").CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
+	o := options{For: 20 * time.Second, Rate: 200, MQTT: true, Dir: t.TempDir()}
+	for version, path := range map[string]*string{"1.0.0": &o.Ponix, "2.0.0": &o.Next} {
+		*path = filepath.Join(t.TempDir(), "ponix")
+		if out, err := exec.Command("go", "build", "-ldflags", "-s -w -X main.version="+version, "-o", *path, "ponix/cmd/ponix").CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
 	}
 	var out bytes.Buffer
-	err := run(t.Context(), options{For: 20 * time.Second, Rate: 200, MQTT: true, Ponix: ponix, Dir: t.TempDir()}, &out)
+	err := run(t.Context(), o, &out)
 	t.Logf("\n%s", &out)
 	if err != nil {
 		t.Fatal(err)

@@ -32,9 +32,12 @@ const ackWait = 5 * time.Second
 type world struct {
 	log      *slog.Logger
 	dir      string
-	path     string
+	path     string            // the program that is started now
+	next     string            // that of another version
+	versions map[string]string // of each program
 	env      []string
 	nodes    []*local.NATSNode
+	disk     *disk // the first node's
 	postgres *engine
 	click    *engine
 	bridge   *instance
@@ -50,24 +53,24 @@ type world struct {
 	db   driver.Conn
 }
 
-// engine is PostgreSQL or ClickHouse behind a proxy.
-type engine struct {
-	part    string
-	options local.Options
-	cluster *local.Cluster
-	proxy   *proxy
-}
-
 func newWorld(ctx context.Context, o options, log *slog.Logger) (_ *world, err error) {
-	w := &world{log: log, dir: o.Dir}
-	if w.path, err = filepath.Abs(o.Ponix); err != nil {
-		return nil, err
+	w := &world{log: log}
+	for _, path := range []struct {
+		to   *string
+		from string
+	}{{&w.dir, o.Dir}, {&w.path, o.Ponix}, {&w.next, o.Next}} {
+		if *path.to, err = filepath.Abs(path.from); err != nil {
+			return nil, err
+		}
 	}
 	defer func() {
 		if err != nil {
 			w.stop()
 		}
 	}()
+	if err := w.askVersions(ctx); err != nil {
+		return nil, err
+	}
 	if err := w.startNATS(ctx, 3); err != nil {
 		return nil, err
 	}
@@ -107,6 +110,25 @@ func newWorld(ctx context.Context, o options, log *slog.Logger) (_ *world, err e
 	return w, w.connect()
 }
 
+// askVersions runs both programs, which have to be of two versions.
+func (w *world) askVersions(ctx context.Context) error {
+	w.versions = map[string]string{}
+	for _, path := range []string{w.path, w.next} {
+		out, err := exec.CommandContext(ctx, path, "--version").Output()
+		if err != nil {
+			return fmt.Errorf("%s --version: %w", path, err)
+		}
+		w.versions[path] = strings.TrimSpace(string(out))
+	}
+	if w.versions[w.path] == w.versions[w.next] {
+		return fmt.Errorf("%s and %s are both of version %s", w.path, w.next, w.versions[w.path])
+	}
+	return nil
+}
+
+// version is what runs now.
+func (w *world) version() string { return w.versions[w.path] }
+
 // connect makes the harness's own connections, which no fault touches but by the
 // engine itself.
 func (w *world) connect() (err error) {
@@ -137,7 +159,7 @@ func (w *world) scale(n int) error {
 	for len(w.serve) < n {
 		w.count++
 		i := w.instance("serve-"+strconv.Itoa(w.count), "serve")
-		if err := i.start(); err != nil {
+		if err := errors.Join(i.ownWay(w.nodes), i.start()); err != nil {
 			return err
 		}
 		w.serve = append(w.serve, i)
@@ -148,6 +170,7 @@ func (w *world) scale(n int) error {
 		if err := i.end(sigterm); err != nil {
 			return err
 		}
+		i.close()
 	}
 	return nil
 }
@@ -157,75 +180,6 @@ func (w *world) instances() []*instance {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return append([]*instance(nil), w.serve...)
-}
-
-func (w *world) natsURL() string {
-	var urls []string
-	for _, n := range w.nodes {
-		urls = append(urls, n.URL())
-	}
-	return strings.Join(urls, ",")
-}
-
-func (w *world) startNATS(ctx context.Context, count int) error {
-	var routes []int
-	for i := range count {
-		port, err := freePort()
-		if err != nil {
-			return err
-		}
-		route, err := freePort()
-		if err != nil {
-			return err
-		}
-		name := "ponix-" + strconv.Itoa(i+1)
-		w.nodes = append(w.nodes, &local.NATSNode{Name: name, DataDir: filepath.Join(w.dir, name), Host: "127.0.0.1", Port: port, RoutePort: route, Sync: 100 * time.Millisecond})
-		routes = append(routes, route)
-	}
-	for _, n := range w.nodes {
-		n.Routes = routes
-		if err := n.Start(ctx); err != nil {
-			return err
-		}
-	}
-	return local.AwaitJetStream(ctx, w.natsURL())
-}
-
-func (w *world) startEngine(ctx context.Context, part string, o local.Options) (*engine, error) {
-	o.DataDir, o.Logger = filepath.Join(w.dir, part), slog.New(slog.DiscardHandler)
-	var err error
-	if o.PostgresPort, err = freePort(); err != nil {
-		return nil, err
-	}
-	if o.ClickHousePort, err = freePort(); err != nil {
-		return nil, err
-	}
-	e := &engine{part: part, options: o}
-	if e.cluster, err = local.Start(ctx, o); err != nil {
-		return nil, err
-	}
-	to := e.cluster.ClickHouseAddr
-	if part == local.Postgres {
-		to = net.JoinHostPort(e.cluster.PostgresHost, strconv.Itoa(e.cluster.PostgresPort))
-	}
-	e.proxy, err = newProxy(to)
-	return e, err
-}
-
-// start starts an engine that was killed, on its old port. What the kernel has
-// not cleaned up yet may be in the way at first.
-func (e *engine) start(ctx context.Context) error {
-	e.cluster.Stop(ctx) //nolint:errcheck // it was killed
-	var err error
-	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); {
-		if e.cluster, err = local.Start(ctx, e.options); err == nil {
-			return nil
-		}
-		if wait(ctx, 200*time.Millisecond) != nil {
-			break
-		}
-	}
-	return fmt.Errorf("restart %s: %w", e.part, err)
 }
 
 // stop ends everything, by id.
@@ -248,6 +202,7 @@ func (w *world) stop() {
 		if i.cmd != nil {
 			errs = append(errs, i.signal(sigcont), i.end(sigterm))
 		}
+		i.close()
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
@@ -258,9 +213,15 @@ func (w *world) stop() {
 		if e != nil && e.proxy != nil {
 			e.proxy.close()
 		}
+		if e != nil && e.disk != nil {
+			errs = append(errs, e.disk.close())
+		}
 	}
 	for _, n := range w.nodes {
 		errs = append(errs, n.Stop(ctx))
+	}
+	if w.disk != nil {
+		errs = append(errs, w.disk.close())
 	}
 	if err := errors.Join(errs...); err != nil {
 		w.log.Warn("stop", "error", err)

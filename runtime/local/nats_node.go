@@ -33,6 +33,7 @@ type NATSNode struct {
 	RoutePort int    // for the other nodes
 	Routes    []int  // RoutePort of every node
 	Sync      time.Duration
+	Alone     bool // tell clients of no other node: they come through proxies, and know them all
 
 	process *process
 	alive   io.Closer
@@ -126,7 +127,7 @@ func runNATS() error {
 	}()
 	o := natsOptions(n.Name, n.Host, n.Port, filepath.Join(n.DataDir, "store"), n.Sync)
 	if len(n.Routes) > 0 {
-		o.Cluster = server.ClusterOpts{Name: "ponix", Host: n.Host, Port: n.RoutePort}
+		o.Cluster = server.ClusterOpts{Name: "ponix", Host: n.Host, Port: n.RoutePort, NoAdvertise: n.Alone}
 	}
 	for _, port := range n.Routes {
 		if port != n.RoutePort {
