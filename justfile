@@ -57,7 +57,7 @@ torture *args: build
 bench *args: build
     #!/usr/bin/env bash
     set -euo pipefail
-    for suite in convert pipeline ingest cdc rpc latency start memory durability; do
+    for suite in convert pipeline ingest cdc rpc latency start "memory --rounds 1" "durability --rounds 3"; do
         bin/ponix bench $suite {{args}} 2>/dev/null
     done
 
@@ -66,7 +66,7 @@ bench-check: build
     #!/usr/bin/env bash
     set -uo pipefail
     short="--rounds 3 --check --tolerance 0.9 --tries 3" missed=0
-    for suite in "convert" "pipeline --count 30000" "ingest --count 30000" "cdc --count 20000" "rpc --duration 300ms"; do
+    for suite in "convert" "pipeline --count 30000" "ingest --count 30000" "cdc --count 20000 --duration 500ms" "rpc --duration 300ms"; do
         bin/ponix bench $suite $short 2> >(grep ^ponix: >&2) || missed=1
     done
     bin/ponix bench memory --count 50000 --backlog 200000 --idle 3s --rounds 1 --check --tolerance 0.99 2> >(grep ^ponix: >&2) || missed=1
@@ -80,7 +80,7 @@ bench-growth *args: build
 soak *args: build
     bin/ponix bench soak {{args}}
 
-# Make a profile of what Ponix does all day, with which just build makes a faster binary, and slower
+# Make cmd/ponix/default.pgo of what the suites do: just build then makes a binary that takes less CPU, and takes longer itself
 pgo: build
     #!/usr/bin/env bash
     set -euo pipefail

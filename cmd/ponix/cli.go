@@ -9,14 +9,24 @@ import (
 	"ponix/runtime/config"
 )
 
-// cli is the command line: one field a command.
-type cli struct {
+// global is what every command takes.
+type global struct {
 	LogLevel  string           `default:"info" enum:"debug,info,warn,error" help:"What is logged: ${enum}."`
 	LogFormat string           `default:"text" enum:"text,json" help:"How it is logged, on standard error: ${enum}."`
 	Version   kong.VersionFlag `env:"-" help:"Show the version."`
+}
 
-	Up      upCommand      `cmd:"" help:"Start a whole cluster on this machine: engines, migrations, every function, the gRPC bridge."`
-	Serve   serveCommand   `cmd:"" help:"Run functions against existing infrastructure, all of them or those that are named."`
+// serving is the command line with `ponix serve` alone, which starts a sixth faster
+// for it: the parser takes 20 ms to read the flags of all commands.
+type serving struct {
+	global
+	Serve serveCommand `cmd:"" help:"Run functions against existing infrastructure, all of them or those that are named."`
+}
+
+// cli is the command line: one field a command.
+type cli struct {
+	Up upCommand `cmd:"" help:"Start a whole cluster on this machine: engines, migrations, every function, the gRPC bridge."`
+	serving
 	Bridge  bridgeCommand  `cmd:"" help:"Run the gRPC server alone."`
 	Migrate migrateCommand `cmd:"" help:"Bring the tables of PostgreSQL and ClickHouse up to date, or back."`
 	Streams streamsCommand `cmd:"" help:"Make the streams that functions work on, or bring them up to date. ponix serve does it, too, where its NATS user may."`
@@ -31,7 +41,7 @@ type cli struct {
 	DLQ     dlqCommand     `cmd:"" name:"dlq" help:"Look at dead letters, replay or drop them."`
 }
 
-func (c *cli) logger(w io.Writer) (*slog.Logger, error) {
+func (c *global) logger(w io.Writer) (*slog.Logger, error) {
 	var level slog.Level
 	if err := level.UnmarshalText([]byte(c.LogLevel)); err != nil {
 		return nil, &config.Error{Variable: "PONIX_LOG_LEVEL", Cause: err}

@@ -72,12 +72,15 @@ func (l *gatewayLoad) close() error {
 // run lets an instance connect to the first n brokers, and measures until all that
 // is published to them is on the stream.
 func (l *gatewayLoad) run(ctx context.Context, r *Round, n int) (err error) {
+	// A server that shares its processor with a thousand brokers may take its time.
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
+	defer cancel()
 	l.runs++
 	c, err := l.serve(ctx, "gateway-state", "mqtt-ingest")
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, l.event(context.WithoutCancel(ctx), n, streams.Deleted), c.Close()) }()
+	defer func() { err = errors.Join(err, l.event(ctx, n, streams.Deleted), c.Close()) }()
 	if err := l.event(ctx, n, streams.Created); err != nil {
 		return err
 	}
