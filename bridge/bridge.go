@@ -39,6 +39,7 @@ type Config struct {
 	Conn       *nats.Conn
 	MaxMessage int           // bytes of a request or reply; default 8 MiB
 	Timeout    time.Duration // of a call whose caller sets no deadline; default wire.DefaultTimeout
+	Keepalive  time.Duration // of silence before a client is asked whether it is there; default 30 s
 	Grace      time.Duration // to finish calls on shutdown; default 20 s
 	Logger     *slog.Logger  // default slog.Default()
 
@@ -71,6 +72,9 @@ func Start(ln net.Listener, c Config) (*Server, error) {
 	if c.Timeout == 0 {
 		c.Timeout = wire.DefaultTimeout
 	}
+	if c.Keepalive == 0 {
+		c.Keepalive = 30 * time.Second
+	}
 	if c.Grace == 0 {
 		c.Grace = 20 * time.Second
 	}
@@ -83,15 +87,14 @@ func Start(ln net.Listener, c Config) (*Server, error) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	s := &Server{Config: c, health: health.NewServer(), limits: limits, addr: ln.Addr(), failed: make(chan error, 1), stop: cancel}
-	s.grpc = grpc.NewServer(
+	s.grpc = grpc.NewServer(append(c.patience(),
 		grpc.Creds(c.credentials()),
 		grpc.ForceServerCodecV2(passThrough{encoding.GetCodecV2("proto")}),
 		grpc.MaxRecvMsgSize(c.MaxMessage), grpc.MaxSendMsgSize(c.MaxMessage),
 		grpc.MaxHeaderListSize(64<<10), grpc.MaxConcurrentStreams(1000),
-		grpc.ConnectionTimeout(10*time.Second),
 		grpc.UnknownServiceHandler(unknown),
 		grpc.NumStreamWorkers(uint32(runtime.GOMAXPROCS(0))), grpc.SharedWriteBuffer(true),
-	)
+	)...)
 	if err := s.register("ponix."); err != nil {
 		cancel()
 		return nil, err

@@ -2,8 +2,10 @@ package bridge_test
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"net"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -26,7 +28,16 @@ import (
 	"ponix/runtime/runtimetest"
 )
 
-func TestMain(m *testing.M) { runtimetest.Main(m) }
+func TestMain(m *testing.M) {
+	if addr := os.Getenv(idleVariable); addr != "" {
+		if err := crowd(addr); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
+	runtimetest.Main(m)
+}
 
 const (
 	getRPC  = organizationv1.OrganizationService_GetOrganization_FullMethodName

@@ -1,0 +1,30 @@
+package bridge
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/tap"
+)
+
+// patience is how long the bridge waits for clients. One that is gone without a word
+// is noticed within twice Config.Keepalive, and its connection closed; so is one that
+// has not called for half an hour, which its client opens again when it calls. A call
+// whose message does not come ends after Config.Timeout.
+func (c Config) patience() []grpc.ServerOption {
+	return []grpc.ServerOption{
+		grpc.ConnectionTimeout(10 * time.Second),
+		grpc.KeepaliveParams(keepalive.ServerParameters{Time: c.Keepalive, Timeout: c.Keepalive, MaxConnectionIdle: 30 * time.Minute}),
+		grpc.InTapHandle(func(ctx context.Context, call *tap.Info) (context.Context, error) {
+			if _, ok := ctx.Deadline(); ok || !strings.HasPrefix(call.FullMethodName, "/ponix.") {
+				return ctx, nil
+			}
+			limited, cancel := context.WithTimeout(ctx, c.Timeout)
+			context.AfterFunc(ctx, cancel) // when the call has ended
+			return limited, nil
+		}),
+	}
+}
