@@ -14,25 +14,14 @@ import (
 	"ponix/cmd/ponix/bench"
 )
 
-// TestBenchProcesses runs, small, what measures processes of its own: each case does
-// its work whole, which it checks itself, and every goal has a value.
-func TestBenchProcesses(t *testing.T) {
+// TestBenchStart measures processes of its own, once: every goal has a value.
+func TestBenchStart(t *testing.T) {
 	t.Parallel()
-	for name, args := range map[string][]string{
-		"start":      {"--rounds", "1"},
-		"memory":     {"--rounds", "1", "--idle", "100ms", "--count", "5000", "--backlog", "5000"},
-		"durability": {"--rounds", "1", "--count", "1000", "--duration", "100ms"},
-		"soak":       {"--for", "5s", "--rate", "500"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			out, err := call(t, nil, append([]string{"bench", name, "--format", "json"}, args...)...)
-			if err != nil && name != "soak" { // which fails where memory is not flat, and says so
-				t.Fatal(err)
-			}
-			measuredWhole(t, out)
-		})
+	out, err := call(t, nil, "bench", "start", "--format", "json", "--rounds", "1")
+	if err != nil {
+		t.Fatal(err)
 	}
+	measuredWhole(t, out)
 }
 
 // measuredWhole fails unless out is reports whose goals all have a value.
@@ -56,35 +45,28 @@ func measuredWhole(t *testing.T, out string) (n int) {
 	}
 }
 
-// TestBenchGrowth draws every axis, small.
+// TestBenchGrowth draws an axis, small. The others differ in what they measure, not
+// in how they are drawn, and each starts engines of its own.
 func TestBenchGrowth(t *testing.T) {
 	t.Parallel()
-	for axis, sizes := range map[string]string{
-		"payload": "--payloads=4,300", "devices": "--devices=1,1000", "instances": "--instances=1,2",
-		"batch": "--batches=10,1000", "backlog": "--backlogs=0,5000", "gateways": "--gateways=1,5",
-	} {
-		t.Run(axis, func(t *testing.T) {
-			t.Parallel()
-			dir := t.TempDir()
-			out, err := call(t, nil, "bench", "growth", axis, sizes, "--count", "2000", "--rounds", "1", "--format", "json", "--out", dir)
-			if err != nil {
-				t.Fatal(err)
-			}
-			measuredWhole(t, out)
-			picture, err := os.ReadFile(filepath.Join(dir, "growth-"+axis+".svg"))
-			if err != nil {
-				t.Fatal(err)
-			}
-			for d := xml.NewDecoder(bytes.NewReader(picture)); err == nil; {
-				_, err = d.Token()
-			}
-			if !errors.Is(err, io.EOF) {
-				t.Error(err)
-			}
-			if n := strings.Count(string(picture), "<circle"); n != 6 { // two sizes in three panels
-				t.Errorf("%d points are drawn", n)
-			}
-		})
+	dir := t.TempDir()
+	out, err := call(t, nil, "bench", "growth", "payload", "--payloads=4,300", "--count", "2000", "--rounds", "1", "--format", "json", "--out", dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	measuredWhole(t, out)
+	picture, err := os.ReadFile(filepath.Join(dir, "growth-payload.svg"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for d := xml.NewDecoder(bytes.NewReader(picture)); err == nil; {
+		_, err = d.Token()
+	}
+	if !errors.Is(err, io.EOF) {
+		t.Error(err)
+	}
+	if n := strings.Count(string(picture), "<circle"); n != 6 { // two sizes in three panels
+		t.Errorf("%d points are drawn", n)
 	}
 }
 

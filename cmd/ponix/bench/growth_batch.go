@@ -77,10 +77,7 @@ func (w *World) processed(ctx context.Context, n int) error {
 // again makes every message of a stream unsettled for a consumer, and the table
 // empty.
 func (w *World) again(ctx context.Context, db driver.Conn, s streams.Stream, durable string) error {
-	if err := w.js.DeleteConsumer(ctx, s.Name, durable); err != nil {
-		return err
-	}
-	if err := streams.Ensure(ctx, w.js, s); err != nil {
+	if err := w.rewind(ctx, s, durable); err != nil {
 		return err
 	}
 	return db.Exec(ctx, "TRUNCATE TABLE processed_envelopes")

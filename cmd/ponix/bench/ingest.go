@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
-	"github.com/nats-io/nats.go/jetstream"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/structpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -120,7 +119,10 @@ func (i *ingest) full(ctx context.Context) error {
 // store is the product's second half.
 func (i *ingest) store(ctx context.Context, r *Round) error {
 	s := i.kept.config.Streams.ProcessedEnvelopes()
-	if err := i.js.DeleteConsumer(ctx, s.Name, streams.Store); err != nil && !errors.Is(err, jetstream.ErrConsumerNotFound) {
+	if err := streams.Ensure(ctx, i.js, s); err != nil {
+		return err
+	}
+	if err := i.kept.rewind(ctx, s, streams.Store); err != nil {
 		return err
 	}
 	return i.stored(ctx, r, i.kept, s, "store")

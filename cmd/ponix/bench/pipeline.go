@@ -93,10 +93,16 @@ func (p *pipeline) reset(ctx context.Context) error {
 	if err != nil && !errors.Is(err, jetstream.ErrStreamNotFound) {
 		return err
 	}
-	if err := p.js.DeleteConsumer(ctx, raw.Name, streams.Convert); err != nil {
+	if err := streams.Ensure(ctx, p.js, raw, processed); err != nil {
 		return err
 	}
-	return streams.Ensure(ctx, p.js, raw, processed)
+	return p.rewind(ctx, raw, streams.Convert)
+}
+
+// rewind makes every message of a stream unsettled for a consumer.
+func (w *World) rewind(ctx context.Context, s streams.Stream, durable string) error {
+	_, err := w.js.ResetConsumerToSequence(ctx, s.Name, durable, 1)
+	return err
 }
 
 // run measures how long the competitors take together for the whole stream.
