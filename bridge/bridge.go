@@ -93,7 +93,7 @@ func Start(ln net.Listener, c Config) (*Server, error) {
 		grpc.MaxRecvMsgSize(c.MaxMessage), grpc.MaxSendMsgSize(c.MaxMessage),
 		grpc.MaxHeaderListSize(64<<10), grpc.MaxConcurrentStreams(1000),
 		grpc.UnknownServiceHandler(unknown),
-		grpc.NumStreamWorkers(uint32(runtime.GOMAXPROCS(0))), grpc.SharedWriteBuffer(true),
+		grpc.NumStreamWorkers(uint32(runtime.GOMAXPROCS(0))),
 	)...)
 	if err := s.register("ponix."); err != nil {
 		cancel()

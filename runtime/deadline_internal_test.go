@@ -2,6 +2,7 @@ package runtime
 
 import (
 	"context"
+	"errors"
 	"testing"
 	"time"
 )
@@ -28,14 +29,14 @@ func TestDeadlineContext(t *testing.T) {
 		}
 		c.then(d)
 		<-child.Done()
-		if child.Err() != c.want || d.Err() != c.want {
+		if !errors.Is(child.Err(), c.want) || !errors.Is(d.Err(), c.want) {
 			t.Errorf("%s: %v, %v", name, child.Err(), d.Err())
 		}
 		stop()
 	}
 	d := &deadlineContext{Context: parent, at: time.Now().Add(time.Hour)}
 	cancel()
-	if <-d.Done(); d.Err() != context.Canceled {
+	if <-d.Done(); !errors.Is(d.Err(), context.Canceled) {
 		t.Error("the parent's end is not its own")
 	}
 }

@@ -174,7 +174,7 @@ func (c *upCommand) ready(out *output, grpc string, conf bridge.Config, took tim
 		self + " sql 'SELECT * FROM processed_envelopes FINAL'",
 	}
 	if c.MQTT {
-		tries = append(tries, fmt.Sprintf("mosquitto_pub -p %d -q 1 -t <organization_id>/<device_id> -m hello", c.MQTTPort)) //nolint:misspell // so it is called
+		tries = append(tries, fmt.Sprintf("mosquitto_pub -p %d -q 1 -t <organization_id>/<device_id> -m hello", c.MQTTPort))
 	}
 	for _, try := range tries {
 		fmt.Fprintf(out, "  %s\n", try)

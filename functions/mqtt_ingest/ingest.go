@@ -22,7 +22,7 @@
 // for which it knows ids. An owner that was stopped, and goes on when another has
 // taken over, names nothing and stores nothing. So it is exactly one envelope with
 // a broker that does as MQTT says: keeps session and packet ids, sends again what
-// is not acknowledged before anything new, and marks it. mosquitto and EMQX do,
+// is not acknowledged before anything new, and marks it. EMQX and Eclipse Mosquitto do,
 // and so does the broker of `ponix up --mqtt`. The NATS server sends again late,
 // which is well too, since it counts packet ids up.
 //

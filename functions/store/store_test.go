@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -197,8 +198,10 @@ func TestFormsOfData(t *testing.T) {
 			t.Fatalf("%s: %d envelopes", name, len(list))
 		}
 		for _, got := range list {
-			var n int
-			fmt.Sscan(got.EnvelopeId, &n)
+			n, err := strconv.Atoi(got.EnvelopeId)
+			if err != nil {
+				t.Fatal(err)
+			}
 			if !proto.Equal(got.Data, envelopes[n].Data) {
 				t.Errorf("with %s, %d is %v, not %v", name, n, got.Data, envelopes[n].Data)
 			}

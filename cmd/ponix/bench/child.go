@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -84,7 +85,7 @@ func (w *World) clickHouseAddr() string {
 func (c *child) alive() error {
 	select {
 	case <-c.ended:
-		return fmt.Errorf("ponix %s ended (%v): %s", strings.Join(c.Args[1:], " "), c.err, c.out.tail())
+		return errors.Join(fmt.Errorf("ponix %s ended: %s", strings.Join(c.Args[1:], " "), c.out.tail()), c.err)
 	default:
 		return nil
 	}
