@@ -4,8 +4,8 @@ export CGO_ENABLED := env("CGO_ENABLED", "0")
 
 # The first build is what a newcomer waits for: without debug information, which
 # is stripped anyway, without gRPC's trace pages, and with less garbage collection
-# in the compiler, it takes a third less. Stack traces and profiles have their
-# lines all the same.
+# in the compiler, it takes a fifth less of CPU. Stack traces and profiles have
+# their lines all the same.
 export GOFLAGS := env("GOFLAGS", "") + " -gcflags=all=-dwarf=false -tags=grpcnotrace"
 version := env("PONIX_VERSION", "0.1.0")
 

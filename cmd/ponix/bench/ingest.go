@@ -14,10 +14,8 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"ponix/functions"
-	"ponix/migrations"
 	"ponix/nats/streams"
 	envelopev1 "ponix/proto/ponix/envelope/v1"
-	"ponix/runtime/config"
 )
 
 // ingest is a pipeline that ends in ClickHouse.
@@ -68,25 +66,11 @@ const Rows Metric = "rows a block"
 // newIngest makes the table, fills the raw stream, and once a stream of processed
 // envelopes that stays.
 func newIngest(ctx context.Context, w *World, n int) (*ingest, error) {
-	at := config.Default[config.ClickHouse]()
-	at.NativeURL = w.ClickHouseAddr
-	o, err := at.Options()
+	db, err := w.clickHouse(ctx)
 	if err != nil {
 		return nil, err
 	}
-	m, err := migrations.ClickHouse(o, migrations.Storage{})
-	if err != nil {
-		return nil, err
-	}
-	_, err = m.Up(ctx)
-	if err := errors.Join(err, m.Close()); err != nil {
-		return nil, err
-	}
-	i := &ingest{}
-	if i.db, err = at.Open(); err != nil {
-		return nil, err
-	}
-	w.closers = append(w.closers, i.db.Close)
+	i := &ingest{db: db}
 	if err := i.db.QueryRow(ctx, "SELECT create_table_query FROM system.tables WHERE database = currentDatabase() AND name = 'processed_envelopes'").Scan(&i.table); err != nil {
 		return nil, err
 	}
