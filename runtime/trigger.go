@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -35,6 +36,9 @@ func newTrigger(ctx context.Context, b *binding, s streams.Stream, durable strin
 	if err != nil {
 		return nil, nil, err
 	}
+	if config, ok := s.Consumer(durable); ok && config.AckWait > 0 {
+		b.timeout = min(b.timeout, config.AckWait*2/3) // after AckWait another instance has the message
+	}
 	t := &trigger{binding: b, stream: s, consumer: durable, epoch: epoch(stream.CachedInfo().Created)}
 	b.service.addTrigger(endpointSpec{
 		name: durable, subject: strings.Join(s.Subjects, ","), group: s.Name + "/" + durable, counters: &b.counters,
@@ -54,9 +58,18 @@ func checkTrigger(s streams.Stream, durable string) func() error {
 }
 
 // consume pulls messages and hands each to f, which may block: then nothing is
-// pulled. It fills the binding's stopIntake.
+// pulled. It fills the binding's stopIntake, which gives back what was pulled and not
+// begun: others have it at once, not after AckWait.
 func (t *trigger) consume(c jetstream.Consumer, buffer int, f func(jetstream.Msg)) error {
-	cc, err := c.Consume(f,
+	var stopping atomic.Bool
+	cc, err := c.Consume(
+		func(msg jetstream.Msg) {
+			if stopping.Load() {
+				t.logUnsettled(msg.Nak())
+				return
+			}
+			f(msg)
+		},
 		jetstream.PullMaxMessages(buffer),
 		jetstream.ConsumeErrHandler(func(_ jetstream.ConsumeContext, err error) {
 			t.host.Logger.Warn("consume", "source", t.name, "error", err)
@@ -65,8 +78,10 @@ func (t *trigger) consume(c jetstream.Consumer, buffer int, f func(jetstream.Msg
 		return err
 	}
 	t.stopIntake = func() {
-		cc.Stop()
-		<-cc.Closed()
+		stopping.Store(true)
+		closed := cc.Closed()
+		cc.Drain()
+		<-closed
 	}
 	return nil
 }

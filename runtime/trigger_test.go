@@ -225,3 +225,42 @@ func TestBatchSettlesEachMessage(t *testing.T) {
 		return err == nil && c.CachedInfo().AckFloor.Stream == 5 && seen.Load() == 4 && len(letters(t, nc)) == 2
 	})
 }
+
+// TestStopGivesBack stops an instance that has pulled more than it has begun. Another
+// one gets the rest at once, long before AckWait.
+func TestStopGivesBack(t *testing.T) {
+	t.Parallel()
+	nc := runtimetest.NATS(t)
+	begun, goOn := make(chan struct{}, 100), make(chan struct{})
+	var first, second atomic.Int64
+	fn := func(done *atomic.Int64) runtime.Function {
+		return runtime.Func("convert", runtime.OnMessage(testStreams().RawEnvelopes(), "convert", func(context.Context, *envelopev1.RawEnvelope) error {
+			begun <- struct{}{}
+			<-goOn
+			done.Add(1)
+			return nil
+		}))
+	}
+	h := start(t, nc, fn(&first))
+	const all = 20
+	for range all {
+		publish(t, nc, "d")
+	}
+	<-begun
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "more is pulled than runs", func() bool {
+		c, err := js.Consumer(t.Context(), "raw_envelopes", "convert")
+		return err == nil && c.CachedInfo().NumAckPending > 4
+	})
+	stopped := make(chan error)
+	go func() { stopped <- h.Stop() }()
+	close(goOn)
+	if err := <-stopped; err != nil {
+		t.Fatal(err)
+	}
+	start(t, nc, fn(&second))
+	eventually(t, "the other instance does the rest", func() bool { return first.Load()+second.Load() == all })
+}

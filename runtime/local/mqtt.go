@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net"
 	"strconv"
+	"time"
 
 	mochi "github.com/mochi-mqtt/server/v2"
 	"github.com/mochi-mqtt/server/v2/hooks/auth"
@@ -30,7 +31,11 @@ func StartBroker(host string, port int, log *slog.Logger) (*Broker, error) {
 	}
 	capabilities := mochi.NewDefaultServerCapabilities()
 	capabilities.MaximumInflight, capabilities.MaximumClientWritesPending = 1<<16-1, 1<<16-1
-	s := mochi.New(&mochi.Options{Capabilities: capabilities, Logger: slog.New(quiet{log.With("part", MQTT).Handler()})})
+	s := mochi.New(&mochi.Options{
+		Capabilities: capabilities, Logger: slog.New(quiet{log.With("part", MQTT).Handler()}),
+		// The whole process stands still for each (runtime.ReadMemStats).
+		SysTopicResendInterval: int64(time.Hour / time.Second),
+	})
 	hold := &takeovers{server: s}
 	for _, h := range []mochi.Hook{new(auth.AllowHook), new(holdNothingBack), hold} {
 		if err := s.AddHook(h, nil); err != nil {
