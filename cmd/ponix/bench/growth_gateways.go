@@ -32,11 +32,7 @@ type gatewayLoad struct {
 func (g Growth) gateways(ctx context.Context, w *World, a *Axis) error {
 	a.About, a.X = "MQTT at QoS 1 → raw, by the number of gateways that the messages are shared out to", "gateways"
 	l := &gatewayLoad{World: w, count: g.Count}
-	w.closers = append(w.closers, l.close)
 	for _, n := range g.Gateways {
-		if err := l.grow(n); err != nil {
-			return err
-		}
 		a.add(n, fmt.Sprintf("%d gateways", n), func(ctx context.Context, r *Round) error { return l.run(ctx, r, n) })
 	}
 	return streams.Ensure(ctx, w.js, w.config.Streams.RawEnvelopes(), w.config.Streams.GatewayEvents())
@@ -59,14 +55,14 @@ func (l *gatewayLoad) grow(n int) error {
 	return nil
 }
 
-func (l *gatewayLoad) close() error {
+func (l *gatewayLoad) close() {
 	for _, d := range l.devices {
 		d.Disconnect(0)
 	}
 	for _, b := range l.brokers {
 		b.Stop()
 	}
-	return nil
+	l.devices, l.brokers = nil, nil
 }
 
 // run lets an instance connect to the first n brokers, and measures until all that
@@ -76,6 +72,10 @@ func (l *gatewayLoad) run(ctx context.Context, r *Round, n int) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
 	defer cancel()
 	l.runs++
+	defer l.close() // brokers that have nothing to do take CPU all the same
+	if err := l.grow(n); err != nil {
+		return err
+	}
 	c, err := l.serve(ctx, "gateway-state", "mqtt-ingest")
 	if err != nil {
 		return err
