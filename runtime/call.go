@@ -39,7 +39,7 @@ func (b *binding) chain(h Handler) Handler {
 		tracing(b.host.Tracer),
 		logging(b.host.Logger),
 		metrics(&b.counters),
-		deadline(b.timeout),
+		deadline(b.host.Timeout),
 	}
 	all = append(append(all, b.host.Middleware...), recovery())
 	for i := len(all) - 1; i >= 0; i-- {

@@ -85,9 +85,8 @@ type binding struct {
 	name       string
 	counters   counters
 	logPublish limitedLog
-	timeout    time.Duration // of a call whose caller sets none
-	stopIntake func()        // nothing new after it has returned
-	wait       func()        // nothing in flight after it has returned
+	stopIntake func() // nothing new after it has returned
+	wait       func() // nothing in flight after it has returned
 }
 
 // Start checks the functions, makes their streams and buckets and starts them: they are
@@ -155,7 +154,7 @@ func (h *Host) startFunction(ctx context.Context, fn Function) error {
 	s := newService(h.Conn, fn.Name, h.Version, fn.About)
 	h.services = append(h.services, s)
 	for _, b := range fn.Bindings {
-		running := &binding{host: h, service: s, function: fn.Name, name: b.name, timeout: h.Timeout, stopIntake: func() {}, wait: func() {}}
+		running := &binding{host: h, service: s, function: fn.Name, name: b.name, stopIntake: func() {}, wait: func() {}}
 		if err := b.start(ctx, running); err != nil {
 			return fmt.Errorf("%s: %w", b.name, err)
 		}

@@ -36,9 +36,6 @@ func newTrigger(ctx context.Context, b *binding, s streams.Stream, durable strin
 	if err != nil {
 		return nil, nil, err
 	}
-	if config, ok := s.Consumer(durable); ok && config.AckWait > 0 {
-		b.timeout = min(b.timeout, config.AckWait*2/3) // after AckWait another instance has the message
-	}
 	t := &trigger{binding: b, stream: s, consumer: durable, epoch: epoch(stream.CachedInfo().Created)}
 	b.service.addTrigger(endpointSpec{
 		name: durable, subject: strings.Join(s.Subjects, ","), group: s.Name + "/" + durable, counters: &b.counters,
@@ -80,7 +77,11 @@ func (t *trigger) consume(c jetstream.Consumer, buffer int, f func(jetstream.Msg
 	t.stopIntake = func() {
 		stopping.Store(true)
 		closed := cc.Closed()
-		cc.Drain()
+		if t.host.Conn.IsConnected() {
+			cc.Drain()
+		} else {
+			cc.Stop() // there is nobody to give anything back to
+		}
 		<-closed
 	}
 	return nil

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"log/slog"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -263,4 +264,21 @@ func TestStopGivesBack(t *testing.T) {
 	}
 	start(t, nc, fn(&second))
 	eventually(t, "the other instance does the rest", func() bool { return first.Load()+second.Load() == all })
+}
+
+// TestStopWithoutNATS gives up what it wants to tell NATS, not calls: there are none.
+func TestStopWithoutNATS(t *testing.T) {
+	t.Parallel()
+	srv := runtimetest.NATSServer(t)
+	nc := runtimetest.Connect(t, srv)
+	h, err := runtime.Start(t.Context(), runtime.Config{Conn: nc, Streams: testStreams(), Grace: time.Second, Logger: slog.New(slog.DiscardHandler)},
+		runtime.Func("convert", runtime.OnMessage(testStreams().RawEnvelopes(), "convert", func(context.Context, *envelopev1.RawEnvelope) error { return nil })))
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv.Shutdown()
+	eventually(t, "the connection is gone", func() bool { return !nc.IsConnected() })
+	if err := h.Stop(); !errors.Is(err, nats.ErrTimeout) {
+		t.Errorf("%v, want %v", err, nats.ErrTimeout)
+	}
 }

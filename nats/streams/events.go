@@ -37,13 +37,8 @@ const eventsAge = 7 * 24 * time.Hour
 
 // GatewayEvents is what happened to gateways, on <name>.create, .update and
 // .delete; the payload is the Gateway. The instances of gateway-state take the
-// events one at a time, since a state is what its last event says; so an event
-// that an instance was killed with holds up all others, and waits for a short time only.
-func (c Config) GatewayEvents() Stream {
-	one := c.durable(GatewayState, 1)
-	one.AckWait = min(one.AckWait, 3*time.Second)
-	return c.events(c.Gateways, one)
-}
+// events one at a time, since a state is what its last event says.
+func (c Config) GatewayEvents() Stream { return c.events(c.Gateways, c.durable(GatewayState, 1)) }
 
 // EndDeviceEvents is the same of end devices.
 func (c Config) EndDeviceEvents() Stream { return c.events("end_devices") }
