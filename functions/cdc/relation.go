@@ -94,9 +94,9 @@ func readTuple(src []byte, width int, t tuple) (tuple, []byte, error) {
 	return t, src, nil
 }
 
-// change reads what follows the table's id in an Insert, Update or Delete: the
-// row as it is now, or as it was before it was deleted.
-func (r *relation) change(src []byte) (tuple, error) {
+// change reads what follows the table's id in an Insert or Update, the row as it is
+// now, or in a Delete, as it was before.
+func (r *relation) change(src []byte, deleted bool) (tuple, error) {
 	hasOld := false
 	for len(src) > 0 {
 		var err error
@@ -118,10 +118,10 @@ func (r *relation) change(src []byte) (tuple, error) {
 			return nil, err
 		}
 	}
-	if !hasOld {
+	if !hasOld || !deleted {
 		return nil, errShort
 	}
-	return r.old, nil // deleted
+	return r.old, nil
 }
 
 // complete takes what the update left as it was from the old row.

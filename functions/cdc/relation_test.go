@@ -13,15 +13,16 @@ func FuzzChange(f *testing.F) {
 	for _, seed := range []string{
 		"N\x00\x05t\x00\x00\x00\x01on\x75nn", "O\x00\x05nnnnnN\x00\x05uuuuu", "O\x00\x05nnnnn", "K\x00\x05nnnnn", "N\x00\x05t\xff\xff\xff\xff", "N\x00\x01n", "N", "",
 	} {
-		f.Add([]byte(seed))
+		f.Add([]byte(seed), true)
+		f.Add([]byte(seed), false)
 	}
 	e := entities(streams.Config{})[0]
-	f.Fuzz(func(t *testing.T, data []byte) {
+	f.Fuzz(func(t *testing.T, data []byte, deleted bool) {
 		r, err := relate(e, e.columns)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if row, err := r.change(data); err == nil {
+		if row, err := r.change(data, deleted); err == nil {
 			if _, err := r.encode(row); err == nil && len(row) != len(e.columns) {
 				t.Errorf("a row of %d columns", len(row))
 			}

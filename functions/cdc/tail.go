@@ -126,9 +126,12 @@ func (r *reader) change(ctx context.Context, data []byte) error {
 	case 'D':
 		return r.row(ctx, data, streams.Deleted, streams.Delete)
 	case 'B', 'C', 'R', 'T':
-		m, err := pglogrepl.Parse(data)
+		m, err := parse(data)
 		if err != nil {
 			return err
+		}
+		if (kind == 'B') != (r.tx == nil) && kind != 'R' {
+			return fmt.Errorf("a message of the kind %q in the wrong place of a transaction", kind)
 		}
 		switch m := m.(type) {
 		case *pglogrepl.BeginMessage:
@@ -144,6 +147,21 @@ func (r *reader) change(ctx context.Context, data []byte) error {
 		}
 	}
 	return nil // types and origins
+}
+
+// parse reads a message that is not of a row. The library reads on where one ends too
+// early, and makes room for as many tables as a Truncate says it has.
+func parse(data []byte) (m pglogrepl.Message, err error) {
+	const tables, each = 1 + 4 + 1, 4 // where the ids begin, and what one takes
+	if data[0] == 'T' && (len(data) < tables || uint64(len(data)-tables) < each*uint64(binary.BigEndian.Uint32(data[1:]))) {
+		return nil, errShort
+	}
+	defer func() {
+		if recover() != nil {
+			m, err = nil, errShort
+		}
+	}()
+	return pglogrepl.Parse(data)
 }
 
 // relation learns the columns of a table.
@@ -178,7 +196,7 @@ func (r *reader) row(ctx context.Context, data []byte, token, operation string) 
 	case rel == nil:
 		return nil
 	}
-	t, err := rel.change(data[5:])
+	t, err := rel.change(data[5:], operation == streams.Delete)
 	if err != nil {
 		return err
 	}
