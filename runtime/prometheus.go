@@ -11,9 +11,14 @@ import (
 
 // MetricsHandler serves the counters that also stand in $SRV.STATS, and those of
 // the process, in Prometheus' text format.
-func (h *Host) MetricsHandler() http.Handler {
+func (h *Host) MetricsHandler() http.Handler { return metricsHandler(hostCollector{h}) }
+
+// ProcessMetrics serves those of the process alone.
+func ProcessMetrics() http.Handler { return metricsHandler() }
+
+func metricsHandler(more ...prometheus.Collector) http.Handler {
 	r := prometheus.NewRegistry()
-	r.MustRegister(hostCollector{h}, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	r.MustRegister(append(more, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))...)
 	return promhttp.HandlerFor(r, promhttp.HandlerOpts{})
 }
 

@@ -7,12 +7,14 @@ import (
 	"syscall"
 
 	"ponix/bridge"
+	"ponix/runtime"
 	"ponix/runtime/config"
 )
 
 type bridgeCommand struct {
 	config.NATS
 	door
+	MetricsAddr string `help:"Address on which to serve the process's /metrics for Prometheus; empty: nowhere."`
 }
 
 func (c *bridgeCommand) Run(e *env) error {
@@ -27,6 +29,11 @@ func (c *bridgeCommand) Run(e *env) error {
 	}
 	defer nc.Close()
 	conf.Conn = nc
+	stopMetrics, err := serveMetrics(e, c.MetricsAddr, runtime.ProcessMetrics())
+	if err != nil {
+		return err
+	}
+	defer stopMetrics()
 	s, err := bridge.Start(ln, conf)
 	if err != nil {
 		return err

@@ -127,7 +127,7 @@ func host(e *env, nc *nats.Conn, en engines, ho hosting, only []string) (*hosted
 		closeDeps()
 		return nil, nil, err
 	}
-	stopMetrics, err := serveMetrics(e, ho.MetricsAddr, h)
+	stopMetrics, err := serveMetrics(e, ho.MetricsAddr, h.MetricsHandler())
 	if err != nil {
 		closeDeps()
 		return nil, nil, err
@@ -174,9 +174,8 @@ func assemble(d functions.Deps, c functions.Config, only []string) (chosen []run
 	return chosen, names, nil
 }
 
-// serveMetrics serves the host's counters to Prometheus, where an address is
-// given.
-func serveMetrics(e *env, addr string, h *runtime.Host) (stop func(), err error) {
+// serveMetrics serves metrics to Prometheus, where an address is given.
+func serveMetrics(e *env, addr string, metrics http.Handler) (stop func(), err error) {
 	if addr == "" {
 		return func() {}, nil
 	}
@@ -185,7 +184,7 @@ func serveMetrics(e *env, addr string, h *runtime.Host) (stop func(), err error)
 		return nil, err
 	}
 	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", h.MetricsHandler())
+	mux.Handle("GET /metrics", metrics)
 	s := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
 	go func() {
 		if err := s.Serve(ln); err != nil && err != http.ErrServerClosed {

@@ -34,13 +34,17 @@ func (w *world) startNATS(ctx context.Context, count int) error {
 		if err != nil {
 			return err
 		}
+		profile, err := freePort()
+		if err != nil {
+			return err
+		}
 		name := "ponix-" + strconv.Itoa(i+1)
-		w.nodes = append(w.nodes, &local.NATSNode{Name: name, DataDir: filepath.Join(w.dir, name), Host: "127.0.0.1", Port: port, RoutePort: route, Sync: 100 * time.Millisecond, Alone: true})
+		w.nodes = append(w.nodes, &local.NATSNode{Name: name, DataDir: filepath.Join(w.dir, name), Host: "127.0.0.1", Port: port, RoutePort: route, Profile: profile, Sync: 100 * time.Millisecond, Alone: true})
 		routes = append(routes, route)
 	}
-	w.disk = newDisk(w.nodes[0].DataDir)
 	for _, n := range w.nodes {
 		n.Routes = routes
+		w.disks = append(w.disks, newDisk(n.DataDir))
 		if err := n.Start(ctx); err != nil {
 			return err
 		}

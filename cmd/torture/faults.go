@@ -171,13 +171,14 @@ func moveLeader(_ context.Context, w *world, r *rand.Rand) error {
 // fillNode fills the disk of a node. A server of NATS that cannot write gives up
 // JetStream, until it is started again.
 func fillNode(ctx context.Context, w *world, r *rand.Rand) error {
-	if w.disk.err != nil {
-		return impossible{w.disk.err}
+	i := r.IntN(len(w.nodes))
+	if w.disks[i].err != nil {
+		return impossible{w.disks[i].err}
 	}
-	if err := w.disk.full(ctx, r); err != nil {
+	if err := w.disks[i].full(ctx, r); err != nil {
 		return err
 	}
-	return killNode(ctx, w.nodes[0], r)
+	return killNode(ctx, w.nodes[i], r)
 }
 
 // refusal lets ClickHouse refuse every insert for a while.

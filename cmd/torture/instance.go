@@ -93,8 +93,7 @@ func (i *instance) restart(s syscall.Signal) error {
 	return i.start()
 }
 
-// ownWay gives the instance a proxy to each node, so that it can be cut off alone,
-// and an address for its metrics.
+// ownWay gives the instance a proxy to each node, so that it can be cut off alone.
 func (i *instance) ownWay(nodes []*local.NATSNode) error {
 	var urls []string
 	for _, n := range nodes {
@@ -105,9 +104,15 @@ func (i *instance) ownWay(nodes []*local.NATSNode) error {
 		i.nats = append(i.nats, p)
 		urls = append(urls, "nats://"+p.addr())
 	}
+	i.env = append(slices.Clone(i.env), "PONIX_NATS_URL="+strings.Join(urls, ","))
+	return nil
+}
+
+// tellMetrics gives the instance an address for its metrics.
+func (i *instance) tellMetrics() error {
 	port, err := freePort()
 	i.metrics = net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
-	i.env = append(slices.Clone(i.env), "PONIX_NATS_URL="+strings.Join(urls, ","), "PONIX_METRICS_ADDR="+i.metrics)
+	i.env = append(slices.Clone(i.env), "PONIX_METRICS_ADDR="+i.metrics)
 	return err
 }
 

@@ -37,7 +37,7 @@ type world struct {
 	versions map[string]string // of each program
 	env      []string
 	nodes    []*local.NATSNode
-	disk     *disk // the first node's
+	disks    []*disk // of the nodes
 	postgres *engine
 	click    *engine
 	bridge   *instance
@@ -101,7 +101,7 @@ func newWorld(ctx context.Context, o options, log *slog.Logger) (_ *world, err e
 		return nil, fmt.Errorf("migrate: %w: %s", err, out)
 	}
 	w.bridge = w.instance("bridge", "bridge")
-	if err := w.bridge.start(); err != nil {
+	if err := errors.Join(w.bridge.tellMetrics(), w.bridge.start()); err != nil {
 		return nil, err
 	}
 	if err := w.scale(2); err != nil {
@@ -159,7 +159,7 @@ func (w *world) scale(n int) error {
 	for len(w.serve) < n {
 		w.count++
 		i := w.instance("serve-"+strconv.Itoa(w.count), "serve")
-		if err := errors.Join(i.ownWay(w.nodes), i.start()); err != nil {
+		if err := errors.Join(i.ownWay(w.nodes), i.tellMetrics(), i.start()); err != nil {
 			return err
 		}
 		w.serve = append(w.serve, i)
@@ -220,8 +220,8 @@ func (w *world) stop() {
 	for _, n := range w.nodes {
 		errs = append(errs, n.Stop(ctx))
 	}
-	if w.disk != nil {
-		errs = append(errs, w.disk.close())
+	for _, d := range w.disks {
+		errs = append(errs, d.close())
 	}
 	if err := errors.Join(errs...); err != nil {
 		w.log.Warn("stop", "error", err)

@@ -33,6 +33,7 @@ type NATSNode struct {
 	RoutePort int    // for the other nodes
 	Routes    []int  // RoutePort of every node
 	Sync      time.Duration
+	Profile   int  // port of the node's profiles; 0: none
 	Alone     bool // tell clients of no other node: they come through proxies, and know them all
 
 	process *process
@@ -134,6 +135,7 @@ func runNATS() error {
 			o.Routes = append(o.Routes, &url.URL{Scheme: "nats", Host: net.JoinHostPort(n.Host, strconv.Itoa(port))})
 		}
 	}
+	o.ProfPort = n.Profile
 	srv, err := server.NewServer(o)
 	if err != nil {
 		return err
