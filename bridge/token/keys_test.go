@@ -45,15 +45,19 @@ func TestKeysOfAURLAreFetchedWhenOneIsUnknown(t *testing.T) {
 	}))
 	t.Cleanup(srv.Close)
 	v := verifier(t, token.Config{JWKS: srv.URL})
-	for kid, key := range map[string]ed25519.PrivateKey{"b": second} {
-		if _, err := v.Verify([]string{"Bearer " + sign(t, jwt.SigningMethodEdDSA, key, kid, nil)}); err != nil {
-			t.Errorf("%s: %v", kid, err)
-		}
+	old := sign(t, jwt.SigningMethodEdDSA, first, "a", nil)
+	if _, err := v.Verify([]string{"Bearer " + old}); err != nil {
+		t.Errorf("before the rotation: %v", err)
 	}
+	if _, err := v.Verify([]string{"Bearer " + sign(t, jwt.SigningMethodEdDSA, second, "b", nil)}); err != nil {
+		t.Errorf("after it: %v", err)
+	}
+	_, err := v.Verify([]string{"Bearer " + old}) // whose key is retired
+	refused(t, err, "TOKEN_INVALID", old)
 	// Keys that nobody knows do not make anybody fetch, nor wait.
 	began := time.Now()
 	raw := sign(t, jwt.SigningMethodEdDSA, first, "c", nil)
-	_, err := v.Verify([]string{"Bearer " + raw})
+	_, err = v.Verify([]string{"Bearer " + raw})
 	refused(t, err, "TOKEN_INVALID", raw)
 	if took := time.Since(began); took > 2*time.Second {
 		t.Errorf("an unknown key took %v", took)

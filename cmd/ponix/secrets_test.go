@@ -1,12 +1,19 @@
 package main
 
 import (
+	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/metadata"
 
 	organizationv1 "ponix/proto/ponix/organization/v1"
 	"ponix/runtime/runtimetest"
@@ -148,6 +155,60 @@ func TestServersThatRefuse(t *testing.T) {
 		t.Error("ClickHouse takes any password")
 	} else {
 		quiet(t, "sql", err.Error())
+	}
+}
+
+// TestWorkingProcessesHoldNoSecret has passwords that are right, and callers with tokens,
+// good ones and bad; then NATS goes away.
+func TestWorkingProcessesHoldNoSecret(t *testing.T) {
+	t.Parallel()
+	srv, err := server.NewServer(&server.Options{
+		Host: "127.0.0.1", Port: server.RANDOM_PORT, NoLog: true, NoSigs: true, JetStream: true, StoreDir: t.TempDir(), Username: "user", Password: canary,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv.Start()
+	t.Cleanup(srv.Shutdown)
+	if !srv.ReadyForConnections(10 * time.Second) {
+		t.Fatal("NATS did not get ready")
+	}
+	env := append(secrets(strings.Replace(srv.ClientURL(), "://", "://user:"+canary+"@", 1)), "PONIX_AUTH_SECRET="+secret)
+	serve, bridge := start(t, env, "serve"), start(t, env, "bridge")
+	serve.waitFor(t, 20*time.Second, "msg=serving")
+	addr := bridge.waitFor(t, 20*time.Second, `msg="serving gRPC" address=(\S+) .*authentication=true`)[1]
+	conn, err := grpc.NewClient(addr, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close() //nolint:errcheck // the test is over
+	good := as(t, "admin", "")
+	sent, _ := metadata.FromOutgoingContext(good)
+	raw := strings.TrimPrefix(sent.Get("authorization")[0], "Bearer ")
+	for _, tt := range []struct {
+		ctx    context.Context
+		reason string
+	}{
+		{good, "POSTGRES_UNAVAILABLE"},
+		{metadata.AppendToOutgoingContext(t.Context(), "authorization", "Bearer "+raw+canary), "TOKEN_INVALID"},
+		{metadata.AppendToOutgoingContext(t.Context(), "authorization", "Basic "+canary), "TOKEN_INVALID"},
+	} {
+		_, err := organizationv1.NewOrganizationServiceClient(conn).CreateOrganization(tt.ctx, &organizationv1.CreateOrganizationRequest{Name: "acme"})
+		if reasonOf(err) != tt.reason {
+			t.Errorf("got %v, want %s", err, tt.reason)
+		}
+		quiet(t, "an answer", fmt.Sprint(err))
+	}
+	serve.processes(t)
+	bridge.processes(t)
+	srv.Shutdown()
+	for name, p := range map[string]*ponix{"serve": serve, "bridge": bridge} {
+		p.waitFor(t, 10*time.Second, "level=WARN msg=.*NATS")
+		text := p.out.String() + p.log.String()
+		quiet(t, name, text)
+		if strings.Contains(text, secret) || strings.Contains(text, raw) {
+			t.Errorf("%s shows the secret or a token:\n%s", name, text)
+		}
 	}
 }
 
