@@ -24,7 +24,7 @@ func logging(log *slog.Logger) Middleware {
 			var skipped int64
 			if level > slog.LevelInfo {
 				var ok bool
-				if skipped, ok = limit.allow(c.began); !ok {
+				if skipped, ok = limit.allow(time.Now()); !ok {
 					return out, err
 				}
 			}

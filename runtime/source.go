@@ -39,7 +39,7 @@ func (b *binding) chainSource(run func(context.Context) error) func(context.Cont
 	h := Handler(func(ctx context.Context, _ *Call) ([]byte, error) { return nil, run(ctx) })
 	h = tracing(b.host.Tracer)(logging(b.host.Logger)(metrics(&b.counters)(recovery()(h))))
 	return func(ctx context.Context) error {
-		_, err := h(ctx, &Call{Function: b.function, Source: b.name, Messages: 1})
+		_, err := h(ctx, &Call{Function: b.function, Source: b.name, Messages: 1, began: time.Now()})
 		return err
 	}
 }

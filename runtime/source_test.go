@@ -4,8 +4,10 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"regexp"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -128,3 +130,43 @@ func TestPublisher(t *testing.T) {
 		t.Errorf("%d stored, %d failed", stored.Load(), failed.Load())
 	}
 }
+
+// What a source fails with is logged, and for how long it ran; each binding has a
+// line a second.
+func TestSourceFailuresAreLogged(t *testing.T) {
+	t.Parallel()
+	lines := make(chan string, 8)
+	log := slog.New(slog.NewTextHandler(writerFunc(func(p []byte) (int, error) { lines <- string(p); return len(p), nil }), &slog.HandlerOptions{Level: slog.LevelWarn}))
+	h, err := runtime.Start(t.Context(), runtime.Config{Conn: runtimetest.NATS(t), Streams: testStreams(), Logger: log}, runtime.Func("tail-of", runtime.Source("log", func(context.Context) error {
+		return runtime.RetryAfter(100*time.Millisecond, errors.New("the log is broken"))
+	})))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := h.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	for _, want := range []string{"suppressed=0", "suppressed="} {
+		select {
+		case line := <-lines:
+			_, took, _ := strings.Cut(line, "took=")
+			took, _, _ = strings.Cut(took, " ")
+			if d, err := time.ParseDuration(took); err != nil || d > 5*time.Second || !strings.Contains(line, "the log is broken") || !strings.Contains(line, want) {
+				t.Errorf("got %s", line)
+			}
+		case <-time.After(10 * time.Second):
+			t.Fatal("nothing is logged")
+		}
+	}
+	w := httptest.NewRecorder()
+	h.MetricsHandler().ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+	if !regexp.MustCompile(`ponix_handling_seconds_total\{binding="log",function="tail-of"\} (0|\d(\.\d+)?(e-\d+)?)\n`).MatchString(w.Body.String()) {
+		t.Errorf("the time of the runs:\n%s", w.Body)
+	}
+}
+
+type writerFunc func([]byte) (int, error)
+
+func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
