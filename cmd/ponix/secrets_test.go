@@ -173,7 +173,7 @@ func TestWorkingProcessesHoldNoSecret(t *testing.T) {
 	if !srv.ReadyForConnections(10 * time.Second) {
 		t.Fatal("NATS did not get ready")
 	}
-	env := append(secrets(strings.Replace(srv.ClientURL(), "://", "://user:"+canary+"@", 1)), "PONIX_AUTH_SECRET="+secret)
+	env := append(secrets(strings.Replace(srv.ClientURL(), "://", "://user:"+canary+"@", 1)), "PONIX_AUTH_SECRET="+secret, "PONIX_GRACE=3s")
 	serve, bridge := start(t, env, "serve"), start(t, env, "bridge")
 	serve.waitFor(t, 20*time.Second, "msg=serving")
 	addr := bridge.waitFor(t, 20*time.Second, `msg="serving gRPC" address=(\S+) .*authentication=true`)[1]

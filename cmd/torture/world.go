@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -12,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2"
@@ -228,12 +230,21 @@ func (w *world) stop() {
 	}
 }
 
+// freePort returns one from below those that the system gives to connections: a proxy
+// that dials a server which was killed would get its port now and then, connect to
+// itself, and be in the way of the server's return.
 func freePort() (int, error) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, err
+	for {
+		port := 20_000 + rand.IntN(12_000)
+		ln, err := net.Listen("tcp", "127.0.0.1:"+strconv.Itoa(port))
+		if errors.Is(err, syscall.EADDRINUSE) {
+			continue
+		}
+		if err != nil {
+			return 0, err
+		}
+		return port, ln.Close()
 	}
-	return ln.Addr().(*net.TCPAddr).Port, ln.Close()
 }
 
 // wait returns after d, or the error of ctx when it ends earlier.
