@@ -46,7 +46,7 @@ func (f store) publish(ctx context.Context, req *envelopev1.PublishRawEnvelopesR
 	for i, m := range msgs {
 		ack, err := f.js.PublishMsgAsync(m)
 		if err != nil {
-			return nil, publishError(i, err)
+			return nil, f.publishError(i, m, err)
 		}
 		acks[i] = ack
 	}
@@ -55,7 +55,7 @@ func (f store) publish(ctx context.Context, req *envelopev1.PublishRawEnvelopesR
 		case <-ack.Ok():
 			resp.EnvelopeIds = append(resp.EnvelopeIds, msgs[i].Header.Get(jetstream.MsgIDHeader))
 		case err := <-ack.Err():
-			return nil, publishError(i, err)
+			return nil, f.publishError(i, msgs[i], err)
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		}
@@ -67,13 +67,13 @@ func (f store) publish(ctx context.Context, req *envelopev1.PublishRawEnvelopesR
 // its limits.
 const streamFull = 10077
 
-func publishError(i int, err error) error {
+func (f store) publishError(i int, m *nats.Msg, err error) error {
 	var api *jetstream.APIError
 	switch {
 	case errors.As(err, &api) && api.ErrorCode == streamFull:
 		return runtime.Error(codes.ResourceExhausted, "STREAM_FULL", "envelopes[%d]: the stream is full of envelopes that are not processed yet; try again later", i)
 	case errors.Is(err, nats.ErrMaxPayload):
-		return runtime.Error(codes.ResourceExhausted, "ENVELOPE_TOO_LARGE", "envelopes[%d] is larger than NATS takes", i)
+		return runtime.Error(codes.ResourceExhausted, "ENVELOPE_TOO_LARGE", "envelopes[%d] has %d bytes with its header, NATS takes %d at most", i, m.Size()-len(m.Subject), f.js.Conn().MaxPayload())
 	}
 	return runtime.Error(codes.Unavailable, "STREAM_UNAVAILABLE", "envelopes[%d]: %v", i, err)
 }
