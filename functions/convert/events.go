@@ -3,6 +3,7 @@ package convert
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 	"google.golang.org/protobuf/proto"
@@ -13,12 +14,16 @@ import (
 	"ponix/runtime"
 )
 
+// remains is how long the consumer of an instance that is gone stays, and of one that
+// lost its connection: the client leaves its consumers to the server.
+const remains = 30 * time.Second
+
 // follow forgets what events say has changed. Every instance follows on its own,
 // from now on, and starts with nothing remembered: an ordered consumer comes
 // back by itself where it has lost its place.
 func (d *Devices) follow(js jetstream.JetStream, s streams.Stream, forget func([]byte) error) func(context.Context) error {
 	return func(ctx context.Context) error {
-		c, err := js.OrderedConsumer(ctx, s.Name, jetstream.OrderedConsumerConfig{DeliverPolicy: jetstream.DeliverNewPolicy})
+		c, err := js.OrderedConsumer(ctx, s.Name, jetstream.OrderedConsumerConfig{DeliverPolicy: jetstream.DeliverNewPolicy, InactiveThreshold: remains})
 		if err != nil {
 			return err
 		}

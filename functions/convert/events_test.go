@@ -203,3 +203,26 @@ func TestStaleFetch(t *testing.T) {
 		return nil
 	})
 }
+
+// Neither the end of an instance nor a kill takes its consumers away: the server does,
+// soon.
+func TestFollowersDoNotStay(t *testing.T) {
+	t.Parallel()
+	e := start(t, standard)
+	for _, name := range []string{"end_devices", "organizations"} {
+		s, err := e.js.Stream(t.Context(), name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		n := 0
+		for c := range s.ListConsumers(t.Context()).Info() {
+			n++
+			if stays := c.Config.InactiveThreshold; stays <= 0 || stays > 30*time.Second {
+				t.Errorf("%s: %s stays for %v", name, c.Name, stays)
+			}
+		}
+		if n != 1 {
+			t.Errorf("%s has %d consumers", name, n)
+		}
+	}
+}
