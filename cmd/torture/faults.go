@@ -29,9 +29,11 @@ type impossible struct{ error }
 
 var faults = []fault{
 	{"kill -9 an instance", "instances", func(_ context.Context, w *world, r *rand.Rand) error {
-		return pick(r, w.instances()).restart(syscall.SIGKILL)
+		return pick(r, w.instances()).restart(syscall.SIGKILL, "")
 	}},
-	{"SIGTERM an instance", "instances", func(_ context.Context, w *world, r *rand.Rand) error { return pick(r, w.instances()).restart(sigterm) }},
+	{"SIGTERM an instance", "instances", func(_ context.Context, w *world, r *rand.Rand) error {
+		return pick(r, w.instances()).restart(sigterm, "")
+	}},
 	{"pause an instance", "instances", pause},
 	{"set an instance's clock", "instances", setClocks},
 	{"scale 1-4-1", "instances", scale},
@@ -42,7 +44,7 @@ var faults = []fault{
 	{"pull an instance's cable to NATS", "links", func(ctx context.Context, w *world, r *rand.Rand) error {
 		return cutLink(ctx, w, r, way{held: true})
 	}},
-	{"kill -9 the bridge", "bridge", func(_ context.Context, w *world, _ *rand.Rand) error { return w.bridge.restart(syscall.SIGKILL) }},
+	{"kill -9 the bridge", "bridge", func(_ context.Context, w *world, _ *rand.Rand) error { return w.bridge.restart(syscall.SIGKILL, "") }},
 	{"kill -9 a NATS node", "nats", func(ctx context.Context, w *world, r *rand.Rand) error { return killNode(ctx, pick(r, w.nodes), r) }},
 	{"kill -9 the stream's leader", "nats", killLeader},
 	{"pause a NATS node", "nats", func(ctx context.Context, w *world, r *rand.Rand) error {
@@ -116,8 +118,7 @@ func scale(ctx context.Context, w *world, r *rand.Rand) error {
 func roll(_ context.Context, w *world, _ *rand.Rand) error {
 	w.path, w.next = w.next, w.path
 	for _, i := range append(w.instances(), w.bridge) {
-		i.path = w.path
-		if err := i.restart(sigterm); err != nil {
+		if err := i.restart(sigterm, w.path); err != nil {
 			return err
 		}
 	}

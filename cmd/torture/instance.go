@@ -28,6 +28,8 @@ type instance struct {
 
 	metrics string // where it tells its goroutines
 
+	restarting sync.Mutex // held through a restart: two faults may want one
+
 	mu    sync.Mutex
 	cmd   *exec.Cmd
 	ended chan struct{}
@@ -85,10 +87,16 @@ func (i *instance) end(s syscall.Signal) error {
 	}
 }
 
-// restart ends the process by s and starts it again.
-func (i *instance) restart(s syscall.Signal) error {
+// restart ends the process by s and starts it again, as the program of path, or as the
+// one that it was where that is empty.
+func (i *instance) restart(s syscall.Signal, path string) error {
+	i.restarting.Lock()
+	defer i.restarting.Unlock()
 	if err := i.end(s); err != nil {
 		return err
+	}
+	if path != "" {
+		i.path = path
 	}
 	return i.start()
 }
