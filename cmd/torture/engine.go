@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
@@ -102,7 +103,7 @@ func (e *engine) start(ctx context.Context) error {
 }
 
 func (e *engine) kill(ctx context.Context, r *rand.Rand) error {
-	if err := syscall.Kill(e.cluster.Pid(e.part), syscall.SIGKILL); err != nil {
+	if err := syscall.Kill(e.cluster.Pid(e.part), syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
 		return err
 	}
 	if err := wait(ctx, between(r, 0, 5*time.Second)); err != nil {

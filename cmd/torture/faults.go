@@ -58,12 +58,7 @@ var faults = []fault{
 	{"kill -9 ClickHouse", "clickhouse", func(ctx context.Context, w *world, r *rand.Rand) error { return w.click.kill(ctx, r) }},
 	{"cut off ClickHouse", "clickhouse", func(ctx context.Context, w *world, r *rand.Rand) error { return w.click.cut(ctx, r) }},
 	{"slow ClickHouse", "clickhouse", func(ctx context.Context, w *world, r *rand.Rand) error { return w.click.slow(ctx, r) }},
-	{"disk full: ClickHouse", "clickhouse", func(ctx context.Context, w *world, r *rand.Rand) error {
-		if w.click.disk.err != nil {
-			return impossible{w.click.disk.err}
-		}
-		return w.click.disk.full(ctx, r)
-	}},
+	{"disk full: ClickHouse", "clickhouse", fillClickHouse},
 	{"ClickHouse refuses: too many parts", "clickhouse", refusal(
 		"ALTER TABLE processed_envelopes MODIFY SETTING parts_to_throw_insert = 1, parts_to_delay_insert = 1",
 		"ALTER TABLE processed_envelopes RESET SETTING parts_to_throw_insert, parts_to_delay_insert")},
@@ -167,6 +162,18 @@ var led = []string{"raw_envelopes", "processed_envelopes", "end_devices"}
 func moveLeader(_ context.Context, w *world, r *rand.Rand) error {
 	w.nc.Request("$JS.API.STREAM.LEADER.STEPDOWN."+pick(r, led), nil, 5*time.Second) //nolint:errcheck // there may be no leader to move just now
 	return nil
+}
+
+// fillClickHouse fills the disk of ClickHouse. Where a write failed, its process ends by
+// itself, so as not to acknowledge what is not there. It is started again in any case.
+func fillClickHouse(ctx context.Context, w *world, r *rand.Rand) error {
+	if w.click.disk.err != nil {
+		return impossible{w.click.disk.err}
+	}
+	if err := w.click.disk.full(ctx, r); err != nil {
+		return err
+	}
+	return w.click.kill(ctx, r)
 }
 
 // fillNode fills the disk of a node. A server of NATS that cannot write gives up

@@ -51,6 +51,7 @@ func runClickHouse() error {
 	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
+	signal.Ignore(syscall.SIGXFSZ) // a limit of the size of files is an error of a write
 	var config chserver.Config
 	if err := json.NewDecoder(os.Stdin).Decode(&config); err != nil {
 		return fmt.Errorf("read configuration: %w", err)

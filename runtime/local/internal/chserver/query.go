@@ -1,6 +1,7 @@
 package chserver
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 
@@ -58,21 +59,21 @@ func (c *session) execute(q *proto.Query) error {
 		return err
 	}
 	s := parse(q.Body)
-	if s.form == insert {
-		return c.insert(s)
-	}
-	defer c.watch()()
 	switch s.form {
+	case insert:
+		return cmp.Or(c.insert(s), c.server.written(c.db))
 	case stream, table:
 		if s.totals() {
 			return notImplemented("WITH TOTALS (use WITH ROLLUP)")
 		}
+		defer c.watch()()
 		return c.read(s, params(q))
 	default:
-		return c.db.Query(s.sql, params(q), func(chunk chdb.Chunk) error {
+		defer c.watch()()
+		return cmp.Or(c.db.Query(s.sql, params(q), func(chunk chdb.Chunk) error {
 			c.progress(chunk.Rows, chunk.Bytes, 0)
 			return nil
-		})
+		}), c.server.written(c.db))
 	}
 }
 

@@ -41,6 +41,7 @@ type Server struct {
 	baseMu  sync.Mutex
 	version [3]int
 	zone    string
+	end     context.CancelCauseFunc // of Serve
 
 	sessions atomic.Uint64
 	open     sync.Map // net.Conn → struct{}
@@ -98,24 +99,31 @@ func (s *Server) Version() string {
 
 // Serve answers connections until ctx ends, then closes them, waits for the statements in flight
 // and shuts the engine down. Queries that run are killed; an insert whose data has arrived is
-// committed.
+// committed. After a write to a file that failed it returns errWrite at once, for the process to end.
 func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 	if tcp, ok := listener.Addr().(*net.TCPAddr); !ok || !tcp.IP.IsLoopback() {
 		return fmt.Errorf("clickhouse: %s is not a loopback address", listener.Addr())
 	}
+	ctx, s.end = context.WithCancelCause(ctx)
+	defer s.end(nil)
 	stop := context.AfterFunc(ctx, func() { _ = listener.Close() })
 	defer stop()
-	defer s.shutdown()
+	s.serving.Go(func() { s.watchWrites(ctx.Done()) })
 	for {
 		conn, err := listener.Accept()
+		if errors.Is(context.Cause(ctx), errWrite) {
+			return errWrite
+		}
 		if ctx.Err() != nil {
-			return nil
+			err = nil
+		} else if err == nil {
+			s.open.Store(conn, struct{}{})
+			s.serving.Go(func() { s.serve(conn) })
+			continue
 		}
-		if err != nil {
-			return err
-		}
-		s.open.Store(conn, struct{}{})
-		s.serving.Go(func() { s.serve(conn) })
+		s.end(nil)
+		s.shutdown()
+		return err
 	}
 }
 

@@ -1,0 +1,9 @@
+package local_test
+
+import (
+	"testing"
+
+	"ponix/runtime/runtimetest"
+)
+
+func TestMain(m *testing.M) { runtimetest.Main(m) }
