@@ -24,6 +24,7 @@ type benchCommand struct {
 	Start      benchStart      `cmd:"" help:"From the start of a process until it is of use."`
 	Durability benchDurability `cmd:"" help:"What it costs to have on the disk what was acknowledged."`
 	Soak       benchSoak       `cmd:"" help:"Memory of an instance that is loaded for long."`
+	Peer       benchPeer       `cmd:"" hidden:"" help:"Another process of rpc."`
 	Memory     benchMemory     `cmd:"" help:"Memory of an instance: idle, loaded, with a backlog, with a slow ClickHouse."`
 }
 
@@ -48,17 +49,11 @@ func (m measured) show(e *env, s bench.Suite, then ...func(*bench.Report) error)
 	if m.Only != "" {
 		s.Cases = slices.DeleteFunc(s.Cases, func(c bench.Case) bool { return !strings.Contains(c.Name, m.Only) })
 	}
-	if m.Profile != "" {
-		f, err := os.Create(m.Profile)
-		if err != nil {
-			return err
-		}
-		defer f.Close() //nolint:errcheck // pprof says what is missing
-		if err := pprof.StartCPUProfile(f); err != nil {
-			return err
-		}
-		defer pprof.StopCPUProfile()
+	stop, err := profiling(m.Profile)
+	if err != nil {
+		return err
 	}
+	defer stop()
 	var tries []*bench.Report
 	var missed []string
 	for range m.Tries {
@@ -77,6 +72,24 @@ func (m measured) show(e *env, s bench.Suite, then ...func(*bench.Report) error)
 		}
 	}
 	return fmt.Errorf("%s: %s", s.Name, strings.Join(missed, "; "))
+}
+
+// profiling writes a CPU profile to a file until stop is called; to none, nothing.
+func profiling(file string) (stop func(), err error) {
+	if file == "" {
+		return func() {}, nil
+	}
+	f, err := os.Create(file)
+	if err != nil {
+		return nil, err
+	}
+	if err := pprof.StartCPUProfile(f); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return func() {
+		pprof.StopCPUProfile()
+		f.Close() //nolint:errcheck // pprof says what is missing
+	}, nil
 }
 
 // once runs a suite and shows what came of it.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"os"
 	"slices"
 	"time"
 
@@ -38,7 +39,25 @@ type benchRPC struct {
 }
 
 func (c *benchRPC) Run(e *env) error {
-	return c.world(e, bench.Engines{NATSProcess: true}, func(w *bench.World) (bench.Suite, error) { return bench.RPC(e.ctx, w, c.Duration) })
+	return c.world(e, bench.Engines{NATSProcess: true}, func(w *bench.World) (bench.Suite, error) {
+		return bench.RPC{Duration: c.Duration, Profile: c.Profile}.Suite(e.ctx, w)
+	})
+}
+
+// benchPeer is another process of `ponix bench rpc`.
+type benchPeer struct {
+	Role    string `arg:""`
+	NATSURL string `arg:"" name:"nats-url"`
+	Profile string `type:"path"`
+}
+
+func (c *benchPeer) Run(e *env) (err error) {
+	stop, err := profiling(c.Profile)
+	if err != nil {
+		return err
+	}
+	defer stop()
+	return bench.Peer(e.ctx, c.Role, c.NATSURL, e.log, os.Stdout)
 }
 
 type benchIngest struct {

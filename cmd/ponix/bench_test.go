@@ -24,6 +24,23 @@ func TestBenchStart(t *testing.T) {
 	measuredWhole(t, out)
 }
 
+// TestBenchRPC measures calls between processes, once: every goal has a value, and
+// each process a profile.
+func TestBenchRPC(t *testing.T) {
+	t.Parallel()
+	profile := filepath.Join(t.TempDir(), "rpc")
+	out, err := call(t, nil, "bench", "rpc", "--format", "json", "--rounds", "1", "--duration", "300ms", "--profile", profile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	measuredWhole(t, out)
+	for _, of := range []string{"", ".answers", ".bridge", ".minimal-bridge"} {
+		if f, err := os.Stat(profile + of); err != nil || f.Size() == 0 {
+			t.Errorf("%v, %v", f, err)
+		}
+	}
+}
+
 // measuredWhole fails unless out is reports whose goals all have a value.
 func measuredWhole(t *testing.T, out string) (n int) {
 	t.Helper()

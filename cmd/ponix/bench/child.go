@@ -106,6 +106,16 @@ func (c *child) says(ctx context.Context, what string) error {
 	return nil
 }
 
+// told waits for a line with this in it, and returns what follows it there.
+func (c *child) told(ctx context.Context, what string) (string, error) {
+	if err := c.says(ctx, what); err != nil {
+		return "", err
+	}
+	_, rest, _ := strings.Cut(c.out.tail(), what)
+	line, _, _ := strings.Cut(rest, "\n")
+	return line, nil
+}
+
 // Close ends the process orderly.
 func (c *child) Close() error {
 	c.Process.Signal(syscall.SIGTERM) //nolint:errcheck // it may have ended

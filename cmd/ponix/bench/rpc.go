@@ -2,13 +2,11 @@ package bench
 
 import (
 	"context"
-	"net"
 	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 
-	"ponix/bridge"
 	organizationv1 "ponix/proto/ponix/organization/v1"
 	"ponix/runtime/wire"
 )
@@ -19,24 +17,30 @@ const clients = 64
 // call is one request and its reply, decoded.
 type call func(context.Context) error
 
-// RPC compares calls of one method, with a reply of 170 bytes that costs nothing to
-// make: through the bridge and over NATS, and each with its limit. Each case takes
-// as long as d, a round.
+// RPC measures calls of one method.
+type RPC struct {
+	Duration time.Duration // of each case in a round
+	Profile  string        // file that the profiles of the other processes are named after; empty: none
+}
+
+// Suite compares calls, with a reply of 170 bytes that costs nothing to make: through
+// the bridge and over NATS, and each with its limit.
 //
-// The NATS server is a process of its own, as in production, where a request passes
-// between processes; within this one it would take a third of the time, and what
-// surrounds it would look larger. Who asks, who answers and the bridge are this
-// process, in every case alike.
-func RPC(ctx context.Context, w *World, d time.Duration) (Suite, error) {
-	c, err := newCalls(ctx, w)
+// Who asks is this process. The NATS server, who answers and the bridge each are one
+// of their own, as in production, where a call passes between processes; where two
+// of them share one, it wakes up once instead of twice, and what is left out of one
+// case would be left in another. The limits live where what they bound lives: bare
+// answers beside ours, the minimal bridge in a process like our bridge's.
+func (b RPC) Suite(ctx context.Context, w *World) (Suite, error) {
+	c, err := b.calls(ctx, w)
 	if err != nil {
 		return Suite{}, err
 	}
 	one := func(f call) func(context.Context, *Round) error {
-		return func(ctx context.Context, r *Round) error { return closedLoop(ctx, r, 1, d, f) }
+		return func(ctx context.Context, r *Round) error { return closedLoop(ctx, r, 1, b.Duration, f) }
 	}
 	many := func(f call) func(context.Context, *Round) error {
-		return func(ctx context.Context, r *Round) error { return closedLoop(ctx, r, clients, d, f) }
+		return func(ctx context.Context, r *Round) error { return closedLoop(ctx, r, clients, b.Duration, f) }
 	}
 	return Suite{
 		Name: "rpc", About: "calls of one method, closed loop, by one client and by 64",
@@ -65,52 +69,22 @@ func RPC(ctx context.Context, w *World, d time.Duration) (Suite, error) {
 // each have a connection to NATS.
 type calls struct{ raw, micro, endpoint, direct, minimal, bridge call }
 
-func newCalls(ctx context.Context, w *World) (*calls, error) {
-	if err := w.directory(ctx); err != nil {
-		return nil, err
-	}
-	if err := w.bareAnswers(); err != nil {
-		return nil, err
-	}
+func (b RPC) calls(ctx context.Context, w *World) (*calls, error) {
 	nc, err := w.dial()
 	if err != nil {
 		return nil, err
 	}
-	toBridge, err := w.startBridge()
-	if err != nil {
-		return nil, err
-	}
-	minimal, err := w.minimalBridge()
-	if err != nil {
-		return nil, err
-	}
-	direct, err := w.directServer()
-	if err != nil {
-		return nil, err
+	over := map[string]call{} // gRPC, by the role of who serves it
+	for role := range peers {
+		if over[role], err = b.peer(ctx, w, role); err != nil {
+			return nil, err
+		}
 	}
 	return &calls{
 		raw: natsCall(nc, rawSubject), micro: natsCall(nc, microSubject),
 		endpoint: natsCall(nc, wire.Subject(organizationv1.OrganizationService_GetOrganization_FullMethodName)),
-		direct:   grpcCall(direct), minimal: grpcCall(minimal), bridge: grpcCall(toBridge),
+		direct:   over[answers], minimal: over[minimalBridge], bridge: over[ourBridge],
 	}, nil
-}
-
-// startBridge returns a client of a bridge on this world's NATS.
-func (w *World) startBridge() (*grpc.ClientConn, error) {
-	nc, err := w.dial()
-	if err != nil {
-		return nil, err
-	}
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return nil, err
-	}
-	b, err := bridge.Start(ln, bridge.Config{Conn: nc, Logger: w.log})
-	if err != nil {
-		return nil, err
-	}
-	w.closers = append(w.closers, func() error { b.Stop(); return nil })
-	return dialGRPC(b.Addr().String())
 }
 
 func dialGRPC(addr string) (*grpc.ClientConn, error) {

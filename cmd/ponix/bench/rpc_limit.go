@@ -101,16 +101,12 @@ func (bytesOnly) Unmarshal(data mem.BufferSlice, v any) error {
 	return nil
 }
 
-// minimalBridge returns a client of a bridge with nothing but the call: one method,
+// minimalBridge serves a bridge with nothing but the call: one method,
 // its bytes passed through to our own endpoint over NATS and back. It leaves out who
 // the caller is and what it may, limits, trace, deadline, metadata, statuses, health
 // and reflection.
-func (w *World) minimalBridge() (*grpc.ClientConn, error) {
+func (w *World) minimalBridge(context.Context) (net.Addr, error) {
 	nc, err := w.dial()
-	if err != nil {
-		return nil, err
-	}
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, err
 	}
@@ -131,20 +127,5 @@ func (w *World) minimalBridge() (*grpc.ClientConn, error) {
 			return &m.Data, nil
 		},
 	}}}, nil)
-	go s.Serve(ln) //nolint:errcheck // calls fail
-	w.closers = append(w.closers, func() error { s.Stop(); return nil })
-	return dialGRPC(ln.Addr().String())
-}
-
-// directServer returns a client of such a server.
-func (w *World) directServer() (*grpc.ClientConn, error) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return nil, err
-	}
-	s := grpc.NewServer()
-	organizationv1.RegisterOrganizationServiceServer(s, direct{})
-	go s.Serve(ln) //nolint:errcheck // calls fail
-	w.closers = append(w.closers, func() error { s.Stop(); return nil })
-	return dialGRPC(ln.Addr().String())
+	return serveGRPC(s)
 }

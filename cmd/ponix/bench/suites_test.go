@@ -38,7 +38,6 @@ func TestSuites(t *testing.T) {
 		"latency": {Engines{}, func(ctx context.Context, w *World) (Suite, error) {
 			return Latency(ctx, w, []int{500}, 200*time.Millisecond)
 		}},
-		"rpc":    {Engines{NATSProcess: true}, func(ctx context.Context, w *World) (Suite, error) { return RPC(ctx, w, 300*time.Millisecond) }},
 		"ingest": {Engines{ClickHouse: true}, func(ctx context.Context, w *World) (Suite, error) { return Ingest(ctx, w, 3000) }},
 		"cdc":    {Engines{Postgres: true}, func(ctx context.Context, w *World) (Suite, error) { return CDC(ctx, w, 1000, false) }},
 		"cdc live": {Engines{Postgres: true}, func(ctx context.Context, w *World) (Suite, error) {

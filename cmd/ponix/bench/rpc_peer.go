@@ -1,0 +1,120 @@
+package bench
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"maps"
+	"net"
+	"slices"
+
+	"google.golang.org/grpc"
+
+	"ponix/bridge"
+	"ponix/functions"
+	organizationv1 "ponix/proto/ponix/organization/v1"
+	"ponix/runtime"
+	"ponix/runtime/config"
+	"ponix/runtime/local"
+)
+
+// The roles of the other processes of the rpc suite.
+const (
+	answers       = "answers" // over NATS, bare and ours, and over gRPC
+	ourBridge     = "bridge"
+	minimalBridge = "minimal-bridge"
+)
+
+// peers start a role; each serves gRPC at the address that it returns.
+var peers = map[string]func(*World, context.Context) (net.Addr, error){
+	answers: (*World).answers, ourBridge: (*World).bridge, minimalBridge: (*World).minimalBridge,
+}
+
+// listening begins the line in which a peer says its address.
+const listening = "listening on "
+
+// Peer plays a role of the rpc suite on a NATS server until ctx ends, and writes to
+// out where it serves gRPC.
+func Peer(ctx context.Context, role, natsURL string, log *slog.Logger, out io.Writer) error {
+	start, known := peers[role]
+	if !known {
+		return fmt.Errorf("%q is no role, but one of %q", role, slices.Sorted(maps.Keys(peers)))
+	}
+	w := &World{Cluster: &local.Cluster{NATSURL: natsURL}, log: log, config: config.Default[functions.Config]()}
+	addr, err := start(w, ctx)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintln(out, listening+addr.String())
+	<-ctx.Done()
+	return nil // the process ends, and all that was started with it
+}
+
+// peer starts a process in that role, and returns how to call it over gRPC.
+func (b RPC) peer(ctx context.Context, w *World, role string) (call, error) {
+	args := []string{"bench", "peer", role, w.NATSURL}
+	if b.Profile != "" {
+		args = append(args, "--profile", b.Profile+"."+role)
+	}
+	c, err := spawn(ctx, nil, args...)
+	if err != nil {
+		return nil, err
+	}
+	w.closers = append(w.closers, c.Close)
+	within, cancel := context.WithTimeout(ctx, startTime)
+	defer cancel()
+	addr, err := c.told(within, listening)
+	if err != nil {
+		return nil, err
+	}
+	conn, err := dialGRPC(addr)
+	if err != nil {
+		return nil, err
+	}
+	return grpcCall(conn), nil
+}
+
+// answers serves the method in every way that has no bridge.
+func (w *World) answers(ctx context.Context) (net.Addr, error) {
+	if err := w.bareAnswers(); err != nil {
+		return nil, err
+	}
+	nc, err := w.dial()
+	if err != nil {
+		return nil, err
+	}
+	if _, err := w.start(ctx, nc, 0, runtime.Func("organization",
+		runtime.Endpoint(organizationv1.OrganizationService_GetOrganization_FullMethodName, getOrganization))); err != nil {
+		return nil, err
+	}
+	s := grpc.NewServer()
+	organizationv1.RegisterOrganizationServiceServer(s, direct{})
+	return serveGRPC(s)
+}
+
+// bridge is ours, as `ponix bridge` starts it.
+func (w *World) bridge(context.Context) (net.Addr, error) {
+	nc, err := w.dial()
+	if err != nil {
+		return nil, err
+	}
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	b, err := bridge.Start(ln, bridge.Config{Conn: nc, Logger: w.log})
+	if err != nil {
+		return nil, err
+	}
+	return b.Addr(), nil
+}
+
+func serveGRPC(s *grpc.Server) (net.Addr, error) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	go s.Serve(ln) //nolint:errcheck // calls fail
+	return ln.Addr(), nil
+}
