@@ -193,10 +193,8 @@ func (s *Server) forward(ctx context.Context, rpc string, in frame) (*frame, err
 		ctx, cancel = context.WithTimeout(ctx, s.Timeout)
 		defer cancel()
 	}
-	if md, ok := metadata.FromIncomingContext(ctx); ok {
-		ctx = metadata.NewOutgoingContext(wire.ExtractTrace(ctx, nats.Header(md)), md)
-	}
-	reply, err := wire.Call(ctx, s.Conn, rpc, in)
+	md, _ := metadata.FromIncomingContext(ctx)
+	reply, err := wire.Forward(wire.ExtractTrace(ctx, nats.Header(md)), s.Conn, rpc, md, in)
 	if err != nil {
 		if status.Code(err) == codes.Unavailable {
 			s.Logger.Warn("call", "rpc", rpc, "error", err)

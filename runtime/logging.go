@@ -44,6 +44,9 @@ func logging(log *slog.Logger) Middleware {
 // levelOf is Error for faults that an operator should see, Warn for engines
 // that are away, Debug for everything that only concerns the caller.
 func levelOf(err error) slog.Level {
+	if err == nil {
+		return slog.LevelDebug
+	}
 	switch publicStatus(err).Code() {
 	case codes.Internal, codes.Unknown, codes.DataLoss:
 		return slog.LevelError

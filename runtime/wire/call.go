@@ -24,6 +24,13 @@ const DefaultTimeout = 10 * time.Second
 // function's own, unchanged, or UNAVAILABLE, DEADLINE_EXCEEDED, CANCELED or
 // RESOURCE_EXHAUSTED for what happened on the way.
 func Call(ctx context.Context, nc *nats.Conn, rpc string, payload []byte) ([]byte, error) {
+	md, _ := metadata.FromOutgoingContext(ctx)
+	return Forward(ctx, nc, rpc, md, payload)
+}
+
+// Forward is Call for a caller whose metadata is at hand: it stands for the context's
+// outgoing metadata, which is a copy each time that it is asked for.
+func Forward(ctx context.Context, nc *nats.Conn, rpc string, md metadata.MD, payload []byte) ([]byte, error) {
 	if _, ok := ctx.Deadline(); !ok {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, DefaultTimeout)
@@ -31,9 +38,7 @@ func Call(ctx context.Context, nc *nats.Conn, rpc string, payload []byte) ([]byt
 	}
 	deadline, _ := ctx.Deadline()
 	msg := &nats.Msg{Subject: Subject(rpc), Data: payload, Header: nats.Header{}}
-	if md, ok := metadata.FromOutgoingContext(ctx); ok {
-		copyMetadata(msg.Header, md)
-	}
+	copyMetadata(msg.Header, md)
 	writePrincipal(ctx, msg.Header)
 	msg.Header[TimeoutHeader] = []string{time.Until(deadline).String()}
 	InjectTrace(trace.SpanContextFromContext(ctx), msg.Header)
