@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/trace"
+	"golang.org/x/sync/errgroup"
 
 	"ponix/nats/streams"
 )
@@ -135,19 +136,21 @@ func Prepare(ctx context.Context, c Config, fns ...Function) error {
 }
 
 func (h *Host) ensureStreams(ctx context.Context, fns []Function) error {
+	var buckets []jetstream.KeyValueConfig
 	var need []streams.Stream
 	for _, fn := range fns {
-		if err := streams.EnsureBuckets(ctx, h.js, fn.Buckets...); err != nil {
-			return err
-		}
+		buckets = append(buckets, fn.Buckets...)
 		for _, b := range fn.Bindings {
 			need = append(need, b.streams...)
 		}
 	}
-	if len(need) == 0 {
-		return nil
+	if len(need) > 0 {
+		need = append(need, h.Streams.DeadLetters())
 	}
-	return streams.Ensure(ctx, h.js, append(need, h.Streams.DeadLetters())...)
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return streams.EnsureBuckets(ctx, h.js, buckets...) })
+	group.Go(func() error { return streams.Ensure(ctx, h.js, need...) })
+	return group.Wait()
 }
 
 func (h *Host) startFunction(ctx context.Context, fn Function) error {

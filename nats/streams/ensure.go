@@ -9,6 +9,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"golang.org/x/sync/errgroup"
 )
 
 // electing is how long a cluster may take to elect the leader of a stream, after
@@ -16,14 +17,18 @@ import (
 const electing = 30 * time.Second
 
 // Ensure creates the streams with their consumers, and updates those that exist
-// with other limits. It may run in any number of processes at once.
+// with other limits, all at a time. It may run in any number of processes at once.
 func Ensure(ctx context.Context, js jetstream.JetStream, streams ...Stream) error {
+	group, ctx := errgroup.WithContext(ctx)
 	for _, s := range streams {
-		if err := untilElected(ctx, func(ctx context.Context) error { return ensure(ctx, js, s) }); err != nil {
-			return fmt.Errorf("stream %s: %w", s.Name, err)
-		}
+		group.Go(func() error {
+			if err := untilElected(ctx, func(ctx context.Context) error { return ensure(ctx, js, s) }); err != nil {
+				return fmt.Errorf("stream %s: %w", s.Name, err)
+			}
+			return nil
+		})
 	}
-	return nil
+	return group.Wait()
 }
 
 func ensure(ctx context.Context, js jetstream.JetStream, s Stream) error {
@@ -41,14 +46,16 @@ func ensure(ctx context.Context, js jetstream.JetStream, s Stream) error {
 
 // EnsureBuckets is Ensure for buckets.
 func EnsureBuckets(ctx context.Context, js jetstream.JetStream, buckets ...jetstream.KeyValueConfig) error {
+	group, ctx := errgroup.WithContext(ctx)
 	for _, b := range buckets {
-		if err := untilElected(ctx, func(ctx context.Context) error {
-			return bucket(ctx, js, b)
-		}); err != nil {
-			return fmt.Errorf("bucket %s: %w", b.Bucket, err)
-		}
+		group.Go(func() error {
+			if err := untilElected(ctx, func(ctx context.Context) error { return bucket(ctx, js, b) }); err != nil {
+				return fmt.Errorf("bucket %s: %w", b.Bucket, err)
+			}
+			return nil
+		})
 	}
-	return nil
+	return group.Wait()
 }
 
 // untilElected calls f, and again while a cluster elects.
