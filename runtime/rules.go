@@ -9,13 +9,23 @@ import (
 	"buf.build/go/protovalidate"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
+
+	validatev1 "ponix/proto/ponix/validate/v1"
+	"ponix/runtime/wire"
 )
 
 // validator holds messages to the rules of their .proto. It leaves those alone that
-// have none: protovalidate takes 0.8 µs to find that out.
+// have none, and those that have nothing but ids, all of them good: protovalidate
+// takes 0.8 µs to find the one out and 1.1 µs for the other.
 type validator struct {
 	rules protovalidate.Validator
-	ruled sync.Map // protoreflect.MessageDescriptor → whether it has rules
+	kinds sync.Map // protoreflect.MessageDescriptor → kind
+}
+
+// kind is what is known of the rules of a message.
+type kind struct {
+	ruled bool                           // there are some
+	ids   []protoreflect.FieldDescriptor // all of them: that these are ids; nil where there are others
 }
 
 func newValidator() (*validator, error) {
@@ -27,12 +37,12 @@ func newValidator() (*validator, error) {
 // violation each.
 func (v *validator) validate(m proto.Message) error {
 	d := m.ProtoReflect().Descriptor()
-	has, known := v.ruled.Load(d)
+	k, known := v.kinds.Load(d)
 	if !known {
-		has = hasRules(d, map[protoreflect.FullName]bool{})
-		v.ruled.Store(d, has)
+		k = kind{hasRules(d, map[protoreflect.FullName]bool{}), onlyIDs(d)}
+		v.kinds.Store(d, k)
 	}
-	if !has.(bool) {
+	if k := k.(kind); !k.ruled || k.good(m.ProtoReflect()) {
 		return nil
 	}
 	err := v.rules.Validate(m, ruled)
@@ -86,4 +96,43 @@ func hasRules(d protoreflect.MessageDescriptor, seen map[protoreflect.FullName]b
 		}
 	}
 	return false
+}
+
+// idRule is all that is said of most fields that name something.
+var idRule = func() proto.Message {
+	text := &validatepb.StringRules{}
+	proto.SetExtension(text, validatev1.E_Id, true)
+	return validatepb.FieldRules_builder{String: text}.Build()
+}()
+
+// onlyIDs returns a message's fields that have rules, nil where one has another rule
+// than that it is an id, or something else than a field has one.
+func onlyIDs(d protoreflect.MessageDescriptor) (ids []protoreflect.FieldDescriptor) {
+	if proto.HasExtension(d.Options(), validatepb.E_Message) || d.Oneofs().Len() > 0 {
+		return nil
+	}
+	for i := range d.Fields().Len() {
+		f := d.Fields().Get(i)
+		switch {
+		case f.Message() != nil:
+			return nil
+		case !proto.HasExtension(f.Options(), validatepb.E_Field):
+		case f.IsList() || !proto.Equal(proto.GetExtension(f.Options(), validatepb.E_Field).(proto.Message), idRule):
+			return nil
+		default:
+			ids = append(ids, f)
+		}
+	}
+	return ids
+}
+
+// good tells whether nothing but ids is asked of m, and it has them. Where it is
+// false protovalidate decides.
+func (k kind) good(m protoreflect.Message) bool {
+	for _, f := range k.ids {
+		if !wire.IsID(m.Get(f).String()) {
+			return false
+		}
+	}
+	return k.ids != nil
 }

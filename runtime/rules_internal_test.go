@@ -1,12 +1,15 @@
 package runtime
 
 import (
+	"strings"
 	"testing"
 
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 
+	enddevicev1 "ponix/proto/ponix/end_device/v1"
 	envelopev1 "ponix/proto/ponix/envelope/v1"
+	organizationv1 "ponix/proto/ponix/organization/v1"
 )
 
 func TestHasRules(t *testing.T) {
@@ -21,6 +24,37 @@ func TestHasRules(t *testing.T) {
 	} {
 		if d := m.ProtoReflect().Descriptor(); hasRules(d, map[protoreflect.FullName]bool{}) != want {
 			t.Errorf("%s: not %v", d.FullName(), want)
+		}
+	}
+}
+
+// TestOnlyIDs holds what passes without protovalidate to what protovalidate says.
+func TestOnlyIDs(t *testing.T) {
+	t.Parallel()
+	for m, want := range map[proto.Message]int{
+		&organizationv1.GetOrganizationRequest{}:    1,
+		&organizationv1.GetOrganizationResponse{}:   0,
+		&organizationv1.ListOrganizationsRequest{}:  0, // the size of a page
+		&enddevicev1.CreateEndDeviceRequest{}:       0, // a name, too
+		&envelopev1.ConvertPayloadRequest{}:         0, // a oneof
+		&organizationv1.CreateOrganizationRequest{}: 0,
+	} {
+		if d := m.ProtoReflect().Descriptor(); len(onlyIDs(d)) != want {
+			t.Errorf("%s: %v", d.FullName(), onlyIDs(d))
+		}
+	}
+	v, err := newValidator()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ids := []string{"", "x", strings.Repeat("x", 64), strings.Repeat("x", 65), "dc27sm1ksdua0kastda0", "ö", "a\n", "\n", "\xff"}
+	for c := range byte(128) {
+		ids = append(ids, "a"+string(rune(c)))
+	}
+	for _, id := range ids {
+		m := &organizationv1.GetOrganizationRequest{OrganizationId: id}
+		if fast, whole := v.validate(m), v.rules.Validate(m); (fast == nil) != (whole == nil) {
+			t.Errorf("%q: %v, but protovalidate says %v", id, fast, whole)
 		}
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"regexp"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -14,9 +13,8 @@ import (
 
 	envelopev1 "ponix/proto/ponix/envelope/v1"
 	"ponix/runtime"
+	"ponix/runtime/wire"
 )
-
-var idPattern = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
 
 // publish puts raw envelopes on their stream and answers when each is durable.
 func (f store) publish(ctx context.Context, req *envelopev1.PublishRawEnvelopesRequest) (*envelopev1.PublishRawEnvelopesResponse, error) {
@@ -25,7 +23,7 @@ func (f store) publish(ctx context.Context, req *envelopev1.PublishRawEnvelopesR
 	var bad []*runtime.Violation
 	for i, e := range req.Envelopes {
 		for field, id := range map[string]string{"organization_id": e.OrganizationId, "device_id": e.DeviceId} {
-			if !idPattern.MatchString(id) {
+			if !wire.IsID(id) {
 				bad = append(bad, &runtime.Violation{Field: fmt.Sprintf("envelopes[%d].%s", i, field), Description: "must be an id: 1 to 64 letters, digits, '_' or '-'"})
 			}
 		}
