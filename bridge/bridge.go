@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"runtime"
 	"strings"
 	"time"
 
@@ -61,6 +60,11 @@ type Server struct {
 	stop   context.CancelFunc
 }
 
+// workers are goroutines that stay for calls, with stacks that have grown already: a
+// call waits for its answer most of the time, so that many more than processors are
+// needed. Calls beyond them get a goroutine of their own.
+const workers = 128
+
 // Start serves on ln until Stop. Health is SERVING while NATS is connected.
 func Start(ln net.Listener, c Config) (*Server, error) {
 	if c.Conn == nil {
@@ -93,7 +97,7 @@ func Start(ln net.Listener, c Config) (*Server, error) {
 		grpc.MaxRecvMsgSize(c.MaxMessage), grpc.MaxSendMsgSize(c.MaxMessage),
 		grpc.MaxHeaderListSize(64<<10), grpc.MaxConcurrentStreams(1000),
 		grpc.UnknownServiceHandler(unknown),
-		grpc.NumStreamWorkers(uint32(runtime.GOMAXPROCS(0))),
+		grpc.NumStreamWorkers(workers),
 	)...)
 	if err := s.register("ponix."); err != nil {
 		cancel()
