@@ -15,6 +15,7 @@ import (
 // benchCommand measures Ponix beside its limits; see package bench.
 type benchCommand struct {
 	Pipeline   benchPipeline   `cmd:"" help:"Raw to processed envelopes."`
+	Devices    benchDevices    `cmd:"" help:"Raw to processed envelopes, of more devices than are remembered."`
 	Ingest     benchIngest     `cmd:"" help:"Raw envelopes to rows in ClickHouse."`
 	Latency    benchLatency    `cmd:"" help:"From raw to processed at fixed rates: here, or on a cluster that runs."`
 	CDC        benchCDC        `cmd:"" name:"cdc" help:"Changes in PostgreSQL to events."`

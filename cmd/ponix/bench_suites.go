@@ -33,6 +33,15 @@ func (c *benchPipeline) Run(e *env) error {
 	return c.world(e, bench.Engines{}, func(w *bench.World) (bench.Suite, error) { return bench.Pipeline(e.ctx, w, c.Count) })
 }
 
+type benchDevices struct {
+	measured
+	Count int `default:"100000" help:"Envelopes in a round, after as many that fill the cache."`
+}
+
+func (c *benchDevices) Run(e *env) error {
+	return c.world(e, bench.Engines{}, func(w *bench.World) (bench.Suite, error) { return bench.Devices(e.ctx, w, c.Count) })
+}
+
 type benchRPC struct {
 	measured
 	Duration time.Duration `default:"1s" help:"Time of each case in a round."`

@@ -2,6 +2,7 @@ package convert
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -24,7 +25,8 @@ type Cache struct {
 }
 
 // fresh is how old knowledge of a device may be to let a message die of it, and
-// how long an unknown device stays unknown.
+// how long an unknown device stays unknown. An organization is not asked for again
+// for as long, or a tenth of the TTL: many devices share it.
 const fresh = time.Second
 
 // Devices resolves devices through the end-device and organization functions,
@@ -36,17 +38,25 @@ type Devices struct {
 	ttl           time.Duration
 	known         *lru.Cache[string, *device]
 	unknown       *expirable.LRU[string, struct{}]
-	calls         singleflight.Group
+	owners        *lru.Cache[string, owner] // by the id of the organization
+	calls         singleflight.Group        // for devices
+	ownerCalls    singleflight.Group
 
-	mu      sync.Mutex // of what follows, and of writing to known and unknown
+	mu      sync.Mutex // of what follows, and of writing to known, unknown and owners
 	changes uint64     // events so far
 }
 
-// device is an end device as it was at a moment.
+// device is an end device as it was at a moment, with its organization.
 type device struct {
 	*enddevicev1.EndDevice
 	organizationDeleted bool
 	at                  time.Time
+}
+
+// owner is what matters of an organization, as it was at a moment.
+type owner struct {
+	deleted bool
+	at      time.Time
 }
 
 func (d *device) staleAfter(now time.Time) bool { return now.Sub(d.at) > fresh }
@@ -54,7 +64,8 @@ func (d *device) staleAfter(now time.Time) bool { return now.Sub(d.at) > fresh }
 // NewDevices returns a resolver that calls the functions on conn.
 func NewDevices(conn grpc.ClientConnInterface, c Cache) *Devices {
 	known, err := lru.New[string, *device](max(c.Size, 1))
-	if err != nil {
+	owners, err2 := lru.New[string, owner](max(c.Size, 1))
+	if err := errors.Join(err, err2); err != nil {
 		panic(err) // only of a size that is not positive
 	}
 	return &Devices{
@@ -63,6 +74,7 @@ func NewDevices(conn grpc.ClientConnInterface, c Cache) *Devices {
 		ttl:           c.TTL,
 		known:         known,
 		unknown:       expirable.NewLRU[string, struct{}](c.Size, nil, fresh),
+		owners:        owners,
 	}
 }
 
@@ -91,7 +103,7 @@ func (d *Devices) resolve(ctx context.Context, id string, notBefore time.Time) (
 	answer := d.calls.DoChan(id, func() (any, error) {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), askTime)
 		defer cancel()
-		return d.fetch(ctx, id)
+		return d.fetch(ctx, id, notBefore)
 	})
 	var enough <-chan time.Time
 	if ok && notBefore.IsZero() {
@@ -140,7 +152,8 @@ func (d *Devices) keep(dev *device) *device {
 	return &kept
 }
 
-func (d *Devices) fetch(ctx context.Context, id string) (*device, error) {
+// fetch asks for a device, and for its organization if that was not done just now.
+func (d *Devices) fetch(ctx context.Context, id string, notBefore time.Time) (*device, error) {
 	at, changes := time.Now(), d.seen()
 	resp, err := d.devices.GetEndDevice(ctx, &enddevicev1.GetEndDeviceRequest{DeviceId: id})
 	switch status.Code(err) {
@@ -154,17 +167,34 @@ func (d *Devices) fetch(ctx context.Context, id string) (*device, error) {
 	default:
 		return nil, err
 	}
-	dev := &device{EndDevice: resp.EndDevice, at: at}
-	_, err = d.organizations.GetOrganization(ctx, &organizationv1.GetOrganizationRequest{OrganizationId: dev.OrganizationId})
-	switch status.Code(err) {
-	case codes.OK:
-	case codes.NotFound:
-		dev.organizationDeleted = true
-	default:
+	o, err := d.owner(ctx, resp.EndDevice.OrganizationId, notBefore)
+	if err != nil {
 		return nil, err
 	}
+	if o.at.Before(at) {
+		at = o.at
+	}
+	dev := &device{EndDevice: resp.EndDevice, organizationDeleted: o.deleted, at: at}
 	d.remember(changes, func() { d.known.Add(id, dev) })
 	return dev, nil
+}
+
+// owner returns an organization as it was no earlier than notBefore.
+func (d *Devices) owner(ctx context.Context, id string, notBefore time.Time) (owner, error) {
+	if o, ok := d.owners.Get(id); ok && !o.at.Before(notBefore) && time.Since(o.at) < min(fresh, d.ttl/10) {
+		return o, nil
+	}
+	answer, err, _ := d.ownerCalls.Do(id, func() (any, error) {
+		at, changes := time.Now(), d.seen()
+		_, err := d.organizations.GetOrganization(ctx, &organizationv1.GetOrganizationRequest{OrganizationId: id})
+		if code := status.Code(err); code != codes.OK && code != codes.NotFound {
+			return owner{}, err
+		}
+		o := owner{deleted: err != nil, at: at}
+		d.remember(changes, func() { d.owners.Add(id, o) })
+		return o, nil
+	})
+	return answer.(owner), err
 }
 
 // seen is how many events there have been.

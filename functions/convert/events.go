@@ -68,7 +68,7 @@ func (d *Devices) deviceEvent(data []byte) error {
 	return nil
 }
 
-// organizationEvent forgets the devices of an organization.
+// organizationEvent forgets an organization and its devices.
 func (d *Devices) organizationEvent(data []byte) error {
 	org := &organizationv1.Organization{}
 	if err := proto.Unmarshal(data, org); err != nil {
@@ -81,6 +81,8 @@ func (d *Devices) organizationEvent(data []byte) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.changes++
+	d.ownerCalls.Forget(org.Id)
+	d.owners.Remove(org.Id)
 	for _, id := range d.known.Keys() {
 		if dev, ok := d.known.Peek(id); ok && dev.OrganizationId == org.Id {
 			d.calls.Forget(id)
@@ -96,4 +98,5 @@ func (d *Devices) forgetAll() {
 	d.changes++
 	d.known.Purge()
 	d.unknown.Purge()
+	d.owners.Purge()
 }

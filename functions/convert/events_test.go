@@ -138,6 +138,24 @@ func (e *env) wantVersions(t *testing.T, version float64, n int) {
 	}
 }
 
+// TestOrganizationIsShared holds that the organization of many devices is not asked
+// for with each of them.
+func TestOrganizationIsShared(t *testing.T) {
+	t.Parallel()
+	e := start(t, standard)
+	const devices = 50
+	for i := range devices {
+		e.set(fmt.Sprintf("o-%d", i), `{"ok": true}`)
+		e.publish(t, &envelopev1.RawEnvelope{OrganizationId: "o", DeviceId: fmt.Sprintf("o-%d", i)})
+	}
+	for i := range devices {
+		e.result(t, fmt.Sprintf("o-%d", i))
+	}
+	if n := e.times("o"); n < 1 || n >= devices { // again in each second that it takes
+		t.Errorf("asked %d times for %d devices", n, devices)
+	}
+}
+
 // TestOrganizationEvents holds that the devices of a deleted organization are
 // forgotten, and after a TRUNCATE all.
 func TestOrganizationEvents(t *testing.T) {

@@ -17,7 +17,7 @@ type registry struct {
 	mu      sync.Mutex
 	devices map[string]string // expressions by id
 	deleted map[string]bool   // organizations
-	asked   map[string]int
+	asked   map[string]int    // for devices and organizations, by id
 	broken  error
 	held    func(context.Context) // called with what was read, before it is sent
 }
@@ -40,10 +40,10 @@ func (r *registry) breakWith(err error) {
 	r.broken = err
 }
 
-func (r *registry) times(device string) int {
+func (r *registry) times(id string) int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.asked[device]
+	return r.asked[id]
 }
 
 func (r *registry) device(ctx context.Context, req *enddevicev1.GetEndDeviceRequest) (*enddevicev1.GetEndDeviceResponse, error) {
@@ -72,6 +72,7 @@ func (r *registry) read(req *enddevicev1.GetEndDeviceRequest) (*enddevicev1.GetE
 func (r *registry) organization(_ context.Context, req *organizationv1.GetOrganizationRequest) (*organizationv1.GetOrganizationResponse, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.asked[req.OrganizationId]++
 	if r.deleted[req.OrganizationId] {
 		return nil, runtime.Error(codes.NotFound, "ORGANIZATION_NOT_FOUND", "no such organization")
 	}

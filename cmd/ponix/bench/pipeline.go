@@ -117,11 +117,15 @@ func (p *pipeline) run(ctx context.Context, r *Round, competitors ...func(contex
 		}
 		defer c.Close() //nolint:errcheck // all is settled
 	}
-	raw, processed := p.config.Streams.RawEnvelopes(), p.config.Streams.ProcessedEnvelopes()
-	if err := measure(ctx, r, p.total, p.settled(raw, streams.Convert)); err != nil {
+	if err := measure(ctx, r, p.total, p.settled(p.config.Streams.RawEnvelopes(), streams.Convert)); err != nil {
 		return err
 	}
-	s, err := p.js.Stream(ctx, processed.Name)
+	return p.complete(ctx)
+}
+
+// complete fails unless every raw envelope has become a processed one.
+func (p *pipeline) complete(ctx context.Context) error {
+	s, err := p.js.Stream(ctx, p.config.Streams.Processed)
 	if err != nil {
 		return err
 	}

@@ -1,0 +1,67 @@
+package bench
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+
+	"github.com/nats-io/nats.go"
+
+	"ponix/nats/streams"
+)
+
+// manyDevices is more devices than an instance remembers.
+const manyDevices = 100_000
+
+// Devices compares raw → processed of many devices in random order, more than an
+// instance remembers, with that of one device. n envelopes a round are measured,
+// after as many as there are devices, so that the cache is full by then.
+func Devices(ctx context.Context, w *World, n int) (Suite, error) {
+	if manyDevices <= w.config.Devices.Size {
+		return Suite{}, fmt.Errorf("an instance remembers %d devices, which is all of %d", w.config.Devices.Size, manyDevices)
+	}
+	if err := w.directory(ctx); err != nil {
+		return Suite{}, err
+	}
+	s := Suite{
+		Name: "devices", About: fmt.Sprintf("raw → processed, of one device and of %d in random order; an instance remembers %d", manyDevices, w.config.Devices.Size),
+		Metrics: []Metric{Rate, CPU},
+		Goals:   []Goal{{Of: "many devices", Base: "one device", Metric: Rate, Bound: 0.7}},
+	}
+	for _, c := range []struct {
+		name    string
+		devices int
+	}{{"one device", 1}, {"many devices", manyDevices}} {
+		random := rand.New(rand.NewPCG(1, uint64(c.devices)))
+		p, err := w.raw(ctx, fmt.Sprint("of_", c.devices), manyDevices+n, func(to streams.Stream, i int) (*nats.Msg, error) {
+			return envelopeOf(to, i, fmt.Sprintf("dc27sm1ksdua0%07d", random.IntN(c.devices)), sample)
+		})
+		if err != nil {
+			return Suite{}, err
+		}
+		s.Cases = append(s.Cases, Case{c.name, p.afterFirst(manyDevices)})
+	}
+	return s, nil
+}
+
+// afterFirst measures the conversion of what follows the first so many envelopes.
+func (p *pipeline) afterFirst(n int) func(context.Context, *Round) error {
+	return func(ctx context.Context, r *Round) error {
+		if err := p.reset(ctx); err != nil {
+			return err
+		}
+		c, err := p.convert(ctx)
+		if err != nil {
+			return err
+		}
+		defer c.Close() //nolint:errcheck // all is settled
+		done := p.settled(p.config.Streams.RawEnvelopes(), streams.Convert)
+		if err := measure(ctx, newRound(), n, done); err != nil {
+			return err
+		}
+		if err := measure(ctx, r, p.total, done); err != nil {
+			return err
+		}
+		return p.complete(ctx)
+	}
+}
