@@ -35,11 +35,15 @@ func (c *benchPipeline) Run(e *env) error {
 
 type benchDevices struct {
 	measured
-	Count int `default:"100000" help:"Envelopes in a round, after as many that fill the cache."`
+	Count   int `default:"100000" help:"Envelopes in a round, after as many as there are devices."`
+	Devices int `default:"100000" help:"Devices that send in random order."`
 }
 
 func (c *benchDevices) Run(e *env) error {
-	return c.world(e, bench.Engines{}, func(w *bench.World) (bench.Suite, error) { return bench.Devices(e.ctx, w, c.Count) })
+	if c.Count < 1 || c.Devices < 2 {
+		return &usageError{errors.New("--count must be at least 1, --devices at least 2")}
+	}
+	return c.world(e, bench.Engines{}, func(w *bench.World) (bench.Suite, error) { return bench.Devices(e.ctx, w, c.Count, c.Devices) })
 }
 
 type benchRPC struct {

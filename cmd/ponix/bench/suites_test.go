@@ -35,7 +35,7 @@ func TestSuites(t *testing.T) {
 		suite   func(context.Context, *World) (Suite, error)
 	}{
 		"pipeline": {Engines{}, func(ctx context.Context, w *World) (Suite, error) { return Pipeline(ctx, w, 3000) }},
-		"devices":  {Engines{}, func(ctx context.Context, w *World) (Suite, error) { return Devices(ctx, w, 3000) }},
+		"devices":  {Engines{}, func(ctx context.Context, w *World) (Suite, error) { return Devices(ctx, w, 3000, 3000) }},
 		"latency": {Engines{}, func(ctx context.Context, w *World) (Suite, error) {
 			return Latency(ctx, w, []int{500}, 200*time.Millisecond)
 		}},
