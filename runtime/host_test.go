@@ -34,7 +34,12 @@ func testStreams() streams.Config {
 
 func start(t *testing.T, nc *nats.Conn, fns ...runtime.Function) *runtime.Host {
 	t.Helper()
-	h, err := runtime.Start(t.Context(), runtime.Config{Conn: nc, Streams: testStreams(), Concurrency: 4, Grace: 5 * time.Second, Logger: slog.New(slog.DiscardHandler)}, fns...)
+	return startWith(t, nc, testStreams(), fns...)
+}
+
+func startWith(t *testing.T, nc *nats.Conn, c streams.Config, fns ...runtime.Function) *runtime.Host {
+	t.Helper()
+	h, err := runtime.Start(t.Context(), runtime.Config{Conn: nc, Streams: c, Concurrency: 4, Grace: 5 * time.Second, Logger: slog.New(slog.DiscardHandler)}, fns...)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -39,6 +39,9 @@ func Transform[In, Out proto.Message](from streams.Stream, durable string, to st
 			if err != nil {
 				return err
 			}
+			if b.host.Streams.Atomic {
+				pub.InBatches()
+			}
 			handle := b.chain(func(ctx context.Context, c *Call) ([]byte, error) {
 				in, err := decode[In](b.host.validator, c)
 				if err != nil {

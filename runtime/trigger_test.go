@@ -170,9 +170,19 @@ func TestReplayKeepsTheIdentity(t *testing.T) {
 
 func TestTransformPublishesOnceWithTheMessagesID(t *testing.T) {
 	t.Parallel()
+	for name, atomic := range map[string]bool{"one by one": false, "in batches": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			publishesOnce(t, atomic)
+		})
+	}
+}
+
+func publishesOnce(t *testing.T, atomic bool) {
 	nc := runtimetest.NATS(t)
 	cfg := testStreams()
-	start(t, nc, runtime.Func("convert", runtime.Transform(cfg.RawEnvelopes(), "convert", cfg.ProcessedEnvelopes(),
+	cfg.Atomic = atomic
+	startWith(t, nc, cfg, runtime.Func("convert", runtime.Transform(cfg.RawEnvelopes(), "convert", cfg.ProcessedEnvelopes(),
 		func(e *envelopev1.ProcessedEnvelope) []string { return []string{e.OrganizationId, e.EndDeviceId} },
 		func(ctx context.Context, e *envelopev1.RawEnvelope) (*envelopev1.ProcessedEnvelope, error) {
 			return &envelopev1.ProcessedEnvelope{OrganizationId: e.OrganizationId, EndDeviceId: e.DeviceId, EnvelopeId: runtime.MessageFrom(ctx).ID}, nil

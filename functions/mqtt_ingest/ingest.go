@@ -90,6 +90,9 @@ func (f ingest) run(ctx context.Context) error {
 	if o.out, err = runtime.NewPublisher(f.nc, publishWindow, publishTimeout); err != nil {
 		return err
 	}
+	if f.streams.Atomic {
+		o.out.InBatches()
+	}
 	defer o.out.Close()
 	if o.lease, err = newLease(ctx, f.js, o.leases, o.me, f.Lease); err != nil {
 		return err

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -16,6 +17,7 @@ import (
 	"ponix/functions"
 	"ponix/nats/streams"
 	organizationv1 "ponix/proto/ponix/organization/v1"
+	"ponix/runtime"
 	"ponix/runtime/local"
 	"ponix/runtime/wire"
 )
@@ -47,6 +49,7 @@ func (s *Suite) beside(base string, cases ...string) {
 // syncedNATS publishes raw envelopes to servers that call fsync at different times.
 func syncedNATS(ctx context.Context, w *World, s *Suite, n int, d time.Duration) error {
 	const shipped, seldom, always = "JetStream, sync_interval 100ms", "JetStream, sync_interval 2m", "JetStream, sync_interval always"
+	const batches = always + ", in atomic batches"
 	for _, c := range []struct {
 		name   string
 		every  time.Duration
@@ -56,7 +59,7 @@ func syncedNATS(ctx context.Context, w *World, s *Suite, n int, d time.Duration)
 		if err != nil {
 			return err
 		}
-		n := n
+		n, all := n, n
 		if c.always {
 			n /= 20
 		}
@@ -64,7 +67,11 @@ func syncedNATS(ctx context.Context, w *World, s *Suite, n int, d time.Duration)
 		if err := streams.Ensure(ctx, own.js, raw); err != nil {
 			return err
 		}
-		s.Cases = append(s.Cases, Case{c.name, func(ctx context.Context, r *Round) error { return own.publish(ctx, r, n) }},
+		s.Cases = append(s.Cases, Case{c.name, func(ctx context.Context, r *Round) error { return own.publish(ctx, r, n) }})
+		if c.always {
+			s.Cases = append(s.Cases, Case{batches, func(ctx context.Context, r *Round) error { return own.publishBatches(ctx, r, all) }})
+		}
+		s.Cases = append(s.Cases,
 			Case{c.name + ", one at a time", func(ctx context.Context, r *Round) error {
 				return closedLoop(ctx, r, 1, d, func(ctx context.Context) error {
 					m, err := envelopeOf(raw, 0, deviceID(0), sample)
@@ -77,6 +84,7 @@ func syncedNATS(ctx context.Context, w *World, s *Suite, n int, d time.Duration)
 			}})
 	}
 	s.beside(shipped, seldom, always)
+	s.Goals = append(s.Goals, Goal{Of: batches, Base: shipped, Metric: Rate, Bound: 0.55})
 	s.beside(shipped+", one at a time", seldom+", one at a time", always+", one at a time")
 	return nil
 }
@@ -136,6 +144,42 @@ func (w *World) publish(ctx context.Context, r *Round, n int) error {
 		}
 	}
 	r.Stop(n)
+	return nil
+}
+
+// publishBatches is publish with PONIX_NATS_ATOMIC_BATCHES.
+func (w *World) publishBatches(ctx context.Context, r *Round, n int) error {
+	s, err := w.js.Stream(ctx, w.config.Streams.Raw)
+	if err != nil {
+		return err
+	}
+	if err := s.Purge(ctx); err != nil {
+		return err
+	}
+	p, err := runtime.NewPublisher(w.js.Conn(), limitWindow, stalled)
+	if err != nil {
+		return err
+	}
+	p.InBatches()
+	var failed atomic.Pointer[error]
+	r.Start()
+	for i := range n {
+		m, err := rawEnvelope(w.config.Streams.RawEnvelopes(), i, "", nil)
+		if err != nil {
+			return err
+		}
+		m.Header = nil
+		p.Publish(m, func(err error) {
+			if err != nil {
+				failed.CompareAndSwap(nil, &err)
+			}
+		})
+	}
+	p.Close()
+	r.Stop(n)
+	if err := failed.Load(); err != nil {
+		return *err
+	}
 	return nil
 }
 

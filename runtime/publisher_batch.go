@@ -1,0 +1,143 @@
+package runtime
+
+import (
+	"errors"
+	"slices"
+	"strconv"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nuid"
+)
+
+// The headers of an atomic batch (ADR-50 of NATS; nats-server 2.12). The server stores
+// all messages of one or none, and answers the last.
+const (
+	batchIDHeader       = "Nats-Batch-Id"
+	batchSequenceHeader = "Nats-Batch-Sequence"
+	batchCommitHeader   = "Nats-Batch-Commit"
+)
+
+// batchSize is the messages of a batch at most, the server's limit.
+const batchSize = 1_000
+
+// The server's codes of refused batches whose messages may be good one by one: a
+// message is stored already; somebody's message came in between.
+const (
+	batchDuplicate  = 10201
+	batchIncomplete = 10176
+)
+
+// InBatches has the publisher send what comes while an answer is awaited as an atomic
+// batch of up to 1 000 messages. A server that calls fsync before each answer
+// (sync_interval: always) then does so once for a batch. Call it before the first
+// Publish. All messages go to one stream, and none expects a sequence of it.
+func (p *Publisher) InBatches() { p.batches = true }
+
+// ready tells whether what is queued is to be sent. The caller holds the lock.
+func (p *Publisher) ready() bool {
+	return len(p.queue) >= batchSize || len(p.queue) > 0 && (!p.batches || p.flying == 0)
+}
+
+// put sends messages, one by one or in batches.
+func (p *Publisher) put(all []outgoing) {
+	if !p.batches {
+		p.each(all)
+		return
+	}
+	for some := range slices.Chunk(all, batchSize) {
+		p.putBatch(slices.Clone(some))
+	}
+}
+
+func (p *Publisher) each(all []outgoing) {
+	for _, m := range all {
+		if err := p.conn.PublishMsg(m.Msg); err != nil {
+			p.finish(m.slot, m.round, err)
+		}
+	}
+}
+
+// putBatch sends a batch. If that cannot be, the server forgets what it has of it, and
+// the messages are sent one by one.
+func (p *Publisher) putBatch(batch []outgoing) {
+	last := batch[len(batch)-1]
+	p.mu.Lock()
+	p.slots[last.slot].batch = batch
+	p.flying++
+	p.mu.Unlock()
+	if len(batch) > 1 {
+		if p.sendBatch(batch) == nil {
+			return
+		}
+		p.mu.Lock()
+		p.land(last.slot, last.round)
+		p.mu.Unlock()
+		p.single(batch)
+	}
+	p.each(batch)
+}
+
+func (p *Publisher) sendBatch(batch []outgoing) error {
+	id := nuid.Next()
+	for i, m := range batch {
+		if m.Header == nil {
+			m.Header = nats.Header{}
+		}
+		m.Header[batchIDHeader] = []string{id}
+		m.Header[batchSequenceHeader] = []string{strconv.Itoa(i + 1)}
+		if i == len(batch)-1 {
+			m.Header[batchCommitHeader] = []string{"1"}
+			return p.conn.PublishMsg(m.Msg)
+		}
+		reply := m.Reply
+		m.Reply = "" // only the last is answered
+		err := p.conn.PublishMsg(m.Msg)
+		m.Reply = reply
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// land notes that the batch which ends with that message, if one does, is not on its
+// way any more. The caller holds the lock.
+func (p *Publisher) land(i int, round uint64) (batch []outgoing) {
+	s := &p.slots[i]
+	if s.round != round || s.batch == nil {
+		return nil
+	}
+	batch, s.batch = s.batch, nil
+	p.flying--
+	return batch
+}
+
+func (p *Publisher) single(batch []outgoing) {
+	for _, m := range batch {
+		for _, key := range []string{batchIDHeader, batchSequenceHeader, batchCommitHeader} {
+			delete(m.Header, key)
+		}
+	}
+}
+
+// finishBatch is finish for the messages of a batch whose last one was answered. Then
+// the next batch goes.
+func (p *Publisher) finishBatch(batch []outgoing, err error) {
+	defer p.sendNext()
+	var api *jetstream.APIError
+	if errors.As(err, &api) && (api.ErrorCode == batchDuplicate || api.ErrorCode == batchIncomplete) {
+		p.single(batch)
+		p.each(batch)
+		return
+	}
+	for _, m := range batch {
+		p.finish(m.slot, m.round, err)
+	}
+}
+
+func (p *Publisher) sendNext() {
+	p.mu.Lock()
+	p.send()
+	p.mu.Unlock()
+}

@@ -1,0 +1,133 @@
+package runtime_test
+
+import (
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"ponix/runtime"
+	"ponix/runtime/runtimetest"
+)
+
+// TestBatches publishes in atomic batches what is on the stream in part already, some of
+// it too large, from several goroutines: each message is there once and is answered once,
+// and what cannot be stored takes nothing else with it.
+func TestBatches(t *testing.T) {
+	t.Parallel()
+	nc := runtimetest.NATS(t)
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "s", Subjects: []string{"s.>"}, AllowAtomicPublish: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const publishers, each = 4, 3_000
+	for i := 0; i < publishers*each; i += 1_700 { // a duplicate here and there
+		if _, err := js.Publish(t.Context(), "s.early", nil, jetstream.WithMsgID(fmt.Sprint(i))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p, err := runtime.NewPublisher(nc, 4_096, 10*time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.InBatches()
+	var mu sync.Mutex
+	answers := map[int][]error{}
+	var all sync.WaitGroup
+	for n := range publishers {
+		all.Go(func() {
+			for i := range each {
+				id := n*each + i
+				m := &nats.Msg{Subject: "s.a", Header: nats.Header{jetstream.MsgIDHeader: {fmt.Sprint(id)}}}
+				if id%2_001 == 2_000 {
+					m.Data = make([]byte, nc.MaxPayload())
+				}
+				p.Publish(m, func(err error) {
+					mu.Lock()
+					answers[id] = append(answers[id], err)
+					mu.Unlock()
+				})
+			}
+		})
+	}
+	all.Wait()
+	p.Close()
+	want := publishers * each
+	for id := range publishers * each {
+		if id%2_001 == 2_000 {
+			want--
+			if got := answers[id]; len(got) != 1 || got[0] != nats.ErrMaxPayload { //nolint:errorlint // it is that itself
+				t.Errorf("message %d, too large: %v", id, got)
+			}
+		} else if got := answers[id]; len(got) != 1 || got[0] != nil {
+			t.Errorf("message %d: %v", id, got)
+		}
+	}
+	batched := 0
+	for n := uint64(publishers * each / 1_700); n < uint64(want); n += 100 {
+		m, err := s.GetMsg(t.Context(), n)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if m.Header.Get("Nats-Batch-Id") != "" {
+			batched++
+		}
+	}
+	if batched == 0 {
+		t.Error("no message came in a batch")
+	}
+	info, err := s.Info(t.Context())
+	if err != nil || int(info.State.Msgs) != want {
+		t.Errorf("%d messages are stored, want %d, %v", info.State.Msgs, want, err)
+	}
+}
+
+// TestBatchesThatFail holds that what no stream takes, or takes in no batches, or is
+// never answered, fails, and that what follows is sent.
+func TestBatchesThatFail(t *testing.T) {
+	t.Parallel()
+	nc := runtimetest.NATS(t)
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "s", Subjects: []string{"s"}}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := nc.Subscribe("silence", func(*nats.Msg) {}); err != nil {
+		t.Fatal(err)
+	}
+	p, err := runtime.NewPublisher(nc, 100, time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.InBatches()
+	const each = 120
+	for _, subject := range []string{"nobody.takes.it", "s", "silence", "nobody.takes.it"} {
+		var mu sync.Mutex
+		answered, failed := 0, 0
+		for range each {
+			p.Publish(&nats.Msg{Subject: subject}, func(err error) {
+				mu.Lock()
+				defer mu.Unlock()
+				answered++
+				if err != nil {
+					failed++
+				}
+			})
+		}
+		p.Await(100)
+		// The first of all is alone, and the stream takes that one.
+		if answered != each || failed < each-100 || subject != "s" && failed != each {
+			t.Errorf("%s: %d of %d are answered, %d have failed", subject, answered, each, failed)
+		}
+	}
+	p.Close()
+}
