@@ -5,20 +5,20 @@
 // the events of the stream tell it; mqtt-ingest writes how its connection is.
 // Each leaves the other's part as it is, and writes only over the revision that
 // it has read.
+//
+// Events are taken one at a time and in order, but an instance that was paused
+// may still have one in hand that another has applied long ago, and those after it.
+// So the bucket says which event each gateway is of, and which took it away (see
+// position): what is not later changes nothing.
 package gatewaystate
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"ponix/nats/streams"
 	pb "ponix/proto/ponix/gateway/v1"
@@ -44,8 +44,9 @@ type bucket struct {
 	js   jetstream.JetStream
 	name string
 
-	mu sync.Mutex
-	kv jetstream.KeyValue
+	mu     sync.Mutex
+	kv     jetstream.KeyValue
+	stream jetstream.Stream // below it
 }
 
 func (b *bucket) open(ctx context.Context) (jetstream.KeyValue, error) {
@@ -54,69 +55,32 @@ func (b *bucket) open(ctx context.Context) (jetstream.KeyValue, error) {
 	if b.kv != nil {
 		return b.kv, nil
 	}
+	stream, err := b.js.Stream(ctx, "KV_"+b.name)
+	if err != nil {
+		return nil, runtime.Error(codes.Unavailable, "BUCKET_UNAVAILABLE", "bucket %s: %v", b.name, err)
+	}
 	kv, err := b.js.KeyValue(ctx, b.name)
 	if err != nil {
 		return nil, runtime.Error(codes.Unavailable, "BUCKET_UNAVAILABLE", "bucket %s: %v", b.name, err)
 	}
-	b.kv = kv
+	b.kv, b.stream = kv, stream
 	return kv, nil
 }
 
-// markerTTL is how long a deleted gateway leaves a trace.
-const markerTTL = time.Hour
-
-// apply makes the bucket agree with an event.
+// apply makes the bucket agree with an event, but for what it has of later ones.
 func (f *states) apply(ctx context.Context, g *pb.Gateway) error {
-	kv, err := f.gateways.open(ctx)
-	if err != nil {
-		return err
-	}
-	deleted := strings.HasSuffix(runtime.MessageFrom(ctx).Subject, "."+streams.Deleted)
+	m := runtime.MessageFrom(ctx)
+	at := position{m.Sequence, m.Stored.UnixNano()}
+	deleted := strings.HasSuffix(m.Subject, "."+streams.Deleted)
 	switch {
 	case deleted && g.GatewayId == "":
-		// Every row is gone.
-		return f.gateways.each(ctx, ">", func(e jetstream.KeyValueEntry) error { return remove(ctx, kv, e.Key()) })
+		// Every row is gone: those that the bucket has. All events before this one were applied.
+		return f.gateways.each(ctx, ">", func(e jetstream.KeyValueEntry) error { return f.gateways.change(ctx, e.Key(), nil, at) })
 	case g.GatewayId == "":
 		return runtime.Terminate(runtime.Error(codes.InvalidArgument, "INVALID_EVENT", "the gateway has no id"))
 	case deleted, g.DeletedAt != nil:
-		return remove(ctx, kv, g.GatewayId)
+		return f.gateways.change(ctx, g.GatewayId, nil, at)
+	default:
+		return f.gateways.change(ctx, g.GatewayId, g, at)
 	}
-	state, revision, err := read(ctx, kv, g.GatewayId)
-	switch {
-	case errors.Is(err, jetstream.ErrKeyNotFound):
-		state = &pb.GatewayState{Connection: pb.ConnectionStatus_CONNECTION_STATUS_STOPPED, ObservedAt: timestamppb.Now()}
-	case errors.Is(err, jetstream.ErrInvalidKey):
-		return runtime.Terminate(runtime.Error(codes.InvalidArgument, "INVALID_EVENT", "%q is no id", g.GatewayId))
-	case err != nil:
-		return err
-	}
-	state.Gateway = g
-	data, err := proto.Marshal(state)
-	if err != nil {
-		return err
-	}
-	if revision == 0 {
-		_, err = kv.Create(ctx, g.GatewayId, data)
-	} else {
-		_, err = kv.Update(ctx, g.GatewayId, data, revision)
-	}
-	if errors.Is(err, jetstream.ErrKeyRevisionMismatch) || errors.Is(err, jetstream.ErrKeyExists) {
-		// mqtt-ingest has written meanwhile.
-		return runtime.RetryAfter(10*time.Millisecond, fmt.Errorf("gateway %s: %w", g.GatewayId, err))
-	}
-	return err
-}
-
-func remove(ctx context.Context, kv jetstream.KeyValue, id string) error {
-	return kv.Purge(ctx, id, jetstream.PurgeTTL(markerTTL))
-}
-
-// read returns a gateway's state and its revision.
-func read(ctx context.Context, kv jetstream.KeyValue, id string) (*pb.GatewayState, uint64, error) {
-	e, err := kv.Get(ctx, id)
-	if err != nil {
-		return nil, 0, err
-	}
-	state := &pb.GatewayState{}
-	return state, e.Revision(), proto.Unmarshal(e.Value(), state)
 }

@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/proto"
@@ -33,24 +35,36 @@ type env struct {
 // start runs two instances of the function.
 func start(t *testing.T) *env {
 	t.Helper()
-	conf := config.Default[streams.Config]()
 	srv := runtimetest.NATSServer(t)
 	for range 2 {
-		nc := runtimetest.Connect(t, srv)
-		js, err := jetstream.New(nc)
-		if err != nil {
-			t.Fatal(err)
-		}
-		h, err := runtime.Start(t.Context(), runtime.Config{Conn: nc, Streams: conf, Logger: slog.New(slog.DiscardHandler)}, gatewaystate.New(js, conf))
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() {
-			if err := h.Stop(); err != nil {
-				t.Error(err)
-			}
-		})
+		instance(t, srv, config.Default[streams.Config]())
 	}
+	return connect(t, srv)
+}
+
+// instance starts an instance of the function, with streams as conf says.
+func instance(t *testing.T, srv *server.Server, conf streams.Config, options ...nats.Option) *runtime.Host {
+	t.Helper()
+	nc := runtimetest.Connect(t, srv, options...)
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h, err := runtime.Start(t.Context(), runtime.Config{Conn: nc, Streams: config.Default[streams.Config](), Logger: slog.New(slog.DiscardHandler)}, gatewaystate.New(js, conf))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := h.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	return h
+}
+
+// connect is for a test to see what the instances do.
+func connect(t *testing.T, srv *server.Server) *env {
+	t.Helper()
 	nc := runtimetest.Connect(t, srv)
 	js, err := jetstream.New(nc)
 	if err != nil {

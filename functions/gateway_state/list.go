@@ -22,7 +22,7 @@ func (f *states) get(ctx context.Context, req *pb.GetGatewayStateRequest) (*pb.G
 	if err != nil {
 		return nil, err
 	}
-	state, _, err := read(ctx, kv, req.GatewayId)
+	state, _, err := value(ctx, kv, req.GatewayId)
 	tenant := runtime.Tenant(ctx)
 	if errors.Is(err, jetstream.ErrKeyNotFound) || err == nil && tenant != "" && state.Gateway.GetOrganizationId() != tenant {
 		return nil, runtime.Error(codes.NotFound, "GATEWAY_NOT_FOUND", "gateway %q does not exist", req.GatewayId)
@@ -90,8 +90,10 @@ func older(k, last page.Key) bool {
 	return c < 0 || c == 0 && k.ID < last.ID
 }
 
-// present is what callers see: no owner that is gone, and no password.
+// present is what callers see: no owner that is gone, no password, and not where
+// the gateway is from.
 func present(s *pb.GatewayState, alive bool) *pb.GatewayState {
+	s.ProtoReflect().SetUnknown(nil)
 	if s.Owner != "" && !alive {
 		s.Owner, s.Connection = "", pb.ConnectionStatus_CONNECTION_STATUS_DISCONNECTED
 	}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/proto"
 
 	"ponix/functions/internal/functiontest"
 	pb "ponix/proto/ponix/gateway/v1"
@@ -38,6 +39,8 @@ func TestMessageBecomesEnvelope(t *testing.T) {
 	}
 	e.wantState(t, 10*time.Second, "g1", func(s *pb.GatewayState) bool { return s.MessagesReceived == 2 && s.LastMessageAt != nil })
 
+	wantPosition(t, e)
+
 	moved := time.Now()
 	e.gateway(t, "update", "g1", second.url)
 	runtimetest.Eventually(t, 3*time.Second, func() error {
@@ -55,6 +58,24 @@ func TestMessageBecomesEnvelope(t *testing.T) {
 	wantSession(t, second, false)
 	_, err := e.GetGatewayState(t.Context(), &pb.GetGatewayStateRequest{GatewayId: "g1"})
 	functiontest.WantError(t, err, codes.NotFound, "GATEWAY_NOT_FOUND")
+}
+
+// wantPosition holds that a report has left what gateway-state notes for itself: of
+// which event gateway g1 is.
+func wantPosition(t *testing.T, e *env) {
+	t.Helper()
+	kv, err := e.js.KeyValue(t.Context(), conf.GatewayStates().Bucket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	entry, err := kv.Get(t.Context(), "g1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	state := &pb.GatewayState{}
+	if err := proto.Unmarshal(entry.Value(), state); err != nil || state.MessagesReceived != 2 || len(state.ProtoReflect().GetUnknown()) == 0 {
+		t.Errorf("got %v, %v", state, err)
+	}
 }
 
 // wantSession waits until the broker has a client connected, or no session any

@@ -381,7 +381,7 @@ var File_ponix_gateway_v1_gateway_state_proto protoreflect.FileDescriptor
 
 const file_ponix_gateway_v1_gateway_state_proto_rawDesc = "" +
 	"\n" +
-	"$ponix/gateway/v1/gateway_state.proto\x12\x10ponix.gateway.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18ponix/auth/v1/auth.proto\x1a\x1eponix/gateway/v1/gateway.proto\x1a\x1dponix/validate/v1/rules.proto\"\xea\x02\n" +
+	"$ponix/gateway/v1/gateway_state.proto\x12\x10ponix.gateway.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18ponix/auth/v1/auth.proto\x1a\x1eponix/gateway/v1/gateway.proto\x1a\x1dponix/validate/v1/rules.proto\"\xf2\x02\n" +
 	"\fGatewayState\x123\n" +
 	"\agateway\x18\x01 \x01(\v2\x19.ponix.gateway.v1.GatewayR\agateway\x12\x14\n" +
 	"\x05owner\x18\x02 \x01(\tR\x05owner\x12B\n" +
@@ -393,7 +393,7 @@ const file_ponix_gateway_v1_gateway_state_proto_rawDesc = "" +
 	"\x0flast_message_at\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\rlastMessageAt\x12+\n" +
 	"\x11messages_received\x18\x06 \x01(\x04R\x10messagesReceived\x12;\n" +
 	"\vobserved_at\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"observedAt\"B\n" +
+	"observedAtJ\x06\b\xe8\a\x10\xe9\a\"B\n" +
 	"\x16GetGatewayStateRequest\x12(\n" +
 	"\n" +
 	"gateway_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\xc8\xf3\x18\x01R\tgatewayId\"O\n" +
