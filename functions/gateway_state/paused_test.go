@@ -177,6 +177,37 @@ func (e *env) writes(t *testing.T) uint64 {
 	return s.CachedInfo().State.LastSeq
 }
 
+// TestInstanceThatIsGone has an event in hand that all others wait for: not as long
+// as an envelope would.
+func TestInstanceThatIsGone(t *testing.T) {
+	t.Parallel()
+	conf := config.Default[streams.Config]()
+	srv := runtimetest.NATSServer(t)
+	instance(t, srv, conf).Stop() //nolint:errcheck // it makes the streams
+	e := connect(t, srv)
+	change{"create", "roof"}.publish(t, e)
+	killed := runtimetest.Connect(t, srv)
+	js, err := jetstream.New(killed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := js.Consumer(t.Context(), "gateways", streams.GatewayState)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Next(); err != nil {
+		t.Fatal(err)
+	}
+	killed.Close()
+	gone := time.Now()
+	change{"update", "cellar"}.publish(t, e)
+	instance(t, srv, conf)
+	e.wantApplied(t, 2)
+	if took := time.Since(gone); took > 5*time.Second {
+		t.Errorf("it took %v", took)
+	}
+}
+
 // TestBucketWithoutPositions is of an older version: it says nothing of positions.
 func TestBucketWithoutPositions(t *testing.T) {
 	t.Parallel()

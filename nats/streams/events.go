@@ -37,8 +37,16 @@ const eventsAge = 7 * 24 * time.Hour
 
 // GatewayEvents is what happened to gateways, on <name>.create, .update and
 // .delete; the payload is the Gateway. The instances of gateway-state take the
-// events one at a time, since a state is what its last event says.
-func (c Config) GatewayEvents() Stream { return c.events(c.Gateways, c.durable(GatewayState, 1)) }
+// events one at a time, since a state is what its last event says; so an event
+// that an instance was killed with holds up all others, and waits for a short time
+// only. An instance that goes on after that changes nothing (see functions/gateway_state).
+func (c Config) GatewayEvents() Stream {
+	one := c.durable(GatewayState, 1)
+	one.AckWait = min(one.AckWait, gatewayAckWait)
+	return c.events(c.Gateways, one)
+}
+
+const gatewayAckWait = 3 * time.Second
 
 // EndDeviceEvents is the same of end devices.
 func (c Config) EndDeviceEvents() Stream { return c.events("end_devices") }

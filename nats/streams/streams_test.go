@@ -62,3 +62,38 @@ func TestEnsureWritesWhatDiffers(t *testing.T) {
 		t.Errorf("the time is %v, %v", durable, err)
 	}
 }
+
+// What an older version made differs, too: its gateway events waited for as long
+// as envelopes. The one that is in somebody's hands already does so no more.
+func TestEnsureShortensTheWait(t *testing.T) {
+	t.Parallel()
+	js, err := jetstream.New(runtimetest.NATS(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := config.Default[streams.Config]()
+	old := c.GatewayEvents()
+	old.Consumers[0].AckWait = c.AckWait
+	if err := streams.Ensure(t.Context(), js, old); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := js.Publish(t.Context(), old.Subject(streams.Created), nil); err != nil {
+		t.Fatal(err)
+	}
+	durable, err := js.Consumer(t.Context(), old.Name, streams.GatewayState)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := durable.Next(); err != nil {
+		t.Fatal(err)
+	}
+	if err := streams.Ensure(t.Context(), js, c.GatewayEvents()); err != nil {
+		t.Fatal(err)
+	}
+	if info, err := durable.Info(t.Context()); err != nil || info.Config.AckWait > 3*time.Second {
+		t.Errorf("the time is %v, %v", info, err)
+	}
+	if _, err := durable.Next(jetstream.FetchMaxWait(5 * time.Second)); err != nil {
+		t.Errorf("it is not delivered again: %v", err)
+	}
+}
