@@ -1,7 +1,6 @@
 package main
 
 import (
-	"flag"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -9,32 +8,25 @@ import (
 	"time"
 
 	paho3 "github.com/eclipse/paho.mqtt.golang"
-	"github.com/nats-io/nats.go/jetstream"
 	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/types/known/timestamppb"
 
 	enddevicev1 "ponix/proto/ponix/end_device/v1"
-	envelopev1 "ponix/proto/ponix/envelope/v1"
 	gatewayv1 "ponix/proto/ponix/gateway/v1"
 	"ponix/runtime/local"
 	"ponix/runtime/runtimetest"
 )
 
-var mqttMessages = flag.Int("mqtt-messages", 3000, "messages that TestKilledGatewayOwner sends")
-
-// gatewayEvent tells of a gateway as change data capture does.
-func gatewayEvent(t *testing.T, js jetstream.JetStream, organization, brokerURL string) {
+// gateway creates a gateway and returns its id.
+func (c *cluster) gateway(t *testing.T, organization, brokerURL string) string {
 	t.Helper()
-	data, err := proto.Marshal(&gatewayv1.Gateway{
-		GatewayId: "g1", OrganizationId: organization, Name: "roof", Type: gatewayv1.GatewayType_GATEWAY_TYPE_EMQX, CreatedAt: timestamppb.Now(),
-		Config: &gatewayv1.Gateway_EmqxConfig{EmqxConfig: &gatewayv1.EMQXGatewayConfig{BrokerUrl: brokerURL}},
+	created, err := c.gateways.CreateGateway(t.Context(), &gatewayv1.CreateGatewayRequest{
+		OrganizationId: organization, Name: "roof", Type: gatewayv1.GatewayType_GATEWAY_TYPE_EMQX,
+		Config: &gatewayv1.CreateGatewayRequest_EmqxConfig{EmqxConfig: &gatewayv1.EMQXGatewayConfig{BrokerUrl: brokerURL}},
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := js.Publish(t.Context(), "gateways.create", data); err != nil {
-		t.Fatal(err)
-	}
+	return created.Gateway.GatewayId
 }
 
 // mqttDevice connects as most tools do without an option: in MQTT 3.1.1.
@@ -71,14 +63,8 @@ func (c *cluster) overMQTT(t *testing.T, p *ponix, organization string) {
 	t.Helper()
 	brokerURL := p.waitFor(t, time.Second, `^✓ MQTT\s+(mqtt://\S+)`)[1]
 	device := c.device(t, organization, decode)
-	created, err := c.gateways.CreateGateway(t.Context(), &gatewayv1.CreateGatewayRequest{
-		OrganizationId: organization, Name: "roof", Type: gatewayv1.GatewayType_GATEWAY_TYPE_EMQX,
-		Config: &gatewayv1.CreateGatewayRequest_EmqxConfig{EmqxConfig: &gatewayv1.EMQXGatewayConfig{BrokerUrl: brokerURL}},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	wantStatus(t, c.env, organization, created.Gateway.GatewayId, "connected")
+	gateway := c.gateway(t, organization, brokerURL)
+	wantStatus(t, c.env, organization, gateway, "connected")
 	mqtt := mqttDevice(t, brokerURL)
 	send := func() {
 		if token := mqtt.Publish(organization+"/"+device, 1, false, temperature); !token.WaitTimeout(10*time.Second) || token.Error() != nil {
@@ -98,11 +84,11 @@ func (c *cluster) overMQTT(t *testing.T, p *ponix, organization string) {
 		}
 		return err
 	})
-	if _, err := c.gateways.DeleteGateway(t.Context(), &gatewayv1.DeleteGatewayRequest{GatewayId: created.Gateway.GatewayId}); err != nil {
+	if _, err := c.gateways.DeleteGateway(t.Context(), &gatewayv1.DeleteGatewayRequest{GatewayId: gateway}); err != nil {
 		t.Fatal(err)
 	}
 	runtimetest.Eventually(t, 5*time.Second, func() error {
-		if out, err := call(t, c.env, "gateway", "status"); err != nil || strings.Contains(out, created.Gateway.GatewayId) {
+		if out, err := call(t, c.env, "gateway", "status"); err != nil || strings.Contains(out, gateway) {
 			return fmt.Errorf("%w: the gateway is there:\n%s", err, out)
 		}
 		return nil
@@ -110,35 +96,34 @@ func (c *cluster) overMQTT(t *testing.T, p *ponix, organization string) {
 }
 
 // TestKilledGatewayOwner kills the instance that owns a gateway three times with
-// -9 while messages come: each becomes one envelope.
+// -9 while messages come: each becomes one row.
 func TestKilledGatewayOwner(t *testing.T) {
 	t.Parallel()
-	srv := runtimetest.NATSServer(t)
-	env := []string{"PONIX_NATS_URL=" + srv.ClientURL(), "PONIX_MQTT_LEASE=2s"}
-	serve := func() *ponix {
-		p := start(t, env, "serve", "gateway-state", "mqtt-ingest")
+	const total = 10_000
+	c := enginesOnly(t)
+	c.env = append(c.env, "PONIX_MQTT_LEASE=2s")
+	serve := func(functions ...string) *ponix {
+		p := start(t, c.env, append([]string{"serve"}, functions...)...)
 		p.waitFor(t, 20*time.Second, "msg=serving")
 		return p
 	}
-	js, err := jetstream.New(runtimetest.Connect(t, srv))
-	if err != nil {
-		t.Fatal(err)
-	}
+	serve("organization", "end-device", "gateway", "cdc", "convert", "store")
+	own := func() *ponix { return serve("gateway-state", "mqtt-ingest") }
 	b, err := local.StartBroker("127.0.0.1", 0, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(b.Stop)
-	owner := serve()
-	gatewayEvent(t, js, "acme", b.URL)
-	wantStatus(t, env, "acme", "connected", "g1", "roof")
-	next := serve()
-	total := *mqttMessages
+	org := c.organization(t)
+	topic := org + "/" + c.device(t, org, `{"message": string(input)}`)
+	owner := own()
+	wantStatus(t, c.env, org, c.gateway(t, org, b.URL), "connected", "roof")
+	next := own()
 	sent := make(chan error, 4)
 	device := mqttDevice(t, b.URL)
 	send := func(quarter int) {
 		for i := quarter * total / 4; i < (quarter+1)*total/4; i++ {
-			token := device.Publish("acme/thermometer", 1, false, fmt.Sprintf("message %d", i))
+			token := device.Publish(topic, 1, false, fmt.Sprintf("message %d", i))
 			if i%10 == 0 && (!token.WaitTimeout(20*time.Second) || token.Error() != nil) {
 				sent <- fmt.Errorf("message %d: %w", i, token.Error())
 				return
@@ -148,9 +133,9 @@ func TestKilledGatewayOwner(t *testing.T) {
 	}
 	for kill := range 3 {
 		go send(kill)
-		wantRaw(t, js, total*(3*kill+1)/12, false) // some of them are under way
+		c.received(t, uint64(total*(3*kill+1)/12)) // some of them are under way
 		owner.kill(t)                              // which joined first, and so has the gateway
-		owner, next = next, serve()
+		owner, next = next, own()
 	}
 	go send(3)
 	for range 4 {
@@ -158,50 +143,53 @@ func TestKilledGatewayOwner(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	wantStatus(t, env, "acme", "connected")
-	wantRaw(t, js, total, true)
-	if out := must(t, env, "gateway", "status", "--organization", "acme", "--format", "json"); !strings.Contains(out, `"CONNECTION_STATUS_CONNECTED"`) {
-		t.Errorf("got %s", out)
-	}
+	c.wantMessages(t, total)
+	wantStatus(t, c.env, org, "connected")
+	owner.interrupt(t)
+	next.interrupt(t)
+	c.quiet(t)
+	c.wantMessages(t, total)
 }
 
-// wantRaw waits for so many raw envelopes, and then holds them to be just those,
-// each another.
-func wantRaw(t *testing.T, js jetstream.JetStream, n int, exactly bool) {
+// received waits until so many raw envelopes are there.
+func (c *cluster) received(t *testing.T, n uint64) {
 	t.Helper()
-	s, err := js.Stream(t.Context(), "raw_envelopes")
-	if err != nil {
-		t.Fatal(err)
-	}
 	runtimetest.Eventually(t, time.Minute, func() error {
-		info, err := s.Info(t.Context())
-		if err == nil && info.State.Msgs < uint64(n) {
-			err = fmt.Errorf("%d envelopes, want %d", info.State.Msgs, n)
+		s, err := c.js.Stream(t.Context(), "raw_envelopes")
+		if err == nil && s.CachedInfo().State.LastSeq < n {
+			err = fmt.Errorf("%d envelopes, want %d", s.CachedInfo().State.LastSeq, n)
 		}
 		return err
 	})
-	if !exactly {
-		return
+}
+
+// quiet waits until every raw envelope that there is has become a row.
+func (c *cluster) quiet(t *testing.T) {
+	t.Helper()
+	for _, at := range [][2]string{{"raw_envelopes", "convert"}, {"processed_envelopes", "store"}} {
+		runtimetest.Eventually(t, 30*time.Second, func() error {
+			consumer, err := c.js.Consumer(t.Context(), at[0], at[1])
+			if err != nil {
+				return err
+			}
+			if info := consumer.CachedInfo(); info.NumPending > 0 || info.NumAckPending > 0 {
+				return fmt.Errorf("%s has %d messages to do, and %d in hand", at[1], info.NumPending, info.NumAckPending)
+			}
+			return nil
+		})
 	}
-	c, err := s.OrderedConsumer(t.Context(), jetstream.OrderedConsumerConfig{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	payloads := map[string]bool{}
-	total := 0
-	for {
-		m, err := c.Next(jetstream.FetchMaxWait(time.Second))
-		if err != nil {
-			break // nothing more comes
+}
+
+// wantMessages waits until there are the rows of n messages, each once.
+func (c *cluster) wantMessages(t *testing.T, n int) {
+	t.Helper()
+	want := fmt.Sprintf(`{"rows":%d,"envelopes":%d,"messages":%d}`+"\n", n, n, n)
+	runtimetest.Eventually(t, time.Minute, func() error {
+		got, err := call(t, c.env, "sql", "--format", "json",
+			"SELECT count() AS rows, uniqExact(envelope_id) AS envelopes, uniqExact(data.message::String) AS messages FROM processed_envelopes FINAL")
+		if err == nil && got != want {
+			err = fmt.Errorf("got %s, want %s", got, want)
 		}
-		raw := &envelopev1.RawEnvelope{}
-		if err := proto.Unmarshal(m.Data(), raw); err != nil {
-			t.Fatal(err)
-		}
-		payloads[string(raw.Payload)] = true
-		total++
-	}
-	if total != n || len(payloads) != n {
-		t.Errorf("%d envelopes with %d payloads, want %d", total, len(payloads), n)
-	}
+		return err
+	})
 }
