@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	mqtt "github.com/eclipse/paho.mqtt.golang"
@@ -39,30 +40,40 @@ func (g Growth) gateways(ctx context.Context, w *World, a *Axis) error {
 }
 
 // grow starts brokers until there are n, and a device at each.
-func (l *gatewayLoad) grow(n int) error {
+func (l *gatewayLoad) grow(ctx context.Context, n int) error {
 	for len(l.brokers) < n {
 		b, err := local.StartBroker("127.0.0.1", 0, l.log)
 		if err != nil {
 			return err
 		}
 		l.brokers = append(l.brokers, b)
-		d := mqtt.NewClient(mqtt.NewClientOptions().AddBroker(b.URL).SetClientID("device").SetOrderMatters(false).SetMaxResumePubInFlight(100))
-		if t := d.Connect(); !t.WaitTimeout(stalled) || t.Error() != nil {
-			return fmt.Errorf("connect to %s: %w", b.URL, errors.Join(t.Error()))
+		d := mqtt.NewClient(mqtt.NewClientOptions().AddBroker(b.URL).SetClientID("device").SetOrderMatters(false).SetMaxResumePubInFlight(100).SetWriteTimeout(stalled))
+		if err := answered(ctx, d.Connect()); err != nil {
+			return fmt.Errorf("connect to %s: %w", b.URL, err)
 		}
 		l.devices = append(l.devices, d)
 	}
 	return nil
 }
 
-func (l *gatewayLoad) close() {
+// close stops the brokers, all at once: one waits until it is rid of its clients.
+func (l *gatewayLoad) close() error {
 	for _, d := range l.devices {
 		d.Disconnect(0)
 	}
+	var all sync.WaitGroup
 	for _, b := range l.brokers {
-		b.Stop()
+		all.Go(b.Stop)
 	}
 	l.devices, l.brokers = nil, nil
+	stopped := make(chan struct{})
+	go func() { all.Wait(); close(stopped) }()
+	select {
+	case <-stopped:
+		return nil
+	case <-time.After(stalled):
+		return fmt.Errorf("not every broker stopped within %v", stalled)
+	}
 }
 
 // run lets an instance connect to the first n brokers, and measures until all that
@@ -72,8 +83,8 @@ func (l *gatewayLoad) run(ctx context.Context, r *Round, n int) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
 	defer cancel()
 	l.runs++
-	defer l.close() // brokers that have nothing to do take CPU all the same
-	if err := l.grow(n); err != nil {
+	defer func() { err = errors.Join(err, l.close()) }() // brokers that have nothing to do take CPU all the same
+	if err := l.grow(ctx, n); err != nil {
 		return err
 	}
 	c, err := l.serve(ctx, "gateway-state", "mqtt-ingest")
@@ -93,35 +104,60 @@ func (l *gatewayLoad) run(ctx context.Context, r *Round, n int) (err error) {
 	}
 	each := max(1, l.count/n)
 	var publishers errgroup.Group
+	publishing, stop := context.WithCancel(ctx)
+	defer stop()
 	for _, d := range l.devices[:n] {
-		publishers.Go(func() error { return publish(d, each) })
+		publishers.Go(func() error { return publish(publishing, d, each) })
 	}
 	err = measure(ctx, r, n*each, func(ctx context.Context) (int, error) {
 		now, err := l.stored(ctx)
 		return now - before, errors.Join(err, c.alive())
 	})
+	if err != nil {
+		stop() // what is not published yet is of no interest
+	}
 	return errors.Join(err, publishers.Wait(), c.most(r))
 }
 
 // publish sends so many messages, some at a time.
-func publish(d mqtt.Client, n int) error {
+func publish(ctx context.Context, d mqtt.Client, n int) error {
 	const window = 100
 	var sent [window]mqtt.Token
 	for i := range n + window {
 		if t := sent[i%window]; t != nil {
-			if !t.WaitTimeout(stalled) {
-				return fmt.Errorf("a broker does not acknowledge")
-			}
-			if t.Error() != nil {
-				return t.Error()
+			if err := answered(ctx, t); err != nil {
+				return fmt.Errorf("publish: %w", err)
 			}
 		}
 		sent[i%window] = nil
-		if i < n {
-			sent[i%window] = d.Publish(organization+"/"+deviceID(i), 1, false, sample)
+		if i >= n {
+			continue
+		}
+		t := d.Publish(organization+"/"+deviceID(i), 1, false, sample)
+		select {
+		case <-t.Done(): // it waited for the connection, in vain
+			if t.Error() != nil {
+				return t.Error()
+			}
+		default:
+			sent[i%window] = t
 		}
 	}
 	return nil
+}
+
+// answered waits until a broker has said what it thinks of something.
+func answered(ctx context.Context, t mqtt.Token) error {
+	timeout := time.NewTimer(stalled)
+	defer timeout.Stop()
+	select {
+	case <-t.Done():
+		return t.Error()
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-timeout.C:
+		return fmt.Errorf("the broker does not answer within %v", stalled)
+	}
 }
 
 // event tells of the first n gateways that something has happened to them.
