@@ -75,7 +75,7 @@ func (i *identity) next(first uint16) record {
 		}
 		i.acked = nil
 	}
-	for n, p := 0, first; n < receiveMaximum; n++ {
+	for n, p := 0, first; n < outstanding; n++ {
 		if p--; p == 0 {
 			p--
 		}

@@ -13,8 +13,13 @@ const window = 256
 
 // receiveMaximum is how many messages a broker may send in MQTT 5 beyond what was
 // acknowledged. It is far above the window, which is what bounds us: there are
-// brokers that lose count where a receive maximum is in force for long.
-const receiveMaximum = 8192
+// brokers that lose count where a receive maximum is in force for long. But
+// paho.golang keeps 8 bytes for each, whether they come or not.
+const receiveMaximum = 2048
+
+// outstanding is how many messages a broker may have sent at most that are not
+// acknowledged: more than in MQTT 5, since it is its own affair in 3.1.1.
+const outstanding = 8192
 
 // ackInterval is how often paho.golang sends what is acknowledged.
 const ackInterval = 25 * time.Millisecond
