@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"strings"
 	"testing"
 	"time"
@@ -15,22 +16,34 @@ import (
 )
 
 // TestFailedWrites lets writes of ClickHouse's engine fail between inserts: it acknowledges
-// none that is not there, says what happened and ends, and has every acknowledged row when it
-// is started again.
+// none that is not there, says what happened and ends. When it is started again, it has every
+// acknowledged row, and takes the one that failed, with the token that it had.
 func TestFailedWrites(t *testing.T) {
 	t.Parallel()
 	o := local.Options{DataDir: t.TempDir(), SkipNATS: true, SkipPostgres: true}
 	c, conn := startClickHouse(t, o)
-	if err := conn.Exec(t.Context(), "CREATE TABLE t (n UInt64, s String) ENGINE = MergeTree ORDER BY n"); err != nil {
+	if err := conn.Exec(t.Context(), "CREATE TABLE t (n UInt64, s String) ENGINE = MergeTree ORDER BY n SETTINGS non_replicated_deduplication_window = 100"); err != nil {
 		t.Fatal(err)
 	}
-	insert := func(n int) error {
+	insert := func(n uint64) error {
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 		defer cancel()
-		// Each block is larger than a file may get, and cannot be compressed below that.
-		return conn.Exec(ctx, fmt.Sprintf("INSERT INTO t SELECT %d, randomString(1000) FROM numbers(1000)", n))
+		batch, err := conn.PrepareBatch(clickhouse.Context(ctx, clickhouse.WithSettings(clickhouse.Settings{"insert_deduplication_token": fmt.Sprint(n)})), "INSERT INTO t")
+		if err != nil {
+			return err
+		}
+		defer batch.Close() //nolint:errcheck // it is sent
+		random := rand.NewChaCha8([32]byte{byte(n)})
+		text := make([]byte, 1_000)
+		for range 1_000 { // more than a file may get, and not to be compressed below that
+			random.Read(text) //nolint:errcheck // it never fails
+			if err := batch.Append(n, text); err != nil {
+				return err
+			}
+		}
+		return batch.Send()
 	}
-	for n := range 3 {
+	for n := range uint64(3) {
 		if err := insert(n); err != nil {
 			t.Fatal(err)
 		}
@@ -54,8 +67,11 @@ func TestFailedWrites(t *testing.T) {
 		t.Error(err)
 	}
 	_, conn = startClickHouse(t, o)
+	if err := insert(3); err != nil {
+		t.Error(err)
+	}
 	var rows, lengths uint64
-	if err := conn.QueryRow(t.Context(), "SELECT count(), sum(length(s)) FROM t").Scan(&rows, &lengths); err != nil || rows != 3000 || lengths != 3_000_000 {
+	if err := conn.QueryRow(t.Context(), "SELECT count(), sum(length(s)) FROM t").Scan(&rows, &lengths); err != nil || rows != 4_000 || lengths != 4_000_000 {
 		t.Errorf("%d rows of %d bytes after the start, %v", rows, lengths, err)
 	}
 }

@@ -56,6 +56,9 @@ func Open(config Config, log *slog.Logger) (*Server, error) {
 	if err := os.MkdirAll(config.Path, 0o750); err != nil {
 		return nil, err
 	}
+	if err := config.begin(); err != nil {
+		return nil, err
+	}
 	lib, err := chdb.Load(config.Library)
 	if err != nil {
 		return nil, err
@@ -134,6 +137,9 @@ func (s *Server) shutdown() {
 	})
 	s.serving.Wait()
 	s.base.Close()
+	if err := s.config.ended(); err != nil {
+		s.log.Warn("end", "error", err)
+	}
 }
 
 func (s *Server) serve(conn net.Conn) {
