@@ -113,13 +113,18 @@ func (w *World) synced(name string, every time.Duration, always bool) (*World, e
 	return own, err
 }
 
-// publish measures n publishes that do not wait for each other.
-func (w *World) publish(ctx context.Context, r *Round, n int) error {
+// emptied takes away all raw envelopes.
+func (w *World) emptied(ctx context.Context) error {
 	s, err := w.js.Stream(ctx, w.config.Streams.Raw)
 	if err != nil {
 		return err
 	}
-	if err := s.Purge(ctx); err != nil {
+	return s.Purge(ctx)
+}
+
+// publish measures n publishes that do not wait for each other.
+func (w *World) publish(ctx context.Context, r *Round, n int) error {
+	if err := w.emptied(ctx); err != nil {
 		return err
 	}
 	acks := make([]jetstream.PubAckFuture, n)
@@ -149,11 +154,7 @@ func (w *World) publish(ctx context.Context, r *Round, n int) error {
 
 // publishBatches is publish with PONIX_NATS_ATOMIC_BATCHES.
 func (w *World) publishBatches(ctx context.Context, r *Round, n int) error {
-	s, err := w.js.Stream(ctx, w.config.Streams.Raw)
-	if err != nil {
-		return err
-	}
-	if err := s.Purge(ctx); err != nil {
+	if err := w.emptied(ctx); err != nil {
 		return err
 	}
 	p, err := runtime.NewPublisher(w.js.Conn(), limitWindow, stalled)
