@@ -57,10 +57,19 @@ func FuzzRawEnvelope(f *testing.F) {
 				t.Fatal(err)
 			}
 			got, err := receivedAt(again, stored)
-			again.ProtoReflect().SetUnknown(raw.ProtoReflect().GetUnknown()) // which JSON does not carry
-			if err != nil || !got.Equal(at) || !proto.Equal(again, raw) {
+			if err != nil || !got.Equal(at) || !proto.Equal(known(again), known(raw)) {
 				t.Fatalf("%s became %s, %v, %v", hex.EncodeToString(data), hex.EncodeToString(encoded), got, err)
 			}
 		}
 	})
+}
+
+// known is an envelope without what JSON does not carry: the fields that nobody knows.
+func known(e *envelopev1.RawEnvelope) *envelopev1.RawEnvelope {
+	e = proto.CloneOf(e)
+	e.ProtoReflect().SetUnknown(nil)
+	if e.ReceivedAt != nil {
+		e.ReceivedAt.ProtoReflect().SetUnknown(nil)
+	}
+	return e
 }
