@@ -4,6 +4,7 @@ import (
 	"errors"
 	"slices"
 	"strconv"
+	"sync"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -79,15 +80,15 @@ func (p *Publisher) putBatch(batch []outgoing) {
 }
 
 func (p *Publisher) sendBatch(batch []outgoing) error {
-	id := nuid.Next()
+	id, numbers := []string{nuid.Next()}, batchNumbers()
 	for i, m := range batch {
 		if m.Header == nil {
-			m.Header = nats.Header{}
+			m.Header = make(nats.Header, 3)
 		}
-		m.Header[batchIDHeader] = []string{id}
-		m.Header[batchSequenceHeader] = []string{strconv.Itoa(i + 1)}
+		m.Header[batchIDHeader] = id
+		m.Header[batchSequenceHeader] = numbers[i : i+1 : i+1]
 		if i == len(batch)-1 {
-			m.Header[batchCommitHeader] = []string{"1"}
+			m.Header[batchCommitHeader] = numbers[:1:1]
 			return p.conn.PublishMsg(m.Msg)
 		}
 		reply := m.Reply
@@ -100,6 +101,15 @@ func (p *Publisher) sendBatch(batch []outgoing) error {
 	}
 	return nil
 }
+
+// batchNumbers are "1" and on, made once.
+var batchNumbers = sync.OnceValue(func() []string {
+	all := make([]string, batchSize)
+	for i := range all {
+		all[i] = strconv.Itoa(i + 1)
+	}
+	return all
+})
 
 // land notes that the batch which ends with that message, if one does, is not on its
 // way any more. The caller holds the lock.
