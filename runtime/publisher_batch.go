@@ -23,7 +23,7 @@ const (
 const batchSize = 1_000
 
 // The server's codes of refused batches whose messages may be good one by one: a
-// message is stored already; somebody's message came in between.
+// message is stored already; some of the batch got lost, with a connection.
 const (
 	batchDuplicate  = 10201
 	batchIncomplete = 10176

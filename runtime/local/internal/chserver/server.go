@@ -136,9 +136,13 @@ func (s *Server) shutdown() {
 		return true
 	})
 	s.serving.Wait()
+	err := s.written(s.base)
 	s.base.Close()
-	if err := s.config.ended(); err != nil {
-		s.log.Warn("end", "error", err)
+	if err == nil {
+		err = s.config.ended()
+	}
+	if err != nil {
+		s.log.Warn("the engine did not end orderly", "error", err)
 	}
 }
 

@@ -50,7 +50,7 @@ func (s *Server) watchWrites(done <-chan struct{}) {
 			err := s.written(s.base)
 			s.baseMu.Unlock()
 			if err != nil {
-				s.log.Warn("files", "error", err)
+				s.log.Warn("look at failed writes", "error", err)
 			}
 		}
 	}
