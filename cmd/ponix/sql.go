@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"regexp"
 	"strings"
 	"time"
 
@@ -25,7 +26,13 @@ func (c *sqlCommand) Run(e *env) error {
 	if err != nil {
 		return err
 	}
-	defer db.Close() //nolint:errcheck // only read from
+	defer db.Close() //nolint:errcheck // whatever was to be said was said by the statement
+	if changes(c.Query) {
+		if err := db.Exec(e.ctx, c.Query); err != nil {
+			return sqlError(c.Redacted(), err)
+		}
+		return nil
+	}
 	rows, err := db.Query(e.ctx, c.Query)
 	if err != nil {
 		return sqlError(c.Redacted(), err)
@@ -57,6 +64,20 @@ func (c *sqlCommand) Run(e *env) error {
 		e.out.table(rows.Columns(), cells)
 	}
 	return nil
+}
+
+// opening is what comes before a statement's first word, and that word.
+var opening = regexp.MustCompile(`^(?:\s|--[^\n]*|(?s:/\*.*?\*/))*(\w*)`)
+
+// changes tells whether a statement has no rows to show. The driver takes the end of
+// such an answer for a connection that broke, unless it is told before.
+func changes(query string) bool {
+	switch strings.ToUpper(opening.FindStringSubmatch(query)[1]) {
+	case "ALTER", "ATTACH", "CREATE", "DELETE", "DETACH", "DROP", "EXCHANGE", "GRANT", "INSERT", "OPTIMIZE",
+		"RENAME", "REPLACE", "REVOKE", "SET", "SYSTEM", "TRUNCATE", "UNDROP", "UPDATE", "USE":
+		return true
+	}
+	return false
 }
 
 // scan reads a row into values of the columns' own Go types; JSON as its text.

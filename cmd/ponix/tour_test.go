@@ -50,6 +50,20 @@ func TestTour(t *testing.T) {
 	if got := must(t, c.env, "sql", "SELECT data FROM processed_envelopes FINAL ORDER BY occurred_at LIMIT 1"); got != "data\n"+`{"temperature_1":27.2}`+"\n" {
 		t.Errorf("as a table: %q", got)
 	}
+	for _, change := range []string{"CREATE TABLE t (n UInt64) ENGINE = MergeTree ORDER BY n", "/* two */ insert into t VALUES (1), (2)", "INSERT INTO t SELECT n + 2 FROM t", "ALTER TABLE t DELETE WHERE n = 4"} {
+		if got := must(t, c.env, "sql", change); got != "" {
+			t.Errorf("%s: %q", change, got)
+		}
+	}
+	runtimetest.Eventually(t, 10*time.Second, func() error { // a mutation is done later
+		if got := must(t, c.env, "sql", "SELECT sum(n) FROM t"); got != "sum(n)\n6\n" {
+			return fmt.Errorf("the sum is %q", got)
+		}
+		return nil
+	})
+	if _, err := call(t, c.env, "sql", "INSERT INTO t VALUES (1), ('no number')"); err == nil || !strings.Contains(err.Error(), "code") {
+		t.Errorf("a refused INSERT: %v", err)
+	}
 	tail.waitFor(t, 5*time.Second, device+`  \{"temperature_1":-4.1\}$`)
 
 	reply, err := c.nats.Request("ponix.organization.v1.OrganizationService.GetOrganization", []byte(`{"organization_id":"`+org+`"}`), 5*time.Second)
