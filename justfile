@@ -117,23 +117,20 @@ lint:
 vulncheck unreachable="1" db="https://vuln.go.dev":
     #!/usr/bin/env bash
     set -uo pipefail
-    toolchain=$(sed -n 's/^toolchain //p' go.mod)
-    check() {
-        out=$(GOTOOLCHAIN=$toolchain go run golang.org/x/vuln/cmd/govulncheck@v1.9.0 -db "$1" ./... 2>&1) && { echo "$out"; exit 0; }
-        echo "$out"
-        if grep -q '^Vulnerability #' <<<"$out"; then exit 1; fi
-    }
-    check {{db}}
+    unchecked() { echo "vulncheck: NOT CHECKED: $1" >&2; exit {{unreachable}}; }
+    export GOTOOLCHAIN=$(sed -n 's/^toolchain //p' go.mod)
+    go version || unchecked "$GOTOOLCHAIN cannot be had"
+    check() { go run golang.org/x/vuln/cmd/govulncheck@v1.9.0 -db "$1" ./... 2>&1; }
+    out=$(check {{db}}) && { echo "$out"; exit 0; }
+    echo "$out"
+    grep -q "fetching vulnerabilities" <<<"$out" || exit 1
+    vulndb=golang.org/x/vulndb # the same database, as a Go module
     dir=$(mktemp -d)
     trap 'rm -rf "$dir"' EXIT
-    module=golang.org/x/vulndb@latest # the same database, as a Go module
-    osv=$(go mod download -json $module | sed -n 's/^\t"Dir": "\(.*\)",$/\1/p')/data/osv
-    if GOFLAGS= go run golang.org/x/vulndb/cmd/indexdb@latest -vulns "$osv" -out "$dir"; then
-        echo "vulncheck: with the database in $osv" | sed "s|in .*\(vulndb@[^/]*\).*|in golang.org/x/\1|"
-        check "file://$dir"
-    fi
-    echo "vulncheck: NOT CHECKED" >&2
-    exit {{unreachable}}
+    go mod download -json $vulndb@latest >"$dir/module" || unchecked "neither {{db}} nor $vulndb can be reached"
+    grep '"Version"' "$dir/module"
+    osv=$(sed -n 's/^\t"Dir": "\(.*\)",$/\1/p' "$dir/module")/data/osv
+    go run $vulndb/cmd/indexdb@latest -vulns "$osv" -out "$dir/db" && check "file://$dir/db"
 
 # Remake the Go code of proto/
 generate:

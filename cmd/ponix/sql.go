@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"reflect"
 	"regexp"
 	"strings"
@@ -34,6 +35,9 @@ func (c *sqlCommand) Run(e *env) error {
 		return nil
 	}
 	rows, err := db.Query(e.ctx, c.Query)
+	if errors.Is(err, io.EOF) {
+		return fmt.Errorf("ClickHouse at %s sent no rows: the statement has none, or the connection broke; see what it did before you run it again (%w)", c.Redacted(), err)
+	}
 	if err != nil {
 		return sqlError(c.Redacted(), err)
 	}
@@ -69,8 +73,9 @@ func (c *sqlCommand) Run(e *env) error {
 // opening is what comes before a statement's first word, and that word.
 var opening = regexp.MustCompile(`^(?:\s|--[^\n]*|(?s:/\*.*?\*/))*(\w*)`)
 
-// changes tells whether a statement has no rows to show. The driver takes the end of
-// such an answer for a connection that broke, unless it is told before.
+// changes tells whether a statement has no rows to show. The driver has to be told
+// before: Query returns io.EOF for an answer without rows, and for a connection that
+// broke within one.
 func changes(query string) bool {
 	switch strings.ToUpper(opening.FindStringSubmatch(query)[1]) {
 	case "ALTER", "ATTACH", "CREATE", "DELETE", "DETACH", "DROP", "EXCHANGE", "GRANT", "INSERT", "OPTIMIZE",

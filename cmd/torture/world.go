@@ -131,12 +131,10 @@ func (w *world) askVersions(ctx context.Context) error {
 // version is what runs now.
 func (w *world) version() string { return w.versions[w.path] }
 
-// quiet keeps what is meant to break from being printed.
-var quiet = nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {})
-
 // connect makes the harness's own connections, which no fault touches but by the
 // engine itself.
 func (w *world) connect() (err error) {
+	quiet := nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}) // what breaks is meant to
 	if w.nc, err = nats.Connect(w.natsURL(), nats.MaxReconnects(-1), nats.ReconnectWait(100*time.Millisecond), nats.ReconnectBufSize(-1), quiet); err != nil {
 		return err
 	}
