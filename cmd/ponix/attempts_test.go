@@ -22,6 +22,9 @@ var attempts = map[string]func(x things, own string) []proto.Message{
 	enddevicev1.EndDeviceService_GetEndDevice_FullMethodName: func(x things, _ string) []proto.Message {
 		return []proto.Message{&enddevicev1.GetEndDeviceRequest{DeviceId: x.device}}
 	},
+	enddevicev1.EndDeviceService_BatchGetEndDevices_FullMethodName: func(x things, _ string) []proto.Message {
+		return []proto.Message{&enddevicev1.BatchGetEndDevicesRequest{DeviceIds: []string{x.device}}}
+	},
 	enddevicev1.EndDeviceService_ListEndDevices_FullMethodName: func(x things, _ string) []proto.Message {
 		return []proto.Message{&enddevicev1.ListEndDevicesRequest{OrganizationId: x.organization}}
 	},

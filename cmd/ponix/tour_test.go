@@ -85,7 +85,7 @@ func TestTour(t *testing.T) {
 		t.Errorf("ps knows %v", names)
 	}
 	var info micro.Info
-	if reply, err = c.nats.Request("$SRV.INFO.end-device", nil, 5*time.Second); err != nil || json.Unmarshal(reply.Data, &info) != nil || len(info.Endpoints) != 5 {
+	if reply, err = c.nats.Request("$SRV.INFO.end-device", nil, 5*time.Second); err != nil || json.Unmarshal(reply.Data, &info) != nil || len(info.Endpoints) != 6 {
 		t.Errorf("end-device: %s, %v", reply.Data, err)
 	}
 

@@ -95,17 +95,22 @@ func setData(e *envelopev1.ProcessedEnvelope, result conversion.Result) {
 }
 
 // run checks that the envelope is the device's, and evaluates.
-func (f converter) run(ctx context.Context, dev *device, raw *envelopev1.RawEnvelope, received time.Time) (conversion.Result, error) {
+func (f converter) run(ctx context.Context, dev device, raw *envelopev1.RawEnvelope, received time.Time) (conversion.Result, error) {
 	switch {
-	case dev.OrganizationId != raw.OrganizationId:
+	case dev.organization.Value() != raw.OrganizationId:
 		return conversion.Result{}, runtime.Error(codes.FailedPrecondition, "ORGANIZATION_MISMATCH", "device %s does not belong to organization %q", raw.DeviceId, raw.OrganizationId)
 	case dev.organizationDeleted:
 		return conversion.Result{}, runtime.Error(codes.FailedPrecondition, "ORGANIZATION_DELETED", "organization %s is deleted", raw.OrganizationId)
 	}
-	return f.evaluate(ctx, dev.PayloadConversion, conversion.Input{
-		Payload: raw.Payload, ReceivedAt: received,
-		DeviceID: dev.DeviceId, DeviceName: dev.Name, OrganizationID: dev.OrganizationId,
-	})
+	return f.evaluate(ctx, dev.expression.Value(), dev.input(raw.Payload, received))
+}
+
+// input is what an expression sees of a payload of the device.
+func (d device) input(payload []byte, received time.Time) conversion.Input {
+	return conversion.Input{
+		Payload: payload, ReceivedAt: received,
+		DeviceID: d.id, DeviceName: d.name, OrganizationID: d.organization.Value(),
+	}
 }
 
 // evaluate runs an expression; its errors are fit for callers.
@@ -130,8 +135,7 @@ func (f converter) dryRun(ctx context.Context, req *envelopev1.ConvertPayloadReq
 		if err != nil {
 			return nil, err
 		}
-		expression = dev.PayloadConversion
-		in.DeviceID, in.DeviceName, in.OrganizationID = dev.DeviceId, dev.Name, dev.OrganizationId
+		expression, in = dev.expression.Value(), dev.input(in.Payload, in.ReceivedAt)
 	}
 	result, err := f.evaluate(ctx, expression, in)
 	if err != nil {

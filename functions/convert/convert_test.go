@@ -53,7 +53,9 @@ func start(t *testing.T, cache convert.Cache) *env {
 	}
 	r := &registry{devices: map[string]string{}, deleted: map[string]bool{}, asked: map[string]int{}}
 	h, err := runtime.Start(t.Context(), runtime.Config{Conn: nc, Streams: config, Logger: slog.New(slog.DiscardHandler)},
-		runtime.Func("end-device", runtime.Endpoint(enddevicev1.EndDeviceService_GetEndDevice_FullMethodName, r.device)),
+		runtime.Func("end-device",
+			runtime.Endpoint(enddevicev1.EndDeviceService_GetEndDevice_FullMethodName, r.visible),
+			runtime.Endpoint(enddevicev1.EndDeviceService_BatchGetEndDevices_FullMethodName, r.batch)),
 		runtime.Func("organization", runtime.Endpoint(organizationv1.OrganizationService_GetOrganization_FullMethodName, r.organization)),
 		convert.New(js, config, converter, convert.NewDevices(wire.Client(nc), cache)))
 	if err != nil {

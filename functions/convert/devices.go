@@ -2,9 +2,9 @@ package convert
 
 import (
 	"context"
-	"errors"
 	"sync"
 	"time"
+	"unique"
 
 	lru "github.com/hashicorp/golang-lru/v2"
 	"github.com/hashicorp/golang-lru/v2/expirable"
@@ -16,6 +16,7 @@ import (
 	enddevicev1 "ponix/proto/ponix/end_device/v1"
 	organizationv1 "ponix/proto/ponix/organization/v1"
 	"ponix/runtime"
+	"ponix/runtime/wire"
 )
 
 // Cache bounds what is remembered of devices.
@@ -36,19 +37,24 @@ type Devices struct {
 	devices       enddevicev1.EndDeviceServiceClient
 	organizations organizationv1.OrganizationServiceClient
 	ttl           time.Duration
-	known         *lru.Cache[string, *device]
+	size          int // of known
 	unknown       *expirable.LRU[string, struct{}]
 	owners        *lru.Cache[string, owner] // by the id of the organization
-	calls         singleflight.Group        // for devices
 	ownerCalls    singleflight.Group
+	lookups       lookups
 
-	mu      sync.Mutex // of what follows, and of writing to known, unknown and owners
-	changes uint64     // events so far
+	mu      sync.RWMutex // of what follows, and of writing to unknown and owners
+	known   map[string]device
+	changes uint64 // events so far
 }
 
-// device is an end device as it was at a moment, with its organization.
+// device is what matters of an end device, as it was at a moment, with its
+// organization. There are many: they share what is the same, and have few pointers
+// that the garbage collector has to follow.
 type device struct {
-	*enddevicev1.EndDevice
+	id, name            string
+	organization        unique.Handle[string]
+	expression          unique.Handle[string]
 	organizationDeleted bool
 	at                  time.Time
 }
@@ -59,22 +65,24 @@ type owner struct {
 	at      time.Time
 }
 
-func (d *device) staleAfter(now time.Time) bool { return now.Sub(d.at) > fresh }
+func (d device) staleAfter(now time.Time) bool { return now.Sub(d.at) > fresh }
 
 // NewDevices returns a resolver that calls the functions on conn.
 func NewDevices(conn grpc.ClientConnInterface, c Cache) *Devices {
-	known, err := lru.New[string, *device](max(c.Size, 1))
-	owners, err2 := lru.New[string, owner](max(c.Size, 1))
-	if err := errors.Join(err, err2); err != nil {
+	size := max(c.Size, 1)
+	owners, err := lru.New[string, owner](size)
+	if err != nil {
 		panic(err) // only of a size that is not positive
 	}
 	return &Devices{
 		devices:       enddevicev1.NewEndDeviceServiceClient(conn),
 		organizations: organizationv1.NewOrganizationServiceClient(conn),
 		ttl:           c.TTL,
-		known:         known,
-		unknown:       expirable.NewLRU[string, struct{}](c.Size, nil, fresh),
+		size:          size,
+		unknown:       expirable.NewLRU[string, struct{}](size, nil, fresh),
 		owners:        owners,
+		lookups:       lookups{of: map[string]*lookup{}},
+		known:         map[string]device{},
 	}
 }
 
@@ -92,36 +100,32 @@ func unknown(id string) error {
 //
 // Where notBefore is zero, a device that is known is good enough while the
 // functions do not answer: the pipeline goes on without PostgreSQL.
-func (d *Devices) resolve(ctx context.Context, id string, notBefore time.Time) (*device, error) {
-	known, ok := d.known.Get(id)
+func (d *Devices) resolve(ctx context.Context, id string, notBefore time.Time) (device, error) {
+	d.mu.RLock()
+	known, ok := d.known[id]
+	d.mu.RUnlock()
 	if ok && !known.at.Before(notBefore) && time.Since(known.at) < d.ttl {
 		return known, nil
 	}
-	if _, ok := d.unknown.Get(id); ok {
-		return nil, unknown(id)
+	if _, ok := d.unknown.Get(id); ok || !wire.IsID(id) {
+		return device{}, unknown(id)
 	}
-	answer := d.calls.DoChan(id, func() (any, error) {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), askTime)
-		defer cancel()
-		return d.fetch(ctx, id, notBefore)
-	})
+	answer := d.lookUp(ctx, id, notBefore)
 	var enough <-chan time.Time
 	if ok && notBefore.IsZero() {
 		enough = time.After(patient)
 	}
 	select {
-	case r := <-answer:
-		if r.Err == nil {
-			return r.Val.(*device), nil
-		}
-		if enough != nil && away(r.Err) {
+	case <-answer.done:
+		dev, err := answer.of(id)
+		if err != nil && enough != nil && away(err) {
 			return d.keep(known), nil
 		}
-		return nil, r.Err
+		return dev, err
 	case <-enough:
 		return d.keep(known), nil
 	case <-ctx.Done():
-		return nil, ctx.Err()
+		return device{}, ctx.Err()
 	}
 }
 
@@ -141,49 +145,39 @@ func away(err error) bool {
 
 // keep makes a device that could not be asked for good for a second more, so that
 // not every message asks again.
-func (d *Devices) keep(dev *device) *device {
-	kept := *dev
+func (d *Devices) keep(dev device) device {
+	kept := dev
 	kept.at = time.Now().Add(-max(d.ttl-fresh, fresh))
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if now, ok := d.known.Peek(dev.DeviceId); ok && now == dev { // no event, and no answer, came meanwhile
-		d.known.Add(dev.DeviceId, &kept)
+	if now, ok := d.known[dev.id]; ok && now == dev { // no event, and no answer, came meanwhile
+		d.known[dev.id] = kept
 	}
-	return &kept
+	return kept
 }
 
-// fetch asks for a device, and for its organization if that was not done just now.
-func (d *Devices) fetch(ctx context.Context, id string, notBefore time.Time) (*device, error) {
-	at, changes := time.Now(), d.seen()
-	resp, err := d.devices.GetEndDevice(ctx, &enddevicev1.GetEndDeviceRequest{DeviceId: id})
-	switch status.Code(err) {
-	case codes.OK:
-	case codes.NotFound, codes.InvalidArgument:
-		d.remember(changes, func() {
-			d.known.Remove(id)
-			d.unknown.Add(id, struct{}{})
-		})
-		return nil, unknown(id)
-	default:
-		return nil, err
+// add remembers a device, in the place of any where there is no room. Devices
+// report in turn: the one that was not heard of for longest would often be the next.
+// The caller holds the lock.
+func (d *Devices) add(dev device) {
+	if _, ok := d.known[dev.id]; !ok && len(d.known) >= d.size {
+		for id := range d.known {
+			delete(d.known, id)
+			break
+		}
 	}
-	o, err := d.owner(ctx, resp.EndDevice.OrganizationId, notBefore)
-	if err != nil {
-		return nil, err
-	}
-	if o.at.Before(at) {
-		at = o.at
-	}
-	dev := &device{EndDevice: resp.EndDevice, organizationDeleted: o.deleted, at: at}
-	d.remember(changes, func() { d.known.Add(id, dev) })
-	return dev, nil
+	d.known[dev.id] = dev
 }
 
-// owner returns an organization as it was no earlier than notBefore.
-func (d *Devices) owner(ctx context.Context, id string, notBefore time.Time) (owner, error) {
-	if o, ok := d.owners.Get(id); ok && !o.at.Before(notBefore) && time.Since(o.at) < min(fresh, d.ttl/10) {
-		return o, nil
-	}
+// ownerKnown returns an organization that was asked for no earlier than notBefore,
+// and just now.
+func (d *Devices) ownerKnown(id string, notBefore time.Time) (owner, bool) {
+	o, ok := d.owners.Get(id)
+	return o, ok && !o.at.Before(notBefore) && time.Since(o.at) < min(fresh, d.ttl/10)
+}
+
+// owner asks for an organization.
+func (d *Devices) owner(ctx context.Context, id string) (owner, error) {
 	answer, err, _ := d.ownerCalls.Do(id, func() (any, error) {
 		at, changes := time.Now(), d.seen()
 		_, err := d.organizations.GetOrganization(ctx, &organizationv1.GetOrganizationRequest{OrganizationId: id})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"time"
+	"unique"
 
 	"github.com/nats-io/nats.go/jetstream"
 	"google.golang.org/protobuf/proto"
@@ -62,8 +63,8 @@ func (d *Devices) deviceEvent(data []byte) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.changes++
-	d.calls.Forget(dev.DeviceId)
-	d.known.Remove(dev.DeviceId)
+	d.lookups.forget(dev.DeviceId)
+	delete(d.known, dev.DeviceId)
 	d.unknown.Remove(dev.DeviceId)
 	return nil
 }
@@ -83,10 +84,11 @@ func (d *Devices) organizationEvent(data []byte) error {
 	d.changes++
 	d.ownerCalls.Forget(org.Id)
 	d.owners.Remove(org.Id)
-	for _, id := range d.known.Keys() {
-		if dev, ok := d.known.Peek(id); ok && dev.OrganizationId == org.Id {
-			d.calls.Forget(id)
-			d.known.Remove(id)
+	organization := unique.Make(org.Id)
+	d.lookups.forget()
+	for id, dev := range d.known {
+		if dev.organization == organization {
+			delete(d.known, id)
 		}
 	}
 	return nil
@@ -96,7 +98,8 @@ func (d *Devices) forgetAll() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.changes++
-	d.known.Purge()
+	d.lookups.forget()
+	clear(d.known)
 	d.unknown.Purge()
 	d.owners.Purge()
 }

@@ -18,6 +18,7 @@ type registry struct {
 	devices map[string]string // expressions by id
 	deleted map[string]bool   // organizations
 	asked   map[string]int    // for devices and organizations, by id
+	calls   int               // for devices
 	broken  error
 	held    func(context.Context) // called with what was read, before it is sent
 }
@@ -46,27 +47,46 @@ func (r *registry) times(id string) int {
 	return r.asked[id]
 }
 
-func (r *registry) device(ctx context.Context, req *enddevicev1.GetEndDeviceRequest) (*enddevicev1.GetEndDeviceResponse, error) {
-	resp, held, err := r.read(req)
+// lookups is how many calls asked for devices.
+func (r *registry) lookups() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.calls
+}
+
+// visible answers a member who asks for a device.
+func (r *registry) visible(ctx context.Context, req *enddevicev1.GetEndDeviceRequest) (*enddevicev1.GetEndDeviceResponse, error) {
+	resp, err := r.batch(ctx, &enddevicev1.BatchGetEndDevicesRequest{DeviceIds: []string{req.DeviceId}})
+	if err != nil {
+		return nil, err
+	}
+	if len(resp.EndDevices) == 0 {
+		return nil, runtime.Error(codes.NotFound, "END_DEVICE_NOT_FOUND", "no such device")
+	}
+	return &enddevicev1.GetEndDeviceResponse{EndDevice: resp.EndDevices[0]}, nil
+}
+
+func (r *registry) batch(ctx context.Context, req *enddevicev1.BatchGetEndDevicesRequest) (*enddevicev1.BatchGetEndDevicesResponse, error) {
+	resp, held, err := r.read(req.DeviceIds)
 	if held != nil {
 		held(ctx)
 	}
 	return resp, err
 }
 
-func (r *registry) read(req *enddevicev1.GetEndDeviceRequest) (*enddevicev1.GetEndDeviceResponse, func(context.Context), error) {
+func (r *registry) read(ids []string) (*enddevicev1.BatchGetEndDevicesResponse, func(context.Context), error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.asked[req.DeviceId]++
-	if r.broken != nil {
-		return nil, nil, r.broken
+	r.calls++
+	resp := &enddevicev1.BatchGetEndDevicesResponse{}
+	for _, id := range ids {
+		r.asked[id]++
+		if expression, ok := r.devices[id]; ok {
+			org, _, _ := strings.Cut(id, "-")
+			resp.EndDevices = append(resp.EndDevices, &enddevicev1.EndDevice{DeviceId: id, OrganizationId: org, Name: "thermometer", PayloadConversion: expression})
+		}
 	}
-	expression, ok := r.devices[req.DeviceId]
-	if !ok {
-		return nil, nil, runtime.Error(codes.NotFound, "END_DEVICE_NOT_FOUND", "no such device")
-	}
-	org, _, _ := strings.Cut(req.DeviceId, "-")
-	return &enddevicev1.GetEndDeviceResponse{EndDevice: &enddevicev1.EndDevice{DeviceId: req.DeviceId, OrganizationId: org, Name: "thermometer", PayloadConversion: expression}}, r.held, nil
+	return resp, r.held, r.broken
 }
 
 func (r *registry) organization(_ context.Context, req *organizationv1.GetOrganizationRequest) (*organizationv1.GetOrganizationResponse, error) {

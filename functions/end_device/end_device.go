@@ -28,6 +28,7 @@ func New(db *pgxpool.Pool, check func(expression string) error) runtime.Function
 	return runtime.Func("end-device",
 		runtime.Endpoint(pb.EndDeviceService_CreateEndDevice_FullMethodName, d.create),
 		runtime.Endpoint(pb.EndDeviceService_GetEndDevice_FullMethodName, d.get),
+		runtime.Endpoint(pb.EndDeviceService_BatchGetEndDevices_FullMethodName, d.batchGet),
 		runtime.Endpoint(pb.EndDeviceService_ListEndDevices_FullMethodName, d.list),
 		runtime.Endpoint(pb.EndDeviceService_UpdateEndDevice_FullMethodName, d.update),
 		runtime.Endpoint(pb.EndDeviceService_DeleteEndDevice_FullMethodName, d.delete)).
@@ -75,6 +76,11 @@ func (d devices) create(ctx context.Context, req *pb.CreateEndDeviceRequest) (*p
 func (d devices) get(ctx context.Context, req *pb.GetEndDeviceRequest) (*pb.GetEndDeviceResponse, error) {
 	dev, err := postgres.Row(ctx, d.db, scan, unknown(req.DeviceId), getSQL, req.DeviceId, runtime.Tenant(ctx))
 	return &pb.GetEndDeviceResponse{EndDevice: dev}, err
+}
+
+func (d devices) batchGet(ctx context.Context, req *pb.BatchGetEndDevicesRequest) (*pb.BatchGetEndDevicesResponse, error) {
+	all, err := postgres.Rows(ctx, d.db, scan, batchSQL, req.DeviceIds, runtime.Tenant(ctx))
+	return &pb.BatchGetEndDevicesResponse{EndDevices: all}, err
 }
 
 func (d devices) update(ctx context.Context, req *pb.UpdateEndDeviceRequest) (*pb.UpdateEndDeviceResponse, error) {

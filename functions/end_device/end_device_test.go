@@ -67,6 +67,33 @@ func TestLife(t *testing.T) {
 	wantNotFound(t, c, d.DeviceId)
 }
 
+func TestBatchGet(t *testing.T) {
+	t.Parallel()
+	e, c := start(t)
+	a, b := create(t, c, e.Organization(t)), create(t, c, e.Organization(t))
+	for _, ids := range [][]string{{a.DeviceId, "nobody", b.DeviceId}, {b.DeviceId, a.DeviceId, b.DeviceId}} {
+		resp, err := c.BatchGetEndDevices(t.Context(), &pb.BatchGetEndDevicesRequest{DeviceIds: ids})
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := map[string]*pb.EndDevice{}
+		for _, d := range resp.EndDevices {
+			got[d.DeviceId] = d
+		}
+		if len(resp.EndDevices) != 2 || !proto.Equal(got[a.DeviceId], a) || !proto.Equal(got[b.DeviceId], b) {
+			t.Errorf("%v: got %v", ids, resp.EndDevices)
+		}
+	}
+	_, err := c.BatchGetEndDevices(t.Context(), &pb.BatchGetEndDevicesRequest{DeviceIds: []string{a.DeviceId, "no id"}})
+	functiontest.WantInvalid(t, err, "device_ids[1]")
+	for _, ids := range [][]string{nil, make([]string, 1001)} {
+		_, err := c.BatchGetEndDevices(t.Context(), &pb.BatchGetEndDevicesRequest{DeviceIds: ids})
+		if status.Code(err) != codes.InvalidArgument || !strings.Contains(status.Convert(err).Message(), "device_ids") {
+			t.Errorf("%d ids: got %v", len(ids), err)
+		}
+	}
+}
+
 func wantNotFound(t *testing.T, c pb.EndDeviceServiceClient, id string) {
 	t.Helper()
 	_, err := c.GetEndDevice(t.Context(), &pb.GetEndDeviceRequest{DeviceId: id})

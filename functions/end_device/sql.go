@@ -17,6 +17,11 @@ const getSQL = `
 SELECT ` + columns + ` FROM end_devices
 WHERE id = $1 AND $2 IN ('', organization_id)`
 
+// batchSQL is for $1, ids, and the tenant $2.
+const batchSQL = `
+SELECT ` + columns + ` FROM end_devices
+WHERE id = ANY($1) AND $2 IN ('', organization_id)`
+
 const updateSQL = `
 UPDATE end_devices SET
     name = coalesce($3, name),

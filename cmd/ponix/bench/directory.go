@@ -27,7 +27,7 @@ func (w *World) directory(ctx context.Context) error {
 		return err
 	}
 	h, err := w.start(ctx, nc, 4096,
-		runtime.Func("end-device", runtime.Endpoint(enddevicev1.EndDeviceService_GetEndDevice_FullMethodName, getEndDevice)),
+		runtime.Func("end-device", runtime.Endpoint(enddevicev1.EndDeviceService_BatchGetEndDevices_FullMethodName, getEndDevices)),
 		runtime.Func("organization", runtime.Endpoint(organizationv1.OrganizationService_GetOrganization_FullMethodName, getOrganization)))
 	if err == nil {
 		w.closers = append(w.closers, h.Close)
@@ -35,10 +35,14 @@ func (w *World) directory(ctx context.Context) error {
 	return err
 }
 
-func getEndDevice(_ context.Context, req *enddevicev1.GetEndDeviceRequest) (*enddevicev1.GetEndDeviceResponse, error) {
-	return &enddevicev1.GetEndDeviceResponse{EndDevice: &enddevicev1.EndDevice{
-		DeviceId: req.DeviceId, OrganizationId: organization, Name: "thermometer", PayloadConversion: decodeAll,
-	}}, nil
+func getEndDevices(_ context.Context, req *enddevicev1.BatchGetEndDevicesRequest) (*enddevicev1.BatchGetEndDevicesResponse, error) {
+	resp := &enddevicev1.BatchGetEndDevicesResponse{}
+	for _, id := range req.DeviceIds {
+		resp.EndDevices = append(resp.EndDevices, &enddevicev1.EndDevice{
+			DeviceId: id, OrganizationId: organization, Name: "thermometer", PayloadConversion: decodeAll,
+		})
+	}
+	return resp, nil
 }
 
 func getOrganization(_ context.Context, req *organizationv1.GetOrganizationRequest) (*organizationv1.GetOrganizationResponse, error) {

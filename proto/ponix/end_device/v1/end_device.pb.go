@@ -303,6 +303,94 @@ func (x *GetEndDeviceResponse) GetEndDevice() *EndDevice {
 	return nil
 }
 
+type BatchGetEndDevicesRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	DeviceIds     []string               `protobuf:"bytes,1,rep,name=device_ids,json=deviceIds,proto3" json:"device_ids,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BatchGetEndDevicesRequest) Reset() {
+	*x = BatchGetEndDevicesRequest{}
+	mi := &file_ponix_end_device_v1_end_device_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BatchGetEndDevicesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BatchGetEndDevicesRequest) ProtoMessage() {}
+
+func (x *BatchGetEndDevicesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_ponix_end_device_v1_end_device_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BatchGetEndDevicesRequest.ProtoReflect.Descriptor instead.
+func (*BatchGetEndDevicesRequest) Descriptor() ([]byte, []int) {
+	return file_ponix_end_device_v1_end_device_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *BatchGetEndDevicesRequest) GetDeviceIds() []string {
+	if x != nil {
+		return x.DeviceIds
+	}
+	return nil
+}
+
+type BatchGetEndDevicesResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	EndDevices    []*EndDevice           `protobuf:"bytes,1,rep,name=end_devices,json=endDevices,proto3" json:"end_devices,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BatchGetEndDevicesResponse) Reset() {
+	*x = BatchGetEndDevicesResponse{}
+	mi := &file_ponix_end_device_v1_end_device_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BatchGetEndDevicesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BatchGetEndDevicesResponse) ProtoMessage() {}
+
+func (x *BatchGetEndDevicesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_ponix_end_device_v1_end_device_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BatchGetEndDevicesResponse.ProtoReflect.Descriptor instead.
+func (*BatchGetEndDevicesResponse) Descriptor() ([]byte, []int) {
+	return file_ponix_end_device_v1_end_device_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *BatchGetEndDevicesResponse) GetEndDevices() []*EndDevice {
+	if x != nil {
+		return x.EndDevices
+	}
+	return nil
+}
+
 type ListEndDevicesRequest struct {
 	state          protoimpl.MessageState `protogen:"open.v1"`
 	OrganizationId string                 `protobuf:"bytes,1,opt,name=organization_id,json=organizationId,proto3" json:"organization_id,omitempty"`
@@ -316,7 +404,7 @@ type ListEndDevicesRequest struct {
 
 func (x *ListEndDevicesRequest) Reset() {
 	*x = ListEndDevicesRequest{}
-	mi := &file_ponix_end_device_v1_end_device_proto_msgTypes[5]
+	mi := &file_ponix_end_device_v1_end_device_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -328,7 +416,7 @@ func (x *ListEndDevicesRequest) String() string {
 func (*ListEndDevicesRequest) ProtoMessage() {}
 
 func (x *ListEndDevicesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ponix_end_device_v1_end_device_proto_msgTypes[5]
+	mi := &file_ponix_end_device_v1_end_device_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -341,7 +429,7 @@ func (x *ListEndDevicesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEndDevicesRequest.ProtoReflect.Descriptor instead.
 func (*ListEndDevicesRequest) Descriptor() ([]byte, []int) {
-	return file_ponix_end_device_v1_end_device_proto_rawDescGZIP(), []int{5}
+	return file_ponix_end_device_v1_end_device_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *ListEndDevicesRequest) GetOrganizationId() string {
@@ -376,7 +464,7 @@ type ListEndDevicesResponse struct {
 
 func (x *ListEndDevicesResponse) Reset() {
 	*x = ListEndDevicesResponse{}
-	mi := &file_ponix_end_device_v1_end_device_proto_msgTypes[6]
+	mi := &file_ponix_end_device_v1_end_device_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -388,7 +476,7 @@ func (x *ListEndDevicesResponse) String() string {
 func (*ListEndDevicesResponse) ProtoMessage() {}
 
 func (x *ListEndDevicesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_ponix_end_device_v1_end_device_proto_msgTypes[6]
+	mi := &file_ponix_end_device_v1_end_device_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -401,7 +489,7 @@ func (x *ListEndDevicesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEndDevicesResponse.ProtoReflect.Descriptor instead.
 func (*ListEndDevicesResponse) Descriptor() ([]byte, []int) {
-	return file_ponix_end_device_v1_end_device_proto_rawDescGZIP(), []int{6}
+	return file_ponix_end_device_v1_end_device_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *ListEndDevicesResponse) GetEndDevices() []*EndDevice {
@@ -429,7 +517,7 @@ type UpdateEndDeviceRequest struct {
 
 func (x *UpdateEndDeviceRequest) Reset() {
 	*x = UpdateEndDeviceRequest{}
-	mi := &file_ponix_end_device_v1_end_device_proto_msgTypes[7]
+	mi := &file_ponix_end_device_v1_end_device_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -441,7 +529,7 @@ func (x *UpdateEndDeviceRequest) String() string {
 func (*UpdateEndDeviceRequest) ProtoMessage() {}
 
 func (x *UpdateEndDeviceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ponix_end_device_v1_end_device_proto_msgTypes[7]
+	mi := &file_ponix_end_device_v1_end_device_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -454,7 +542,7 @@ func (x *UpdateEndDeviceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateEndDeviceRequest.ProtoReflect.Descriptor instead.
 func (*UpdateEndDeviceRequest) Descriptor() ([]byte, []int) {
-	return file_ponix_end_device_v1_end_device_proto_rawDescGZIP(), []int{7}
+	return file_ponix_end_device_v1_end_device_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *UpdateEndDeviceRequest) GetDeviceId() string {
@@ -487,7 +575,7 @@ type UpdateEndDeviceResponse struct {
 
 func (x *UpdateEndDeviceResponse) Reset() {
 	*x = UpdateEndDeviceResponse{}
-	mi := &file_ponix_end_device_v1_end_device_proto_msgTypes[8]
+	mi := &file_ponix_end_device_v1_end_device_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -499,7 +587,7 @@ func (x *UpdateEndDeviceResponse) String() string {
 func (*UpdateEndDeviceResponse) ProtoMessage() {}
 
 func (x *UpdateEndDeviceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_ponix_end_device_v1_end_device_proto_msgTypes[8]
+	mi := &file_ponix_end_device_v1_end_device_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -512,7 +600,7 @@ func (x *UpdateEndDeviceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateEndDeviceResponse.ProtoReflect.Descriptor instead.
 func (*UpdateEndDeviceResponse) Descriptor() ([]byte, []int) {
-	return file_ponix_end_device_v1_end_device_proto_rawDescGZIP(), []int{8}
+	return file_ponix_end_device_v1_end_device_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *UpdateEndDeviceResponse) GetEndDevice() *EndDevice {
@@ -531,7 +619,7 @@ type DeleteEndDeviceRequest struct {
 
 func (x *DeleteEndDeviceRequest) Reset() {
 	*x = DeleteEndDeviceRequest{}
-	mi := &file_ponix_end_device_v1_end_device_proto_msgTypes[9]
+	mi := &file_ponix_end_device_v1_end_device_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -543,7 +631,7 @@ func (x *DeleteEndDeviceRequest) String() string {
 func (*DeleteEndDeviceRequest) ProtoMessage() {}
 
 func (x *DeleteEndDeviceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ponix_end_device_v1_end_device_proto_msgTypes[9]
+	mi := &file_ponix_end_device_v1_end_device_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -556,7 +644,7 @@ func (x *DeleteEndDeviceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteEndDeviceRequest.ProtoReflect.Descriptor instead.
 func (*DeleteEndDeviceRequest) Descriptor() ([]byte, []int) {
-	return file_ponix_end_device_v1_end_device_proto_rawDescGZIP(), []int{9}
+	return file_ponix_end_device_v1_end_device_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *DeleteEndDeviceRequest) GetDeviceId() string {
@@ -574,7 +662,7 @@ type DeleteEndDeviceResponse struct {
 
 func (x *DeleteEndDeviceResponse) Reset() {
 	*x = DeleteEndDeviceResponse{}
-	mi := &file_ponix_end_device_v1_end_device_proto_msgTypes[10]
+	mi := &file_ponix_end_device_v1_end_device_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -586,7 +674,7 @@ func (x *DeleteEndDeviceResponse) String() string {
 func (*DeleteEndDeviceResponse) ProtoMessage() {}
 
 func (x *DeleteEndDeviceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_ponix_end_device_v1_end_device_proto_msgTypes[10]
+	mi := &file_ponix_end_device_v1_end_device_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -599,7 +687,7 @@ func (x *DeleteEndDeviceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteEndDeviceResponse.ProtoReflect.Descriptor instead.
 func (*DeleteEndDeviceResponse) Descriptor() ([]byte, []int) {
-	return file_ponix_end_device_v1_end_device_proto_rawDescGZIP(), []int{10}
+	return file_ponix_end_device_v1_end_device_proto_rawDescGZIP(), []int{12}
 }
 
 var File_ponix_end_device_v1_end_device_proto protoreflect.FileDescriptor
@@ -627,7 +715,13 @@ const file_ponix_end_device_v1_end_device_proto_rawDesc = "" +
 	"\tdevice_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\xc8\xf3\x18\x01R\bdeviceId\"U\n" +
 	"\x14GetEndDeviceResponse\x12=\n" +
 	"\n" +
-	"end_device\x18\x01 \x01(\v2\x1e.ponix.end_device.v1.EndDeviceR\tendDevice\"\x92\x01\n" +
+	"end_device\x18\x01 \x01(\v2\x1e.ponix.end_device.v1.EndDeviceR\tendDevice\"O\n" +
+	"\x19BatchGetEndDevicesRequest\x122\n" +
+	"\n" +
+	"device_ids\x18\x01 \x03(\tB\x13\xbaH\x10\x92\x01\r\b\x01\x10\xe8\a\"\x06r\x04\xc8\xf3\x18\x01R\tdeviceIds\"]\n" +
+	"\x1aBatchGetEndDevicesResponse\x12?\n" +
+	"\vend_devices\x18\x01 \x03(\v2\x1e.ponix.end_device.v1.EndDeviceR\n" +
+	"endDevices\"\x92\x01\n" +
 	"\x15ListEndDevicesRequest\x122\n" +
 	"\x0forganization_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\xc8\xf3\x18\x01R\x0eorganizationId\x12&\n" +
 	"\tpage_size\x18\x02 \x01(\x05B\t\xbaH\x06\x1a\x04\xc8\xf3\x18\x01R\bpageSize\x12\x1d\n" +
@@ -648,11 +742,13 @@ const file_ponix_end_device_v1_end_device_proto_rawDesc = "" +
 	"end_device\x18\x01 \x01(\v2\x1e.ponix.end_device.v1.EndDeviceR\tendDevice\"@\n" +
 	"\x16DeleteEndDeviceRequest\x12&\n" +
 	"\tdevice_id\x18\x01 \x01(\tB\t\xbaH\x06r\x04\xc8\xf3\x18\x01R\bdeviceId\"\x19\n" +
-	"\x17DeleteEndDeviceResponse2\xde\x04\n" +
+	"\x17DeleteEndDeviceResponse2\xdf\x05\n" +
 	"\x10EndDeviceService\x12v\n" +
 	"\x0fCreateEndDevice\x12+.ponix.end_device.v1.CreateEndDeviceRequest\x1a,.ponix.end_device.v1.CreateEndDeviceResponse\"\b\xca\xf3\x18\x04\n" +
 	"\x02\x01\x02\x12m\n" +
 	"\fGetEndDevice\x12(.ponix.end_device.v1.GetEndDeviceRequest\x1a).ponix.end_device.v1.GetEndDeviceResponse\"\b\xca\xf3\x18\x04\n" +
+	"\x02\x01\x02\x12\x7f\n" +
+	"\x12BatchGetEndDevices\x12..ponix.end_device.v1.BatchGetEndDevicesRequest\x1a/.ponix.end_device.v1.BatchGetEndDevicesResponse\"\b\xca\xf3\x18\x04\n" +
 	"\x02\x01\x02\x12s\n" +
 	"\x0eListEndDevices\x12*.ponix.end_device.v1.ListEndDevicesRequest\x1a+.ponix.end_device.v1.ListEndDevicesResponse\"\b\xca\xf3\x18\x04\n" +
 	"\x02\x01\x02\x12v\n" +
@@ -673,43 +769,48 @@ func file_ponix_end_device_v1_end_device_proto_rawDescGZIP() []byte {
 	return file_ponix_end_device_v1_end_device_proto_rawDescData
 }
 
-var file_ponix_end_device_v1_end_device_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
+var file_ponix_end_device_v1_end_device_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
 var file_ponix_end_device_v1_end_device_proto_goTypes = []any{
-	(*EndDevice)(nil),               // 0: ponix.end_device.v1.EndDevice
-	(*CreateEndDeviceRequest)(nil),  // 1: ponix.end_device.v1.CreateEndDeviceRequest
-	(*CreateEndDeviceResponse)(nil), // 2: ponix.end_device.v1.CreateEndDeviceResponse
-	(*GetEndDeviceRequest)(nil),     // 3: ponix.end_device.v1.GetEndDeviceRequest
-	(*GetEndDeviceResponse)(nil),    // 4: ponix.end_device.v1.GetEndDeviceResponse
-	(*ListEndDevicesRequest)(nil),   // 5: ponix.end_device.v1.ListEndDevicesRequest
-	(*ListEndDevicesResponse)(nil),  // 6: ponix.end_device.v1.ListEndDevicesResponse
-	(*UpdateEndDeviceRequest)(nil),  // 7: ponix.end_device.v1.UpdateEndDeviceRequest
-	(*UpdateEndDeviceResponse)(nil), // 8: ponix.end_device.v1.UpdateEndDeviceResponse
-	(*DeleteEndDeviceRequest)(nil),  // 9: ponix.end_device.v1.DeleteEndDeviceRequest
-	(*DeleteEndDeviceResponse)(nil), // 10: ponix.end_device.v1.DeleteEndDeviceResponse
-	(*timestamppb.Timestamp)(nil),   // 11: google.protobuf.Timestamp
+	(*EndDevice)(nil),                  // 0: ponix.end_device.v1.EndDevice
+	(*CreateEndDeviceRequest)(nil),     // 1: ponix.end_device.v1.CreateEndDeviceRequest
+	(*CreateEndDeviceResponse)(nil),    // 2: ponix.end_device.v1.CreateEndDeviceResponse
+	(*GetEndDeviceRequest)(nil),        // 3: ponix.end_device.v1.GetEndDeviceRequest
+	(*GetEndDeviceResponse)(nil),       // 4: ponix.end_device.v1.GetEndDeviceResponse
+	(*BatchGetEndDevicesRequest)(nil),  // 5: ponix.end_device.v1.BatchGetEndDevicesRequest
+	(*BatchGetEndDevicesResponse)(nil), // 6: ponix.end_device.v1.BatchGetEndDevicesResponse
+	(*ListEndDevicesRequest)(nil),      // 7: ponix.end_device.v1.ListEndDevicesRequest
+	(*ListEndDevicesResponse)(nil),     // 8: ponix.end_device.v1.ListEndDevicesResponse
+	(*UpdateEndDeviceRequest)(nil),     // 9: ponix.end_device.v1.UpdateEndDeviceRequest
+	(*UpdateEndDeviceResponse)(nil),    // 10: ponix.end_device.v1.UpdateEndDeviceResponse
+	(*DeleteEndDeviceRequest)(nil),     // 11: ponix.end_device.v1.DeleteEndDeviceRequest
+	(*DeleteEndDeviceResponse)(nil),    // 12: ponix.end_device.v1.DeleteEndDeviceResponse
+	(*timestamppb.Timestamp)(nil),      // 13: google.protobuf.Timestamp
 }
 var file_ponix_end_device_v1_end_device_proto_depIdxs = []int32{
-	11, // 0: ponix.end_device.v1.EndDevice.created_at:type_name -> google.protobuf.Timestamp
-	11, // 1: ponix.end_device.v1.EndDevice.updated_at:type_name -> google.protobuf.Timestamp
+	13, // 0: ponix.end_device.v1.EndDevice.created_at:type_name -> google.protobuf.Timestamp
+	13, // 1: ponix.end_device.v1.EndDevice.updated_at:type_name -> google.protobuf.Timestamp
 	0,  // 2: ponix.end_device.v1.CreateEndDeviceResponse.end_device:type_name -> ponix.end_device.v1.EndDevice
 	0,  // 3: ponix.end_device.v1.GetEndDeviceResponse.end_device:type_name -> ponix.end_device.v1.EndDevice
-	0,  // 4: ponix.end_device.v1.ListEndDevicesResponse.end_devices:type_name -> ponix.end_device.v1.EndDevice
-	0,  // 5: ponix.end_device.v1.UpdateEndDeviceResponse.end_device:type_name -> ponix.end_device.v1.EndDevice
-	1,  // 6: ponix.end_device.v1.EndDeviceService.CreateEndDevice:input_type -> ponix.end_device.v1.CreateEndDeviceRequest
-	3,  // 7: ponix.end_device.v1.EndDeviceService.GetEndDevice:input_type -> ponix.end_device.v1.GetEndDeviceRequest
-	5,  // 8: ponix.end_device.v1.EndDeviceService.ListEndDevices:input_type -> ponix.end_device.v1.ListEndDevicesRequest
-	7,  // 9: ponix.end_device.v1.EndDeviceService.UpdateEndDevice:input_type -> ponix.end_device.v1.UpdateEndDeviceRequest
-	9,  // 10: ponix.end_device.v1.EndDeviceService.DeleteEndDevice:input_type -> ponix.end_device.v1.DeleteEndDeviceRequest
-	2,  // 11: ponix.end_device.v1.EndDeviceService.CreateEndDevice:output_type -> ponix.end_device.v1.CreateEndDeviceResponse
-	4,  // 12: ponix.end_device.v1.EndDeviceService.GetEndDevice:output_type -> ponix.end_device.v1.GetEndDeviceResponse
-	6,  // 13: ponix.end_device.v1.EndDeviceService.ListEndDevices:output_type -> ponix.end_device.v1.ListEndDevicesResponse
-	8,  // 14: ponix.end_device.v1.EndDeviceService.UpdateEndDevice:output_type -> ponix.end_device.v1.UpdateEndDeviceResponse
-	10, // 15: ponix.end_device.v1.EndDeviceService.DeleteEndDevice:output_type -> ponix.end_device.v1.DeleteEndDeviceResponse
-	11, // [11:16] is the sub-list for method output_type
-	6,  // [6:11] is the sub-list for method input_type
-	6,  // [6:6] is the sub-list for extension type_name
-	6,  // [6:6] is the sub-list for extension extendee
-	0,  // [0:6] is the sub-list for field type_name
+	0,  // 4: ponix.end_device.v1.BatchGetEndDevicesResponse.end_devices:type_name -> ponix.end_device.v1.EndDevice
+	0,  // 5: ponix.end_device.v1.ListEndDevicesResponse.end_devices:type_name -> ponix.end_device.v1.EndDevice
+	0,  // 6: ponix.end_device.v1.UpdateEndDeviceResponse.end_device:type_name -> ponix.end_device.v1.EndDevice
+	1,  // 7: ponix.end_device.v1.EndDeviceService.CreateEndDevice:input_type -> ponix.end_device.v1.CreateEndDeviceRequest
+	3,  // 8: ponix.end_device.v1.EndDeviceService.GetEndDevice:input_type -> ponix.end_device.v1.GetEndDeviceRequest
+	5,  // 9: ponix.end_device.v1.EndDeviceService.BatchGetEndDevices:input_type -> ponix.end_device.v1.BatchGetEndDevicesRequest
+	7,  // 10: ponix.end_device.v1.EndDeviceService.ListEndDevices:input_type -> ponix.end_device.v1.ListEndDevicesRequest
+	9,  // 11: ponix.end_device.v1.EndDeviceService.UpdateEndDevice:input_type -> ponix.end_device.v1.UpdateEndDeviceRequest
+	11, // 12: ponix.end_device.v1.EndDeviceService.DeleteEndDevice:input_type -> ponix.end_device.v1.DeleteEndDeviceRequest
+	2,  // 13: ponix.end_device.v1.EndDeviceService.CreateEndDevice:output_type -> ponix.end_device.v1.CreateEndDeviceResponse
+	4,  // 14: ponix.end_device.v1.EndDeviceService.GetEndDevice:output_type -> ponix.end_device.v1.GetEndDeviceResponse
+	6,  // 15: ponix.end_device.v1.EndDeviceService.BatchGetEndDevices:output_type -> ponix.end_device.v1.BatchGetEndDevicesResponse
+	8,  // 16: ponix.end_device.v1.EndDeviceService.ListEndDevices:output_type -> ponix.end_device.v1.ListEndDevicesResponse
+	10, // 17: ponix.end_device.v1.EndDeviceService.UpdateEndDevice:output_type -> ponix.end_device.v1.UpdateEndDeviceResponse
+	12, // 18: ponix.end_device.v1.EndDeviceService.DeleteEndDevice:output_type -> ponix.end_device.v1.DeleteEndDeviceResponse
+	13, // [13:19] is the sub-list for method output_type
+	7,  // [7:13] is the sub-list for method input_type
+	7,  // [7:7] is the sub-list for extension type_name
+	7,  // [7:7] is the sub-list for extension extendee
+	0,  // [0:7] is the sub-list for field type_name
 }
 
 func init() { file_ponix_end_device_v1_end_device_proto_init() }
@@ -717,14 +818,14 @@ func file_ponix_end_device_v1_end_device_proto_init() {
 	if File_ponix_end_device_v1_end_device_proto != nil {
 		return
 	}
-	file_ponix_end_device_v1_end_device_proto_msgTypes[7].OneofWrappers = []any{}
+	file_ponix_end_device_v1_end_device_proto_msgTypes[9].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_ponix_end_device_v1_end_device_proto_rawDesc), len(file_ponix_end_device_v1_end_device_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   11,
+			NumMessages:   13,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

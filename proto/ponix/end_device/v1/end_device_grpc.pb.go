@@ -19,11 +19,12 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	EndDeviceService_CreateEndDevice_FullMethodName = "/ponix.end_device.v1.EndDeviceService/CreateEndDevice"
-	EndDeviceService_GetEndDevice_FullMethodName    = "/ponix.end_device.v1.EndDeviceService/GetEndDevice"
-	EndDeviceService_ListEndDevices_FullMethodName  = "/ponix.end_device.v1.EndDeviceService/ListEndDevices"
-	EndDeviceService_UpdateEndDevice_FullMethodName = "/ponix.end_device.v1.EndDeviceService/UpdateEndDevice"
-	EndDeviceService_DeleteEndDevice_FullMethodName = "/ponix.end_device.v1.EndDeviceService/DeleteEndDevice"
+	EndDeviceService_CreateEndDevice_FullMethodName    = "/ponix.end_device.v1.EndDeviceService/CreateEndDevice"
+	EndDeviceService_GetEndDevice_FullMethodName       = "/ponix.end_device.v1.EndDeviceService/GetEndDevice"
+	EndDeviceService_BatchGetEndDevices_FullMethodName = "/ponix.end_device.v1.EndDeviceService/BatchGetEndDevices"
+	EndDeviceService_ListEndDevices_FullMethodName     = "/ponix.end_device.v1.EndDeviceService/ListEndDevices"
+	EndDeviceService_UpdateEndDevice_FullMethodName    = "/ponix.end_device.v1.EndDeviceService/UpdateEndDevice"
+	EndDeviceService_DeleteEndDevice_FullMethodName    = "/ponix.end_device.v1.EndDeviceService/DeleteEndDevice"
 )
 
 // EndDeviceServiceClient is the client API for EndDeviceService service.
@@ -37,6 +38,8 @@ type EndDeviceServiceClient interface {
 	CreateEndDevice(ctx context.Context, in *CreateEndDeviceRequest, opts ...grpc.CallOption) (*CreateEndDeviceResponse, error)
 	// Returns a device.
 	GetEndDevice(ctx context.Context, in *GetEndDeviceRequest, opts ...grpc.CallOption) (*GetEndDeviceResponse, error)
+	// Returns those of the devices that exist, in no particular order.
+	BatchGetEndDevices(ctx context.Context, in *BatchGetEndDevicesRequest, opts ...grpc.CallOption) (*BatchGetEndDevicesResponse, error)
 	// Lists the devices of an organization, newest first.
 	ListEndDevices(ctx context.Context, in *ListEndDevicesRequest, opts ...grpc.CallOption) (*ListEndDevicesResponse, error)
 	// Changes the fields that are present in the request, and no others.
@@ -67,6 +70,16 @@ func (c *endDeviceServiceClient) GetEndDevice(ctx context.Context, in *GetEndDev
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(GetEndDeviceResponse)
 	err := c.cc.Invoke(ctx, EndDeviceService_GetEndDevice_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *endDeviceServiceClient) BatchGetEndDevices(ctx context.Context, in *BatchGetEndDevicesRequest, opts ...grpc.CallOption) (*BatchGetEndDevicesResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(BatchGetEndDevicesResponse)
+	err := c.cc.Invoke(ctx, EndDeviceService_BatchGetEndDevices_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -114,6 +127,8 @@ type EndDeviceServiceServer interface {
 	CreateEndDevice(context.Context, *CreateEndDeviceRequest) (*CreateEndDeviceResponse, error)
 	// Returns a device.
 	GetEndDevice(context.Context, *GetEndDeviceRequest) (*GetEndDeviceResponse, error)
+	// Returns those of the devices that exist, in no particular order.
+	BatchGetEndDevices(context.Context, *BatchGetEndDevicesRequest) (*BatchGetEndDevicesResponse, error)
 	// Lists the devices of an organization, newest first.
 	ListEndDevices(context.Context, *ListEndDevicesRequest) (*ListEndDevicesResponse, error)
 	// Changes the fields that are present in the request, and no others.
@@ -135,6 +150,9 @@ func (UnimplementedEndDeviceServiceServer) CreateEndDevice(context.Context, *Cre
 }
 func (UnimplementedEndDeviceServiceServer) GetEndDevice(context.Context, *GetEndDeviceRequest) (*GetEndDeviceResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetEndDevice not implemented")
+}
+func (UnimplementedEndDeviceServiceServer) BatchGetEndDevices(context.Context, *BatchGetEndDevicesRequest) (*BatchGetEndDevicesResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method BatchGetEndDevices not implemented")
 }
 func (UnimplementedEndDeviceServiceServer) ListEndDevices(context.Context, *ListEndDevicesRequest) (*ListEndDevicesResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListEndDevices not implemented")
@@ -198,6 +216,24 @@ func _EndDeviceService_GetEndDevice_Handler(srv interface{}, ctx context.Context
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(EndDeviceServiceServer).GetEndDevice(ctx, req.(*GetEndDeviceRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _EndDeviceService_BatchGetEndDevices_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(BatchGetEndDevicesRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(EndDeviceServiceServer).BatchGetEndDevices(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: EndDeviceService_BatchGetEndDevices_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(EndDeviceServiceServer).BatchGetEndDevices(ctx, req.(*BatchGetEndDevicesRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -270,6 +306,10 @@ var EndDeviceService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "GetEndDevice",
 			Handler:    _EndDeviceService_GetEndDevice_Handler,
+		},
+		{
+			MethodName: "BatchGetEndDevices",
+			Handler:    _EndDeviceService_BatchGetEndDevices_Handler,
 		},
 		{
 			MethodName: "ListEndDevices",
