@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -15,7 +16,7 @@ import (
 // Batch bounds what one OnBatch call receives.
 type Batch struct {
 	Size    int           // messages at most; default 10 000
-	Wait    time.Duration // from a batch's first message to its call; default 250 ms
+	Wait    time.Duration // from a batch's first message to its call; default 250 ms, of which up to a tenth is kept for the call
 	Writers int           // calls at a time; default 2
 }
 
@@ -51,10 +52,13 @@ func OnBatch[M proto.Message, T any](s streams.Stream, durable string, limits Ba
 			}
 			decode := func(payload []byte) (M, error) { return decode[M](b.host.validator, &Call{Data: payload}) }
 			limits := limits.withDefaults()
+			collected := newCollector(limits)
 			p := newPool(limits.Writers, func(batch []jetstream.Msg) {
+				began := time.Now()
 				runBatch(ctx, t, batch, func(payload []byte) (T, error) { return read(payload, decode) }, h)
+				collected.took.Store(int64(time.Since(began)))
 			})
-			collected := newCollector(limits, p.do)
+			collected.emit = p.do
 			b.wait = func() {
 				collected.flush()
 				p.close()
@@ -74,18 +78,20 @@ func failure(err error) error {
 }
 
 // collector cuts messages into batches, each as large or as old as the limits allow,
-// whichever comes first.
+// whichever comes first. One that is to be old goes early by what the last call took,
+// so that a message's effect, and not only its call, is there after the wait.
 type collector struct {
 	limits Batch
 	emit   func([]jetstream.Msg) // may block: then no more is taken
 	timer  *time.Timer
+	took   atomic.Int64 // by the last call, in nanoseconds
 
 	mu    sync.Mutex
 	batch []jetstream.Msg
 }
 
-func newCollector(limits Batch, emit func([]jetstream.Msg)) *collector {
-	c := &collector{limits: limits, emit: emit}
+func newCollector(limits Batch) *collector {
+	c := &collector{limits: limits}
 	c.timer = time.AfterFunc(time.Hour, c.flush)
 	c.timer.Stop()
 	return c
@@ -95,7 +101,7 @@ func (c *collector) add(m jetstream.Msg) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if len(c.batch) == 0 {
-		c.timer.Reset(c.limits.Wait)
+		c.timer.Reset(c.limits.Wait - min(time.Duration(c.took.Load()), c.limits.Wait/10))
 	}
 	if c.batch = append(c.batch, m); len(c.batch) >= c.limits.Size {
 		c.take()
