@@ -20,7 +20,7 @@ func deadline(standard time.Duration) Middleware {
 					d = left
 				}
 			}
-			bounded := &deadlineContext{Context: ctx, at: c.began.Add(d)}
+			bounded := &deadlineContext{Context: ctx, at: c.began.Add(d), call: c}
 			defer bounded.end()
 			return next(bounded, c)
 		}
@@ -28,10 +28,12 @@ func deadline(standard time.Duration) Middleware {
 }
 
 // deadlineContext is what context.WithDeadline returns, but for its timer, which
-// starts when somebody asks whether it is done: most calls never do.
+// starts when somebody asks whether it is done: most calls never do. It also knows the
+// message that the call is about.
 type deadlineContext struct {
 	context.Context // that it comes of; it has no deadline
 	at              time.Time
+	call            *Call
 
 	mu     sync.Mutex
 	timed  context.Context
@@ -40,8 +42,15 @@ type deadlineContext struct {
 }
 
 func (d *deadlineContext) Deadline() (time.Time, bool) { return d.at, true }
-func (d *deadlineContext) Done() <-chan struct{}       { return d.start().Done() }
-func (d *deadlineContext) Err() error                  { return d.start().Err() }
+func (d *deadlineContext) Value(key any) any {
+	if key == (messageKey{}) {
+		return &d.call.Message
+	}
+	return d.Context.Value(key)
+}
+
+func (d *deadlineContext) Done() <-chan struct{} { return d.start().Done() }
+func (d *deadlineContext) Err() error            { return d.start().Err() }
 
 func (d *deadlineContext) start() context.Context {
 	d.mu.Lock()

@@ -10,7 +10,6 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
-	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/trace"
 	"golang.org/x/sync/errgroup"
 
@@ -52,9 +51,6 @@ func (c *Config) validate() error {
 	}
 	if c.Grace == 0 {
 		c.Grace = 20 * time.Second
-	}
-	if c.Tracer == nil {
-		c.Tracer = otel.Tracer("ponix")
 	}
 	if c.Logger == nil {
 		c.Logger = slog.Default()

@@ -28,11 +28,10 @@ type messageKey struct{}
 // MessageFrom returns what the runtime knows of the message being handled; the
 // zero value outside of a trigger.
 func MessageFrom(ctx context.Context) Message {
-	m, _ := ctx.Value(messageKey{}).(*Message)
-	if m == nil {
-		return Message{}
+	if m, ok := ctx.Value(messageKey{}).(*Message); ok {
+		return *m
 	}
-	return *m
+	return Message{}
 }
 
 // describe reads the delivery's metadata. A replayed message keeps the id and

@@ -28,7 +28,7 @@ func OnMessage[M proto.Message](s streams.Stream, durable string, h func(context
 				if err != nil {
 					return nil, Terminate(err)
 				}
-				return nil, h(context.WithValue(ctx, messageKey{}, &c.Message), m)
+				return nil, h(ctx, m)
 			})
 			p := newPool(b.host.Concurrency, func(msg jetstream.Msg) {
 				c := t.call(msg)

@@ -3,6 +3,7 @@ package runtime
 import (
 	"context"
 	"errors"
+	"sync"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -47,7 +48,7 @@ func Transform[In, Out proto.Message](from streams.Stream, durable string, to st
 				if err != nil {
 					return nil, Terminate(err)
 				}
-				out, err := h(context.WithValue(ctx, messageKey{}, &c.Message), in)
+				out, err := h(ctx, in)
 				if err != nil {
 					return nil, err
 				}
@@ -79,9 +80,14 @@ func Transform[In, Out proto.Message](from streams.Stream, durable string, to st
 	}
 }
 
+// results are messages that were stored, with their headers, to be filled again.
+var results = sync.Pool{New: func() any { return &nats.Msg{Header: nats.Header{jetstream.MsgIDHeader: {""}}} }}
+
 // publish sends a result, and settles its message when the server has answered.
 func (t *trigger) publish(pub *Publisher, msg jetstream.Msg, c *Call, data []byte) {
-	result := &nats.Msg{Subject: c.subject, Data: data, Header: nats.Header{jetstream.MsgIDHeader: {c.Message.ID}}}
+	result := results.Get().(*nats.Msg)
+	result.Subject, result.Data = c.subject, data
+	result.Header[jetstream.MsgIDHeader][0] = c.Message.ID
 	wire.InjectTrace(c.Trace, result.Header)
 	pub.Publish(result, func(err error) {
 		if errors.Is(err, nats.ErrMaxPayload) {
@@ -90,6 +96,9 @@ func (t *trigger) publish(pub *Publisher, msg jetstream.Msg, c *Call, data []byt
 		if err != nil {
 			t.counters.failures.Add(1)
 			t.logPublish.log(t.host.Logger, "publish", "source", t.name, "error", err)
+		} else if !t.host.Streams.Atomic { // which leaves headers of its own; and what failed may still be on its way
+			result.Data = nil
+			results.Put(result)
 		}
 		t.settle(msg, c, err)
 	})

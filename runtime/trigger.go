@@ -98,11 +98,13 @@ const maxPanics = 5
 
 // settle carries out what the handler's error says about a message.
 func (t *trigger) settle(msg jetstream.Msg, c *Call, err error) {
+	if err == nil {
+		t.logUnsettled(msg.Ack())
+		return
+	}
 	var after *retry
 	var panicked *panicError
 	switch {
-	case err == nil:
-		t.logUnsettled(msg.Ack())
 	case errors.As(err, new(*terminal)):
 		t.bury(msg, c, reason(err), err)
 	case errors.As(err, &panicked) && c.Message.Attempt >= maxPanics:

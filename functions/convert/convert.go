@@ -66,19 +66,25 @@ func (f converter) convert(ctx context.Context, raw *envelopev1.RawEnvelope) (*e
 	if err != nil {
 		return nil, fate(err, about.Attempt)
 	}
-	out := &envelopev1.ProcessedEnvelope{
-		EndDeviceId:    raw.DeviceId,
-		OrganizationId: raw.OrganizationId,
-		OccurredAt:     timestamppb.New(received),
-		ProcessedAt:    timestamppb.New(time.Now().Truncate(time.Microsecond)),
-		EnvelopeId:     about.ID,
+	var made struct { // in one piece
+		envelopev1.ProcessedEnvelope
+		occurred, processed timestamppb.Timestamp
 	}
+	out := &made.ProcessedEnvelope
+	out.EndDeviceId, out.OrganizationId, out.EnvelopeId = raw.DeviceId, raw.OrganizationId, about.ID
+	out.OccurredAt, out.ProcessedAt = &made.occurred, &made.processed
+	setTime(out.OccurredAt, received)
+	setTime(out.ProcessedAt, time.Now().Truncate(time.Microsecond))
 	if !result.Exact() {
 		out.DataJson, err = result.AppendJSON(nil)
 		return out, err
 	}
 	setData(out, result)
 	return out, nil
+}
+
+func setTime(to *timestamppb.Timestamp, t time.Time) {
+	to.Seconds, to.Nanos = t.Unix(), int32(t.Nanosecond())
 }
 
 // setData gives e its data in encoded form: a Struct of many small messages would

@@ -7,6 +7,7 @@
 package streams
 
 import (
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -39,12 +40,14 @@ func (s Stream) Subject(tokens ...string) string {
 	for _, t := range tokens {
 		n += 1 + len(t)
 	}
-	b := make([]byte, 0, n)
-	b = append(b, s.Name...)
+	var b strings.Builder
+	b.Grow(n)
+	b.WriteString(s.Name)
 	for _, t := range tokens {
-		b = append(append(b, '.'), t...)
+		b.WriteByte('.')
+		b.WriteString(t)
 	}
-	return string(b)
+	return b.String()
 }
 
 // Consumer returns the consumer of that durable name.

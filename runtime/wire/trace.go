@@ -16,20 +16,35 @@ const (
 	traceState  = "tracestate"
 )
 
-// InjectTrace writes a trace context into h, if it is one. What it writes is that
-// of propagation.TraceContext, which would need a context made for it.
+// InjectTrace writes a trace context into h, if it is one, in the place of the one
+// that is there. What it writes is that of propagation.TraceContext, which would need
+// a context made for it.
 func InjectTrace(sc trace.SpanContext, h nats.Header) {
 	if !sc.IsValid() {
+		delete(h, traceParent)
+		delete(h, traceState)
 		return
 	}
 	id, span, flags := sc.TraceID(), sc.SpanID(), byte(sc.TraceFlags()&(trace.FlagsSampled|trace.FlagsRandom))
-	text := append(make([]byte, 0, 55), "00-"...)
+	var room [55]byte
+	text := append(room[:0], "00-"...)
 	text = append(hex.AppendEncode(text, id[:]), '-')
 	text = append(hex.AppendEncode(text, span[:]), '-')
-	h[traceParent] = []string{string(hex.AppendEncode(text, []byte{flags}))}
+	set(h, traceParent, string(hex.AppendEncode(text, []byte{flags})))
 	if state := sc.TraceState().String(); state != "" {
-		h[traceState] = []string{state}
+		set(h, traceState, state)
+	} else {
+		delete(h, traceState)
 	}
+}
+
+// set is h.Set, and keeps the slice that is there.
+func set(h nats.Header, key, value string) {
+	if v := h[key]; len(v) == 1 {
+		v[0] = value
+		return
+	}
+	h[key] = []string{value}
 }
 
 // ExtractTrace returns ctx with the trace context that stands in h, if any.
