@@ -118,12 +118,19 @@ type benchCDC struct {
 }
 
 func (c *benchCDC) Run(e *env) error {
-	for _, suite := range []func(w *bench.World) (bench.Suite, error){
-		func(w *bench.World) (bench.Suite, error) { return bench.CDC(e.ctx, w, c.Count, false) },
-		func(w *bench.World) (bench.Suite, error) { return bench.CDC(e.ctx, w, c.Count, true) },
-		func(w *bench.World) (bench.Suite, error) { return bench.CDCLatency(e.ctx, w, c.Duration) },
+	for _, part := range []struct {
+		name  string
+		suite func(w *bench.World) (bench.Suite, error)
+	}{
+		{"single", func(w *bench.World) (bench.Suite, error) { return bench.CDC(e.ctx, w, c.Count, false) }},
+		{"whole", func(w *bench.World) (bench.Suite, error) { return bench.CDC(e.ctx, w, c.Count, true) }},
+		{"live", func(w *bench.World) (bench.Suite, error) { return bench.CDCLatency(e.ctx, w, c.Duration) }},
 	} {
-		if err := c.world(e, bench.Engines{Postgres: true}, suite); err != nil {
+		m := c.measured
+		if m.Profile != "" {
+			m.Profile += "." + part.name
+		}
+		if err := m.world(e, bench.Engines{Postgres: true}, part.suite); err != nil {
 			return err
 		}
 	}
