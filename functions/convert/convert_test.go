@@ -200,22 +200,28 @@ func TestUnknownDeviceMayArrive(t *testing.T) {
 	e.wantDead(t, map[string]string{})
 }
 
-// TestRegistryAway holds that nothing dies of what is only unavailable.
+// TestRegistryAway holds that nothing dies of what is only unavailable, nor of an
+// answer that is about the call.
 func TestRegistryAway(t *testing.T) {
 	t.Parallel()
-	e := start(t, standard)
-	e.set("o-1", `{"ok": true}`)
-	e.breakWith(runtime.Error(codes.Unavailable, "POSTGRES_UNAVAILABLE", "PostgreSQL is away"))
-	e.publish(t, &envelopev1.RawEnvelope{OrganizationId: "o", DeviceId: "o-1"})
-	runtimetest.Eventually(t, 20*time.Second, func() error {
-		if n := e.times("o-1"); n < 2 {
-			return fmt.Errorf("asked %d times", n)
-		}
-		return nil
-	})
-	e.breakWith(nil)
-	e.result(t, "o-1")
-	e.wantDead(t, map[string]string{})
+	for _, code := range []codes.Code{codes.Unavailable, codes.InvalidArgument} {
+		t.Run(code.String(), func(t *testing.T) {
+			t.Parallel()
+			e := start(t, standard)
+			e.set("o-1", `{"ok": true}`)
+			e.breakWith(runtime.Error(code, "TROUBLE", "there is trouble"))
+			e.publish(t, &envelopev1.RawEnvelope{OrganizationId: "o", DeviceId: "o-1"})
+			runtimetest.Eventually(t, 20*time.Second, func() error {
+				if n := e.times("o-1"); n < 2 {
+					return fmt.Errorf("asked %d times", n)
+				}
+				return nil
+			})
+			e.breakWith(nil)
+			e.result(t, "o-1")
+			e.wantDead(t, map[string]string{})
+		})
+	}
 }
 
 // TestKnownDevicesGoOn holds that a device that is known needs nobody to answer,

@@ -21,12 +21,20 @@ func fate(err error, attempt int) error {
 	switch {
 	case errors.As(err, new(*unknownDevice)) && attempt <= patience:
 		return runtime.RetryAfter(time.Second<<(attempt-1), err)
-	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
-		return err
-	}
-	switch st, _ := status.FromError(err); st.Code() {
-	case codes.Unavailable, codes.DeadlineExceeded, codes.Canceled, codes.ResourceExhausted, codes.Internal, codes.Unknown:
+	case temporary(err):
 		return err
 	}
 	return runtime.Terminate(err)
+}
+
+// temporary tells whether err says nothing about what was asked.
+func temporary(err error) bool {
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return true
+	}
+	switch status.Code(err) {
+	case codes.Unavailable, codes.DeadlineExceeded, codes.Canceled, codes.ResourceExhausted, codes.Internal, codes.Unknown:
+		return true
+	}
+	return false
 }

@@ -6,7 +6,10 @@ import (
 	"time"
 	"unique"
 
+	"google.golang.org/grpc/codes"
+
 	enddevicev1 "ponix/proto/ponix/end_device/v1"
+	"ponix/runtime"
 )
 
 // A call asks for so many devices at most, whose answer NATS takes even if each has
@@ -17,7 +20,8 @@ const (
 )
 
 // lookups ask for devices: for one at once, and together for those that are wanted
-// while calls are on their way. A call costs as much as some ten devices in it.
+// while calls are on their way. A call costs much more
+// than a device in it.
 type lookups struct {
 	mu      sync.Mutex
 	waiting []*lookup
@@ -128,6 +132,9 @@ func (d *Devices) fetch(ctx context.Context, l *lookup) {
 	defer cancel()
 	changes := d.seen()
 	resp, err := d.devices.BatchGetEndDevices(ctx, &enddevicev1.BatchGetEndDevicesRequest{DeviceIds: l.ids})
+	if err != nil && !temporary(err) { // no message dies of what was said of many
+		err = runtime.Error(codes.Unavailable, "LOOKUP_REFUSED", "devices cannot be asked for: %v", err)
+	}
 	if err != nil {
 		l.failure = err
 		return
