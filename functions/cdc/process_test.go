@@ -188,6 +188,10 @@ func TestFailover(t *testing.T) {
 		}
 	}
 	signal(all[first], syscall.SIGSTOP)
+	var status syscall.WaitStatus
+	if _, err := syscall.Wait4(all[first].Process.Pid, &status, syscall.WUNTRACED, nil); err != nil || !status.Stopped() { // until it has
+		t.Fatalf("status %v, %v", status, err)
+	}
 	began := time.Now()
 	e.exec(t, "UPDATE organizations SET name = '1'")
 	e.events(t, "organizations", 2)
