@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"math/rand/v2"
+	"sync/atomic"
 
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/attribute"
@@ -19,17 +20,22 @@ import (
 // provider, as soon as that is one that makes spans.
 func tracing(tracer trace.Tracer) Middleware {
 	options := []trace.SpanStartOption{trace.WithSpanKind(trace.SpanKindServer)}
-	var idle trace.TracerProvider
-	if tracer == nil {
-		tracer, idle = otel.Tracer("ponix"), idleProvider()
+	global := tracer == nil
+	if global {
+		tracer = otel.Tracer("ponix")
 	}
+	var idle atomic.Pointer[trace.TracerProvider] // the global provider that made no span
 	return func(next Handler) Handler {
 		return func(ctx context.Context, c *Call) ([]byte, error) {
 			ctx = wire.ExtractTrace(ctx, c.Header)
 			span := noSpan
-			if idle == nil || otel.GetTracerProvider() != idle {
+			provider := otel.GetTracerProvider()
+			if known := idle.Load(); known == nil || *known != provider {
 				ctx, span = tracer.Start(ctx, c.Source, options...)
 				defer span.End()
+				if global && !span.SpanContext().IsValid() {
+					idle.Store(&provider)
+				}
 			}
 			if !span.SpanContext().IsValid() {
 				ctx = trace.ContextWithSpanContext(ctx, randomSpan())
@@ -46,18 +52,6 @@ func tracing(tracer trace.Tracer) Middleware {
 }
 
 var noSpan = trace.SpanFromContext(context.Background())
-
-// idleProvider returns OpenTelemetry's global provider if it makes no spans, which is
-// so until somebody sets another.
-func idleProvider() trace.TracerProvider {
-	p := otel.GetTracerProvider()
-	_, span := p.Tracer("ponix").Start(context.Background(), "")
-	if span.SpanContext().IsValid() {
-		span.End()
-		return nil
-	}
-	return p
-}
 
 func randomSpan() trace.SpanContext {
 	var c trace.SpanContextConfig

