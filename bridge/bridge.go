@@ -53,6 +53,7 @@ type Config struct {
 type Server struct {
 	Config
 	grpc   *grpc.Server
+	client *wire.Client
 	health *health.Server
 	limits *limits
 	addr   net.Addr
@@ -90,7 +91,7 @@ func Start(ln net.Listener, c Config) (*Server, error) {
 		return nil, err
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	s := &Server{Config: c, health: health.NewServer(), limits: limits, addr: ln.Addr(), failed: make(chan error, 1), stop: cancel}
+	s := &Server{Config: c, client: wire.NewClient(c.Conn), health: health.NewServer(), limits: limits, addr: ln.Addr(), failed: make(chan error, 1), stop: cancel}
 	s.grpc = grpc.NewServer(append(c.patience(),
 		grpc.Creds(c.credentials()),
 		grpc.ForceServerCodecV2(passThrough{encoding.GetCodecV2("proto")}),
@@ -198,7 +199,7 @@ func (s *Server) forward(ctx context.Context, rpc string, in frame) (*frame, err
 		defer cancel()
 	}
 	md, _ := metadata.FromIncomingContext(ctx)
-	reply, err := wire.Forward(wire.ExtractTrace(ctx, nats.Header(md)), s.Conn, rpc, md, in)
+	reply, err := s.client.Forward(wire.ExtractTrace(ctx, nats.Header(md)), rpc, md, in)
 	if err != nil {
 		if status.Code(err) == codes.Unavailable {
 			s.Logger.Warn("call", "rpc", rpc, "error", err)

@@ -53,7 +53,7 @@ func All(d Deps, c Config) ([]runtime.Function, error) {
 	if err != nil {
 		return nil, err
 	}
-	devices := convert.NewDevices(wire.Client(d.NATS), c.Devices)
+	devices := convert.NewDevices(wire.NewClient(d.NATS), c.Devices)
 	batch := runtime.Batch{Size: c.BatchSize, Wait: time.Duration(c.BatchWait * float64(time.Second)), Writers: c.Writers}
 	return []runtime.Function{
 		organization.New(d.Postgres),

@@ -68,7 +68,7 @@ func TestCallersStayWhereTheyBelong(t *testing.T) {
 	nc := careless(t)
 	publish := func(req *envelopev1.PublishRawEnvelopesRequest) func(context.Context) error {
 		return func(ctx context.Context) error {
-			_, err := envelopev1.NewEnvelopeServiceClient(wire.Client(nc)).PublishRawEnvelopes(ctx, req)
+			_, err := envelopev1.NewEnvelopeServiceClient(wire.NewClient(nc)).PublishRawEnvelopes(ctx, req)
 			return err
 		}
 	}
@@ -109,7 +109,7 @@ func TestCallersStayWhereTheyBelong(t *testing.T) {
 
 func read(nc *nats.Conn, id string) func(context.Context) error {
 	return func(ctx context.Context) error {
-		_, err := enddevicev1.NewEndDeviceServiceClient(wire.Client(nc)).GetEndDevice(ctx, &enddevicev1.GetEndDeviceRequest{DeviceId: id})
+		_, err := enddevicev1.NewEndDeviceServiceClient(wire.NewClient(nc)).GetEndDevice(ctx, &enddevicev1.GetEndDeviceRequest{DeviceId: id})
 		return err
 	}
 }
@@ -120,7 +120,7 @@ func write(nc *nats.Conn, organization string) func(context.Context) error {
 		if err != nil {
 			return err
 		}
-		_, err = envelopev1.NewEnvelopeServiceClient(wire.Client(nc)).WriteProcessedEnvelopes(ctx, &envelopev1.WriteProcessedEnvelopesRequest{
+		_, err = envelopev1.NewEnvelopeServiceClient(wire.NewClient(nc)).WriteProcessedEnvelopes(ctx, &envelopev1.WriteProcessedEnvelopesRequest{
 			Envelopes: []*envelopev1.ProcessedEnvelope{{OrganizationId: organization, EndDeviceId: "d1", OccurredAt: timestamppb.Now(), Data: data}},
 		})
 		return err

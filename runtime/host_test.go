@@ -64,7 +64,7 @@ func eventually(t *testing.T, what string, ok func() bool) {
 func serve(t *testing.T, h getHandler) (*nats.Conn, organizationv1.OrganizationServiceClient) {
 	nc := runtimetest.NATS(t)
 	start(t, nc, runtime.Func("organization", runtime.Endpoint(getRPC, h)))
-	return nc, organizationv1.NewOrganizationServiceClient(wire.Client(nc))
+	return nc, organizationv1.NewOrganizationServiceClient(wire.NewClient(nc))
 }
 
 func TestEndpointAnswers(t *testing.T) {
@@ -181,7 +181,7 @@ func TestDeadlineTravels(t *testing.T) {
 
 func TestNobodyServes(t *testing.T) {
 	t.Parallel()
-	client := organizationv1.NewOrganizationServiceClient(wire.Client(runtimetest.NATS(t)))
+	client := organizationv1.NewOrganizationServiceClient(wire.NewClient(runtimetest.NATS(t)))
 	_, err := client.GetOrganization(t.Context(), &organizationv1.GetOrganizationRequest{OrganizationId: "o"})
 	if st := status.Convert(err); st.Code() != codes.Unavailable || !strings.Contains(st.Message(), "ponix.organization.v1.OrganizationService") {
 		t.Error(err)
@@ -258,7 +258,7 @@ func TestStopFinishesWhatIsInFlight(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	client := organizationv1.NewOrganizationServiceClient(wire.Client(nc))
+	client := organizationv1.NewOrganizationServiceClient(wire.NewClient(nc))
 	answered, stopped := make(chan error, 1), make(chan error, 1)
 	go func() {
 		_, err := client.GetOrganization(context.Background(), &organizationv1.GetOrganizationRequest{OrganizationId: "o"})

@@ -29,6 +29,7 @@ func (c *bridgeCommand) Run(e *env) error {
 	}
 	defer nc.Close()
 	conf.Conn = nc
+	bridge.OwnProcess()
 	stopMetrics, err := serveMetrics(e, c.MetricsAddr, runtime.ProcessMetrics())
 	if err != nil {
 		return err

@@ -31,7 +31,7 @@ func (c *cdcStatus) Run(e *env) error {
 	defer nc.Close()
 	ctx, cancel := context.WithTimeout(e.ctx, 10*time.Second)
 	defer cancel()
-	s, err := cdcv1.NewCdcServiceClient(wire.Client(nc)).GetCdcStatus(ctx, &cdcv1.GetCdcStatusRequest{})
+	s, err := cdcv1.NewCdcServiceClient(wire.NewClient(nc)).GetCdcStatus(ctx, &cdcv1.GetCdcStatusRequest{})
 	if err != nil {
 		return err
 	}

@@ -59,7 +59,7 @@ func enginesOnly(t *testing.T) *cluster {
 	}
 	password, _ := pg.User.Password()
 	nc := runtimetest.Connect(t, srv)
-	c := newCluster(t, srv.ClientURL(), wire.Client(nc))
+	c := newCluster(t, srv.ClientURL(), wire.NewClient(nc))
 	c.env = []string{
 		"PONIX_NATS_URL=" + srv.ClientURL(), "PONIX_NATS_ACK_WAIT=5s", "PONIX_TIMEOUT=4s",
 		"PONIX_CLICKHOUSE_NATIVE_URL=" + ch.Addr[0], "PONIX_CLICKHOUSE_DATABASE=" + ch.Auth.Database,

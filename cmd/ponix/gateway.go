@@ -33,7 +33,7 @@ func (c *gatewayStatusCommand) Run(e *env) error {
 	defer nc.Close()
 	ctx, cancel := context.WithTimeout(e.ctx, c.Timeout)
 	defer cancel()
-	conn := wire.Client(nc)
+	conn := wire.NewClient(nc)
 	organizations := []string{c.Organization}
 	if c.Organization == "" {
 		if organizations, err = everyOrganization(ctx, organizationv1.NewOrganizationServiceClient(conn)); err != nil {

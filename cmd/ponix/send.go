@@ -41,7 +41,7 @@ func (c *sendCommand) Run(e *env) error {
 		return err
 	}
 	defer nc.Close()
-	conn := wire.Client(nc)
+	conn := wire.NewClient(nc)
 	if c.Organization == "" {
 		resp, err := enddevicev1.NewEndDeviceServiceClient(conn).GetEndDevice(e.ctx, &enddevicev1.GetEndDeviceRequest{DeviceId: c.Device})
 		if err != nil {

@@ -150,7 +150,7 @@ func (v *verdict) countDevices(ctx context.Context, w *world, l *load) error {
 		return err
 	}
 	defer db.Close(ctx) //nolint:errcheck // it was only read from
-	devices := enddevicev1.NewEndDeviceServiceClient(wire.Client(w.nc))
+	devices := enddevicev1.NewEndDeviceServiceClient(wire.NewClient(w.nc))
 	for id, name := range l.devices {
 		var stored string
 		err := db.QueryRow(ctx, "SELECT name FROM end_devices WHERE id = $1", id).Scan(&stored)

@@ -42,7 +42,7 @@ func startMQTT(ctx context.Context, w *world, organization string, device *endde
 	if err != nil {
 		return nil, err
 	}
-	states := gatewayv1.NewGatewayStateServiceClient(wire.Client(w.nc))
+	states := gatewayv1.NewGatewayStateServiceClient(wire.NewClient(w.nc))
 	for {
 		got, err := states.GetGatewayState(ctx, &gatewayv1.GetGatewayStateRequest{GatewayId: gateway.Gateway.GatewayId})
 		if err == nil && got.State.Connection == gatewayv1.ConnectionStatus_CONNECTION_STATUS_CONNECTED {

@@ -126,7 +126,7 @@ func (e *env) statusWithin(t testing.TB, d time.Duration) (*cdcv1.GetCdcStatusRe
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), d)
 	defer cancel()
-	return cdcv1.NewCdcServiceClient(wire.Client(e.nc)).GetCdcStatus(ctx, &cdcv1.GetCdcStatusRequest{})
+	return cdcv1.NewCdcServiceClient(wire.NewClient(e.nc)).GetCdcStatus(ctx, &cdcv1.GetCdcStatusRequest{})
 }
 
 // streaming waits until an instance has the slot and its snapshot is published.

@@ -31,7 +31,7 @@ func TestEventsAreWhatGetReturns(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	conn := wire.Client(e.nc)
+	conn := wire.NewClient(e.nc)
 	organizations, devices, gateways := organizationv1.NewOrganizationServiceClient(conn), enddevicev1.NewEndDeviceServiceClient(conn), gatewayv1.NewGatewayServiceClient(conn)
 	org, err := organizations.CreateOrganization(t.Context(), &organizationv1.CreateOrganizationRequest{Name: "Ünïcode \"GmbH\"\t😀"})
 	if err != nil {

@@ -57,7 +57,7 @@ func start(t *testing.T, cache convert.Cache) *env {
 			runtime.Endpoint(enddevicev1.EndDeviceService_GetEndDevice_FullMethodName, r.visible),
 			runtime.Endpoint(enddevicev1.EndDeviceService_BatchGetEndDevices_FullMethodName, r.batch)),
 		runtime.Func("organization", runtime.Endpoint(organizationv1.OrganizationService_GetOrganization_FullMethodName, r.organization)),
-		convert.New(js, config, converter, convert.NewDevices(wire.Client(nc), cache)))
+		convert.New(js, config, converter, convert.NewDevices(wire.NewClient(nc), cache)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -66,7 +66,7 @@ func start(t *testing.T, cache convert.Cache) *env {
 			t.Error(err)
 		}
 	})
-	e := &env{envelopev1.NewConversionServiceClient(wire.Client(nc)), r, js, h}
+	e := &env{envelopev1.NewConversionServiceClient(wire.NewClient(nc)), r, js, h}
 	e.awaitFollowers(t)
 	return e
 }

@@ -66,7 +66,7 @@ func (e *env) instance(t *testing.T) {
 	}
 	nc := e.js.Conn()
 	h, err := runtime.Start(t.Context(), runtime.Config{Conn: nc, Streams: config, Logger: slog.New(slog.DiscardHandler)},
-		convert.New(e.js, config, converter, convert.NewDevices(wire.Client(nc), standard)))
+		convert.New(e.js, config, converter, convert.NewDevices(wire.NewClient(nc), standard)))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -70,7 +70,7 @@ func connect(t *testing.T, srv *server.Server) *env {
 	if err != nil {
 		t.Fatal(err)
 	}
-	e := &env{GatewayStateServiceClient: pb.NewGatewayStateServiceClient(wire.Client(nc)), js: js}
+	e := &env{GatewayStateServiceClient: pb.NewGatewayStateServiceClient(wire.NewClient(nc)), js: js}
 	for bucket, kv := range map[string]*jetstream.KeyValue{"gateways": &e.states, "leases": &e.leases} {
 		if *kv, err = js.KeyValue(t.Context(), bucket); err != nil {
 			t.Fatal(err)

@@ -52,7 +52,7 @@ func start(t *testing.T) *env {
 	if e.js, err = jetstream.New(nc); err != nil {
 		t.Fatal(err)
 	}
-	e.GatewayStateServiceClient = pb.NewGatewayStateServiceClient(wire.Client(nc))
+	e.GatewayStateServiceClient = pb.NewGatewayStateServiceClient(wire.NewClient(nc))
 	e.host(t, gatewaystate.New(e.js, conf))
 	return e
 }

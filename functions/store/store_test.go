@@ -84,7 +84,7 @@ func startThrough(t *testing.T, maxBytes int64, through func(addr string) string
 			t.Error(err)
 		}
 	})
-	return env{envelopev1.NewEnvelopeServiceClient(wire.Client(nc)), db, nc, js}
+	return env{envelopev1.NewEnvelopeServiceClient(wire.NewClient(nc)), db, nc, js}
 }
 
 var noon = time.Date(2026, 5, 4, 12, 0, 0, 123456000, time.UTC)

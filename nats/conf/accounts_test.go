@@ -193,7 +193,7 @@ func TestFunctionsWorkWithTheirUsers(t *testing.T) {
 	c := config.Default[functions.Config]()
 	c.Streams.OwnSubject, c.Streams.ReplayWindow = true, time.Millisecond
 	s.host(t, engines(t), c)
-	bridge := wire.Client(s.connect(t, "bridge"))
+	bridge := wire.NewClient(s.connect(t, "bridge"))
 	if _, err := organizationv1.NewOrganizationServiceClient(bridge).CreateOrganization(t.Context(), &organizationv1.CreateOrganizationRequest{Name: "other"}); err != nil {
 		t.Fatal(err)
 	}

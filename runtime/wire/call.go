@@ -5,6 +5,7 @@ import (
 	"errors"
 	"path"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -19,18 +20,24 @@ import (
 // DefaultTimeout bounds a call whose context has no deadline.
 const DefaultTimeout = 10 * time.Second
 
-// Call sends one request and returns the encoded reply. The context's deadline,
-// trace, principal and outgoing metadata travel with it. Every error is a gRPC status: the
-// function's own, unchanged, or UNAVAILABLE, DEADLINE_EXCEEDED, CANCELED or
-// RESOURCE_EXHAUSTED for what happened on the way.
-func Call(ctx context.Context, nc *nats.Conn, rpc string, payload []byte) ([]byte, error) {
-	md, _ := metadata.FromOutgoingContext(ctx)
-	return Forward(ctx, nc, rpc, md, payload)
+// Client calls functions over NATS: it is the connection for the generated clients,
+// as grpc.ClientConn is for gRPC. One serves a connection for as long as that lives; it
+// keeps up to 256 subscriptions there, one for each call that ran at the same time.
+type Client struct {
+	conn *nats.Conn
+
+	mu   sync.Mutex
+	idle []*line
 }
 
-// Forward is Call for a caller whose metadata is at hand: it stands for the context's
-// outgoing metadata, which is a copy each time that it is asked for.
-func Forward(ctx context.Context, nc *nats.Conn, rpc string, md metadata.MD, payload []byte) ([]byte, error) {
+// NewClient returns a client on nc. There is nothing to close.
+func NewClient(nc *nats.Conn) *Client { return &Client{conn: nc} }
+
+// Forward sends one request and returns the encoded reply. The context's deadline,
+// trace and principal and the metadata travel with it. Every error is a gRPC status: the
+// function's own, unchanged, or UNAVAILABLE, DEADLINE_EXCEEDED, CANCELED or
+// RESOURCE_EXHAUSTED for what happened on the way.
+func (c *Client) Forward(ctx context.Context, rpc string, md metadata.MD, payload []byte) ([]byte, error) {
 	if _, ok := ctx.Deadline(); !ok {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, DefaultTimeout)
@@ -42,9 +49,9 @@ func Forward(ctx context.Context, nc *nats.Conn, rpc string, md metadata.MD, pay
 	writePrincipal(ctx, msg.Header)
 	msg.Header[TimeoutHeader] = []string{time.Until(deadline).String()}
 	InjectTrace(trace.SpanContextFromContext(ctx), msg.Header)
-	reply, err := nc.RequestMsgWithContext(ctx, msg)
+	reply, err := c.request(ctx, msg)
 	if err != nil {
-		return nil, callError(ctx, nc, rpc, len(payload), err)
+		return nil, callError(ctx, c.conn, rpc, len(payload), err)
 	}
 	if st := ReplyStatus(reply); st != nil {
 		return nil, st.Err()
@@ -95,18 +102,15 @@ func callError(ctx context.Context, nc *nats.Conn, rpc string, size int, err err
 	return status.Errorf(codes.Unavailable, "NATS: %v", err)
 }
 
-// Client returns a connection on which the generated clients call functions
-// over NATS.
-func Client(nc *nats.Conn) grpc.ClientConnInterface { return client{nc} }
-
-type client struct{ nc *nats.Conn }
-
-func (c client) Invoke(ctx context.Context, rpc string, args, reply any, _ ...grpc.CallOption) error {
+// Invoke is one call of a generated client. The context's outgoing metadata goes with
+// it; options are ignored.
+func (c *Client) Invoke(ctx context.Context, rpc string, args, reply any, _ ...grpc.CallOption) error {
 	payload, err := proto.Marshal(args.(proto.Message))
 	if err != nil {
 		return status.Errorf(codes.Internal, "encode the request: %v", err)
 	}
-	data, err := Call(ctx, c.nc, rpc, payload)
+	md, _ := metadata.FromOutgoingContext(ctx)
+	data, err := c.Forward(ctx, rpc, md, payload)
 	if err != nil {
 		return err
 	}
@@ -116,6 +120,7 @@ func (c client) Invoke(ctx context.Context, rpc string, args, reply any, _ ...gr
 	return nil
 }
 
-func (client) NewStream(context.Context, *grpc.StreamDesc, string, ...grpc.CallOption) (grpc.ClientStream, error) {
+// NewStream fails: streams are not carried over NATS.
+func (*Client) NewStream(context.Context, *grpc.StreamDesc, string, ...grpc.CallOption) (grpc.ClientStream, error) {
 	return nil, status.Error(codes.Unimplemented, "streams are not carried over NATS")
 }

@@ -48,7 +48,7 @@ func TestStatusSurvivesTheWire(t *testing.T) {
 
 func TestClientHasNoStreams(t *testing.T) {
 	t.Parallel()
-	if _, err := wire.Client(nil).NewStream(t.Context(), nil, "/a/b"); status.Code(err) != codes.Unimplemented {
+	if _, err := wire.NewClient(nil).NewStream(t.Context(), nil, "/a/b"); status.Code(err) != codes.Unimplemented {
 		t.Error(err)
 	}
 }

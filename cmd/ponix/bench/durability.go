@@ -224,7 +224,7 @@ func syncedPostgres(ctx context.Context, w *World, s *Suite, _ int, d time.Durat
 	if err != nil {
 		return err
 	}
-	client := organizationv1.NewOrganizationServiceClient(wire.Client(nc))
+	client := organizationv1.NewOrganizationServiceClient(wire.NewClient(nc))
 	create := func(ctx context.Context) error {
 		_, err := client.CreateOrganization(ctx, &organizationv1.CreateOrganizationRequest{Name: "durable"})
 		return err

@@ -183,7 +183,7 @@ func (l *gatewayLoad) id(n string) string { return fmt.Sprintf("gateway%d-%s", l
 
 // connected waits until n gateways are.
 func (l *gatewayLoad) connected(ctx context.Context, c *child, n int) error {
-	states := gatewayv1.NewGatewayStateServiceClient(wire.Client(l.js.Conn()))
+	states := gatewayv1.NewGatewayStateServiceClient(wire.NewClient(l.js.Conn()))
 	for last, moved := 0, time.Now(); ; time.Sleep(50 * time.Millisecond) {
 		now := 0
 		for token := ""; ; {

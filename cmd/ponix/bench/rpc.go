@@ -49,6 +49,8 @@ func (b RPC) Suite(ctx context.Context, w *World) (Suite, error) {
 			{"NATS request, 1", one(c.raw)},
 			{"ponix endpoint, 1", one(c.endpoint)},
 			{"ponix bridge, 1", one(c.bridge)},
+			{"gRPC direct, 1", one(c.direct)},
+			{"minimal bridge, 1", one(c.minimal)},
 			{"NATS request, 64", many(c.raw)},
 			{"micro endpoint, 64", many(c.micro)},
 			{"ponix endpoint, 64", many(c.endpoint)},

@@ -103,6 +103,7 @@ func (w *World) bridge(context.Context) (net.Addr, error) {
 	if err != nil {
 		return nil, err
 	}
+	bridge.OwnProcess()
 	b, err := bridge.Start(ln, bridge.Config{Conn: nc, Logger: w.log})
 	if err != nil {
 		return nil, err

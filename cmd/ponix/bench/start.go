@@ -75,7 +75,7 @@ func (w *World) firstAnswer(ctx context.Context, r *Round) (err error) {
 		return err
 	}
 	defer nc.Close()
-	organizations := organizationv1.NewOrganizationServiceClient(wire.Client(nc))
+	organizations := organizationv1.NewOrganizationServiceClient(wire.NewClient(nc))
 	r.Start()
 	began := time.Now()
 	c, err := w.serve(ctx)

@@ -53,7 +53,7 @@ func Start(t testing.TB, newFunctions func(*pgxpool.Pool) []runtime.Function) *E
 			t.Error(err)
 		}
 	})
-	return &Env{wire.Client(nc), nc, pool}
+	return &Env{wire.NewClient(nc), nc, pool}
 }
 
 func migrate(t testing.TB, dsn string) {
