@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"os"
 	"runtime/pprof"
-	"slices"
 	"strings"
 
 	"ponix/cmd/ponix/bench"
@@ -34,7 +33,7 @@ type measured struct {
 	format
 	CacheDir string `type:"path" help:"Where the engines are kept; fetched once."`
 	Rounds   int    `default:"5" help:"Rounds that count, after one that does not."`
-	Only     string `help:"Run only the cases whose names have this in them."`
+	Only     string `help:"Run only the cases whose names have this in them, and their goals."`
 	Profile  string `type:"path" help:"File to write a CPU profile to, for go tool pprof."`
 
 	Check     bool    `help:"Fail where a goal is missed, or others used more than a tenth of the CPU."`
@@ -48,7 +47,12 @@ func (m measured) show(e *env, s bench.Suite, then ...func(*bench.Report) error)
 		return &usageError{fmt.Errorf("--rounds and --tries must be at least 1, --tolerance above 0 and 1 at most")}
 	}
 	if m.Only != "" {
-		s.Cases = slices.DeleteFunc(s.Cases, func(c bench.Case) bool { return !strings.Contains(c.Name, m.Only) })
+		if err := s.Only(m.Only); err != nil {
+			return &usageError{err}
+		}
+	}
+	if m.Check && len(s.Goals) == 0 {
+		return &usageError{fmt.Errorf("there is no goal to check: these cases have none")}
 	}
 	stop, err := profiling(m.Profile)
 	if err != nil {

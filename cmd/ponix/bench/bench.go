@@ -9,7 +9,10 @@ package bench
 import (
 	"context"
 	"fmt"
+	"maps"
 	"runtime"
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -20,6 +23,24 @@ type Suite struct {
 	Metrics []Metric // in the order of the table
 	Cases   []Case
 	Goals   []Goal
+}
+
+// Only keeps the cases whose names have part in them, and the goals that they can meet
+// or miss. There must be a case.
+func (s *Suite) Only(part string) error {
+	all := s.Cases
+	out := map[string]bool{}
+	s.Cases = nil
+	for _, c := range all {
+		if out[c.Name] = !strings.Contains(c.Name, part); !out[c.Name] {
+			s.Cases = append(s.Cases, c)
+		}
+	}
+	if len(s.Cases) == 0 {
+		return fmt.Errorf("no case of %s has %q in its name, which are %q", s.Name, part, slices.Sorted(maps.Keys(out)))
+	}
+	s.Goals = slices.DeleteFunc(s.Goals, func(g Goal) bool { return out[g.Of] || out[g.Base] })
+	return nil
 }
 
 // Case is one competitor. Run measures once, and is called once a round.

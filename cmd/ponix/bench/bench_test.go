@@ -59,6 +59,27 @@ func TestRunInterleaves(t *testing.T) {
 	}
 }
 
+// TestOnly holds the goals that stay to those of cases that run: one whose case never
+// was there is missed, and not left out.
+func TestOnly(t *testing.T) {
+	t.Parallel()
+	suite := func() *Suite {
+		return &Suite{Name: "s", Cases: []Case{{Name: "ours, 1"}, {Name: "ours, 64"}, {Name: "limit, 64"}}, Goals: []Goal{
+			{Of: "ours, 64", Base: "limit, 64"}, {Of: "ours, 1", Base: "limit, 64"}, {Of: "ours, 64", Base: "ours, 1"}, {Of: "ours, 64"}, {Of: "gone, 64"},
+		}}
+	}
+	s := suite()
+	if err := s.Only("64"); err != nil {
+		t.Fatal(err)
+	}
+	if want := []Goal{{Of: "ours, 64", Base: "limit, 64"}, {Of: "ours, 64"}, {Of: "gone, 64"}}; len(s.Cases) != 2 || !slices.Equal(s.Goals, want) {
+		t.Errorf("%d cases, %+v", len(s.Cases), s.Goals)
+	}
+	if err := suite().Only("65"); err == nil || !strings.Contains(err.Error(), `"ours, 64"`) {
+		t.Errorf("got %v", err)
+	}
+}
+
 func TestRunNamesWhatFailed(t *testing.T) {
 	t.Parallel()
 	bad := errors.New("bad")

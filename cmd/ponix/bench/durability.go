@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nuid"
 
 	"ponix/functions"
 	"ponix/nats/streams"
@@ -73,10 +74,10 @@ func syncedNATS(ctx context.Context, w *World, s *Suite, n int, d time.Duration)
 		}
 		s.Cases = append(s.Cases,
 			Case{c.name + ", one at a time", func(ctx context.Context, r *Round) error {
+				ids := nuid.New()
 				return closedLoop(ctx, r, 1, d, func(ctx context.Context) error {
-					m, err := envelopeOf(raw, 0, deviceID(0), sample)
+					m, err := rawEnvelope(raw, 0, ids.Next(), nil)
 					if err == nil {
-						m.Header = nil
 						_, err = own.js.PublishMsg(ctx, m)
 					}
 					return err
@@ -122,19 +123,20 @@ func (w *World) emptied(ctx context.Context) error {
 	return s.Purge(ctx)
 }
 
-// publish measures n publishes that do not wait for each other.
+// publish measures n publishes that do not wait for each other, each with an id, as
+// Ponix publishes.
 func (w *World) publish(ctx context.Context, r *Round, n int) error {
 	if err := w.emptied(ctx); err != nil {
 		return err
 	}
 	acks := make([]jetstream.PubAckFuture, n)
+	ids := nuid.New()
 	r.Start()
 	for i := range acks {
-		m, err := rawEnvelope(w.config.Streams.RawEnvelopes(), i, "", nil)
+		m, err := rawEnvelope(w.config.Streams.RawEnvelopes(), i, ids.Next(), nil)
 		if err != nil {
 			return err
 		}
-		m.Header = nil
 		if acks[i], err = w.js.PublishMsgAsync(m, jetstream.WithStallWait(stalled)); err != nil {
 			return err
 		}
@@ -163,13 +165,13 @@ func (w *World) publishBatches(ctx context.Context, r *Round, n int) error {
 	}
 	p.InBatches()
 	var failed atomic.Pointer[error]
+	ids := nuid.New()
 	r.Start()
 	for i := range n {
-		m, err := rawEnvelope(w.config.Streams.RawEnvelopes(), i, "", nil)
+		m, err := rawEnvelope(w.config.Streams.RawEnvelopes(), i, ids.Next(), nil)
 		if err != nil {
 			return err
 		}
-		m.Header = nil
 		p.Publish(m, func(err error) {
 			if err != nil {
 				failed.CompareAndSwap(nil, &err)

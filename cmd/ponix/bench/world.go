@@ -155,13 +155,14 @@ func (c closer) Close() error { return c() }
 const stalled = 30 * time.Second
 
 // measure waits until done says total, and notes how fast that went from a tenth
-// on: starting, connecting and filling caches are not measured, unless all is done
-// at one blow.
+// on: starting, connecting and filling caches are not measured, unless done does not
+// tell of the tenth before half is done.
 func measure(ctx context.Context, r *Round, total int, done func(context.Context) (int, error)) error {
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	first, last, moved := 0, 0, time.Now()
 	r.Start()
+	began := r.from
 	for {
 		n, err := done(ctx)
 		switch {
@@ -177,6 +178,9 @@ func measure(ctx context.Context, r *Round, total int, done func(context.Context
 			r.Start()
 		}
 		if n >= total {
+			if first > total/2 { // it was told late, and what is left says little
+				r.from, first = began, 0
+			}
 			r.Stop(total - first)
 			return nil
 		}
