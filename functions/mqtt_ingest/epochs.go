@@ -79,11 +79,12 @@ func (i *identity) next(first uint16) record {
 		if p--; p == 0 {
 			p--
 		}
-		older[p] = i.epochOf(p)
+		if epoch := i.epochOf(p); epoch != 0 {
+			older[p] = epoch
+		}
 	}
 	maps.Copy(older, i.came)
 	delete(older, first)
-	maps.DeleteFunc(older, func(_ uint16, epoch uint64) bool { return epoch == 0 })
 	r := i.saved
 	r.Epoch++
 	r.Older = older.runs()

@@ -63,9 +63,10 @@ func (o *owner) run(ctx context.Context) (err error) {
 	defer gateways.Stop() //nolint:errcheck // likewise
 	tick := time.NewTicker(tickEvery)
 	defer tick.Stop()
-	more := o.reconcile()
+	more, changed := o.reconcile(), false
 	for {
-		changed := more
+		changed = changed || more
+		now := false
 		at := make(chan struct{})
 		if more {
 			close(at)
@@ -97,10 +98,11 @@ func (o *owner) run(ctx context.Context) (err error) {
 			changed = true
 		case <-tick.C:
 			o.report()
-			changed = true
+			changed, now = true, true
 		}
-		if changed {
-			more = o.reconcile()
+		// Who has a thousand gateways does not look at all of them for each of a thousand news.
+		if now || changed && len(leases.Updates()) == 0 && len(gateways.Updates()) == 0 {
+			more, changed = o.reconcile(), false
 		}
 	}
 }

@@ -55,7 +55,8 @@ type Metric string
 // The figures that cases have.
 const (
 	Rate   Metric = "per second"
-	CPU    Metric = "CPU µs each" // of the process tree: engines that were started included
+	CPU    Metric = "CPU µs each"         // of the process tree: engines that were started included
+	Own    Metric = "Ponix's CPU µs each" // of the process of Ponix alone, where it is one of its own
 	P50    Metric = "p50 µs"
 	P90    Metric = "p90 µs"
 	P99    Metric = "p99 µs"

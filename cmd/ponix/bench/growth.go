@@ -221,4 +221,4 @@ func (a Axis) Draw(to io.Writer, r *Report) error {
 }
 
 // titles are the figures as a picture names them.
-var titles = map[Metric]string{Rate: "messages a second", CPU: "CPU for each, µs, of all processes", RSS: "memory of Ponix, MiB, at most"}
+var titles = map[Metric]string{Rate: "messages a second", CPU: "CPU for each, µs, of all processes", Own: "CPU for each, µs, of Ponix alone", RSS: "memory of Ponix, MiB, at most"}

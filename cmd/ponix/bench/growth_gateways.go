@@ -32,6 +32,7 @@ type gatewayLoad struct {
 // The brokers are in this process, and their CPU counts.
 func (g Growth) gateways(ctx context.Context, w *World, a *Axis) error {
 	a.About, a.X = "MQTT at QoS 1 → raw, by the number of gateways that the messages are shared out to", "gateways"
+	a.Metrics = []Metric{Rate, CPU, Own, RSS}
 	l := &gatewayLoad{World: w, count: g.Count}
 	for _, n := range g.Gateways {
 		a.add(n, fmt.Sprintf("%d gateways", n), func(ctx context.Context, r *Round) error { return l.run(ctx, r, n) })
@@ -102,12 +103,17 @@ func (l *gatewayLoad) run(ctx context.Context, r *Round, n int) (err error) {
 	if err != nil {
 		return err
 	}
+	began := readUsage()
+	from, err := c.cpu()
+	if err != nil {
+		return err
+	}
 	each := max(1, l.count/n)
 	var publishers errgroup.Group
 	publishing, stop := context.WithCancel(ctx)
 	defer stop()
 	for _, d := range l.devices[:n] {
-		publishers.Go(func() error { return publish(publishing, d, each) })
+		publishers.Go(func() error { return publish(publishing, d, each, max(1, inFlight/n)) })
 	}
 	err = measure(ctx, r, n*each, func(ctx context.Context) (int, error) {
 		now, err := l.stored(ctx)
@@ -116,13 +122,20 @@ func (l *gatewayLoad) run(ctx context.Context, r *Round, n int) (err error) {
 	if err != nil {
 		stop() // what is not published yet is of no interest
 	}
-	return errors.Join(err, publishers.Wait(), c.most(r))
+	// All of it counts: much is on its way before the first is stored.
+	r.from = began
+	r.Stop(n * each)
+	to, failed := c.cpu()
+	r.Set(Own, float64((to-from).Nanoseconds())/1e3/float64(n*each))
+	return errors.Join(err, failed, publishers.Wait(), c.most(r))
 }
 
-// publish sends so many messages, some at a time.
-func publish(ctx context.Context, d mqtt.Client, n int) error {
-	const window = 100
-	var sent [window]mqtt.Token
+// inFlight is how many messages wait for their acknowledgement at a time, of all gateways.
+const inFlight = 1000
+
+// publish sends n messages, so many at a time.
+func publish(ctx context.Context, d mqtt.Client, n, window int) error {
+	sent := make([]mqtt.Token, window)
 	for i := range n + window {
 		if t := sent[i%window]; t != nil {
 			if err := answered(ctx, t); err != nil {
