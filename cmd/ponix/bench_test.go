@@ -2,9 +2,12 @@ package main
 
 import (
 	"bytes"
+	"cmp"
+	"context"
 	"encoding/json"
 	"encoding/xml"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -87,13 +90,33 @@ func TestBenchGrowth(t *testing.T) {
 	}
 }
 
-// TestBenchCheckFails holds the exit code of --check: nothing takes no time.
-func TestBenchCheckFails(t *testing.T) {
+// TestBenchCheck holds --check to the goals of a suite that always measures the same,
+// and to its tries.
+func TestBenchCheck(t *testing.T) {
 	t.Parallel()
-	if _, err := call(t, nil, "bench", "convert", "--only", "idiomatic", "--count", "100", "--rounds", "1", "--tries", "2", "--tolerance", "0.9", "--check"); err == nil || !strings.Contains(err.Error(), "exit code 1") || !strings.Contains(err.Error(), "is 0.00, not 0.35") {
-		t.Errorf("goals that were not measured: %v", err)
+	for bound, want := range map[float64]string{0.25: "", 0.55: "", 0.56: "half and whole: per second of half ÷ whole is 0.50, not 0.56"} {
+		runs := 0
+		always := func(v float64) func(context.Context, *bench.Round) error {
+			return func(_ context.Context, r *bench.Round) error { runs++; r.Set(bench.Rate, v); return nil }
+		}
+		m := measured{Rounds: 1, Tries: 2, Tolerance: 0.9, Check: true}
+		err := m.show(&env{ctx: t.Context(), out: &output{io.Discard, false}}, bench.Suite{
+			Name: "half and whole", Metrics: []bench.Metric{bench.Rate}, Cases: []bench.Case{{Name: "half", Run: always(1)}, {Name: "whole", Run: always(2)}},
+			Goals: []bench.Goal{{Of: "half", Base: "whole", Metric: bench.Rate, Bound: bound}},
+		})
+		if got := fmt.Sprint(err); got != cmp.Or(want, "<nil>") {
+			t.Errorf("a goal of %v: %s", bound, got)
+		}
+		if each := 4; (runs == each) != (want == "") { // two cases, each once to get warm
+			t.Errorf("a goal of %v: %d runs", bound, runs)
+		}
 	}
-	for _, bad := range [][]string{{"convert", "--rounds", "0"}, {"convert", "--tolerance", "1.1"}, {"growth", "moon"}, {"growth", "--devices=2,1"}, {"soak", "--for", "0s"}} {
+}
+
+// TestBenchRefuses holds the exit code of what cannot be measured, or checked.
+func TestBenchRefuses(t *testing.T) {
+	t.Parallel()
+	for _, bad := range [][]string{{"convert", "--rounds", "0"}, {"convert", "--only", "idiomatic", "--check"}, {"convert", "--only", "nothing"}, {"convert", "--tolerance", "1.1"}, {"growth", "moon"}, {"growth", "--devices=2,1"}, {"soak", "--for", "0s"}} {
 		if _, err := call(t, nil, append([]string{"bench"}, bad...)...); err == nil || !strings.Contains(err.Error(), "exit code 2") {
 			t.Errorf("%v: %v", bad, err)
 		}
