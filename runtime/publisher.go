@@ -12,6 +12,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"ponix/runtime/wire"
 )
 
 // ackTimeout is how long a transform's publish may stay unanswered before it counts as
@@ -234,10 +236,10 @@ func ackError(m *nats.Msg) error {
 	if bytes.HasPrefix(m.Data, []byte(`{"stream":`)) {
 		return nil
 	}
+	if wire.NobodyAnswers(m) {
+		return errNoStream
+	}
 	if len(m.Data) == 0 {
-		if m.Header.Get("Status") == "503" {
-			return errNoStream
-		}
 		return fmt.Errorf("an empty acknowledgement (%s)", m.Header.Get("Description"))
 	}
 	var ack struct {

@@ -32,11 +32,15 @@ func (c *Client) request(ctx context.Context, msg *nats.Msg) (*nats.Msg, error) 
 	}
 	answer, err := l.ask(ctx, c.conn, msg)
 	c.hangUp(l, err == nil)
-	if err == nil && len(answer.Data) == 0 && answer.Header.Get("Status") == "503" {
+	if err == nil && NobodyAnswers(answer) {
 		return nil, nats.ErrNoResponders
 	}
 	return answer, err
 }
+
+// NobodyAnswers tells whether m is what the server sends where nobody listens to what was
+// asked: no payload, and the status 503.
+func NobodyAnswers(m *nats.Msg) bool { return len(m.Data) == 0 && m.Header.Get("Status") == "503" }
 
 func (l *line) ask(ctx context.Context, conn *nats.Conn, msg *nats.Msg) (*nats.Msg, error) {
 	l.round++

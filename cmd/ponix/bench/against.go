@@ -26,8 +26,9 @@ func Against(ctx context.Context, nc *nats.Conn, c streams.Config, rate int, d t
 	if err != nil {
 		return s, nil, err
 	}
-	organizations := organizationv1.NewOrganizationServiceClient(wire.NewClient(nc))
-	endDevices := enddevicev1.NewEndDeviceServiceClient(wire.NewClient(nc))
+	client := wire.NewClient(nc)
+	organizations := organizationv1.NewOrganizationServiceClient(client)
+	endDevices := enddevicev1.NewEndDeviceServiceClient(client)
 	o, err := organizations.CreateOrganization(ctx, &organizationv1.CreateOrganizationRequest{Name: "ponix bench"})
 	if err != nil {
 		return s, nil, err

@@ -143,21 +143,8 @@ func (c *child) wait() error {
 func (c *child) rss() (float64, error)  { return c.status("VmRSS:") }
 func (c *child) peak() (float64, error) { return c.status("VmHWM:") }
 
-// cpu is what the process and its children that have ended have used.
-func (c *child) cpu() (time.Duration, error) {
-	if err := c.alive(); err != nil {
-		return 0, err
-	}
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", c.Process.Pid))
-	if err != nil {
-		return 0, err
-	}
-	p, ok := parseStat(b)
-	if !ok {
-		return 0, fmt.Errorf("/proc/%d/stat is not as expected", c.Process.Pid)
-	}
-	return p.cpu, nil
-}
+// cpu is what the process has used; 0 where it has ended, or there is no /proc.
+func (c *child) cpu() time.Duration { return descendants(os.Getpid(), readProcesses())[c.Process.Pid] }
 
 func (c *child) status(field string) (float64, error) {
 	if err := c.alive(); err != nil {
