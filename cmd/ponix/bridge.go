@@ -9,6 +9,7 @@ import (
 	"ponix/bridge"
 	"ponix/runtime"
 	"ponix/runtime/config"
+	"ponix/runtime/heap"
 )
 
 type bridgeCommand struct {
@@ -29,7 +30,7 @@ func (c *bridgeCommand) Run(e *env) error {
 	}
 	defer nc.Close()
 	conf.Conn = nc
-	bridge.OwnProcess()
+	heap.Bridge()
 	stopMetrics, err := serveMetrics(e, c.MetricsAddr, runtime.ProcessMetrics())
 	if err != nil {
 		return err

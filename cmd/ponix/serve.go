@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"os"
-	"runtime/debug"
 	"slices"
 	"strings"
 	"time"
@@ -16,6 +14,7 @@ import (
 	"ponix/functions"
 	"ponix/runtime"
 	"ponix/runtime/config"
+	"ponix/runtime/heap"
 )
 
 // engines are the three that functions need.
@@ -74,7 +73,7 @@ func (c *serveCommand) Run(e *env) error {
 	if err := runtime.Check(fns...); err != nil {
 		return err
 	}
-	keepSmall()
+	heap.Instance()
 	nc, err := c.Connect(e.ctx, "ponix serve", e.log)
 	if err != nil {
 		return err
@@ -89,17 +88,6 @@ func (c *serveCommand) Run(e *env) error {
 	<-e.ctx.Done()
 	e.log.Info("draining")
 	return h.Stop()
-}
-
-// enough is how much memory an instance is content with, in bytes: under full load
-// half of it is alive. Above it garbage is collected more often.
-const enough = 176 << 20
-
-// keepSmall is GOMEMLIMIT where nobody has set it. It bounds nothing that is alive.
-func keepSmall() {
-	if os.Getenv("GOMEMLIMIT") == "" {
-		debug.SetMemoryLimit(enough)
-	}
 }
 
 // hosted is a set of running functions with what they hold open.

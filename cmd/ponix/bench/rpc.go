@@ -30,7 +30,8 @@ type RPC struct {
 // of their own, as in production, where a call passes between processes; where two
 // of them share one, it wakes up once instead of twice, and what is left out of one
 // case would be left in another. The limits live where what they bound lives: bare
-// answers beside ours, the minimal bridge in a process like our bridge's.
+// answers beside ours, the minimal bridge and gRPC without NATS in processes of their
+// own.
 func (b RPC) Suite(ctx context.Context, w *World) (Suite, error) {
 	c, err := b.calls(ctx, w)
 	if err != nil {
@@ -76,7 +77,7 @@ func (b RPC) calls(ctx context.Context, w *World) (*calls, error) {
 	if err != nil {
 		return nil, err
 	}
-	over := map[string]call{} // gRPC, by the role of who serves it
+	over := map[string]call{} // gRPC, by the role of who answers
 	for role := range peers {
 		if over[role], err = b.peer(ctx, w, role); err != nil {
 			return nil, err
@@ -85,7 +86,7 @@ func (b RPC) calls(ctx context.Context, w *World) (*calls, error) {
 	return &calls{
 		raw: natsCall(nc, rawSubject), micro: natsCall(nc, microSubject),
 		endpoint: natsCall(nc, wire.Subject(organizationv1.OrganizationService_GetOrganization_FullMethodName)),
-		direct:   over[answers], minimal: over[minimalBridge], bridge: over[ourBridge],
+		direct:   over[alone], minimal: over[minimalBridge], bridge: over[ourBridge],
 	}, nil
 }
 

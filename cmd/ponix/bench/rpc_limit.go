@@ -2,7 +2,6 @@ package bench
 
 import (
 	"context"
-	"net"
 	"path"
 	"time"
 
@@ -105,10 +104,10 @@ func (bytesOnly) Unmarshal(data mem.BufferSlice, v any) error {
 // its bytes passed through to our own endpoint over NATS and back. It leaves out who
 // the caller is and what it may, limits, trace, deadline, metadata, statuses, health
 // and reflection.
-func (w *World) minimalBridge(context.Context) (net.Addr, error) {
+func (w *World) minimalBridge(context.Context) (addr string, err error) {
 	nc, err := w.dial()
 	if err != nil {
-		return nil, err
+		return "", err
 	}
 	rpc := organizationv1.OrganizationService_GetOrganization_FullMethodName
 	subject := wire.Subject(rpc)

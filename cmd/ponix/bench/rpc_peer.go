@@ -16,26 +16,28 @@ import (
 	organizationv1 "ponix/proto/ponix/organization/v1"
 	"ponix/runtime"
 	"ponix/runtime/config"
+	"ponix/runtime/heap"
 	"ponix/runtime/local"
 )
 
 // The roles of the other processes of the rpc suite.
 const (
-	answers       = "answers" // over NATS, bare and ours, and over gRPC
+	answers       = "answers" // over NATS, bare and ours
+	alone         = "grpc"    // the same answers over gRPC alone
 	ourBridge     = "bridge"
 	minimalBridge = "minimal-bridge"
 )
 
-// peers start a role; each serves gRPC at the address that it returns.
-var peers = map[string]func(*World, context.Context) (net.Addr, error){
-	answers: (*World).answers, ourBridge: (*World).bridge, minimalBridge: (*World).minimalBridge,
+// peers start a role; each answers at the address that it returns, all but the first by gRPC.
+var peers = map[string]func(*World, context.Context) (addr string, err error){
+	answers: (*World).answers, alone: (*World).grpcAlone, ourBridge: (*World).bridge, minimalBridge: (*World).minimalBridge,
 }
 
 // listening begins the line in which a peer says its address.
 const listening = "listening on "
 
 // Peer plays a role of the rpc suite on a NATS server until ctx ends, and writes to
-// out where it serves gRPC.
+// out where it answers.
 func Peer(ctx context.Context, role, natsURL string, log *slog.Logger, out io.Writer) error {
 	start, known := peers[role]
 	if !known {
@@ -46,7 +48,7 @@ func Peer(ctx context.Context, role, natsURL string, log *slog.Logger, out io.Wr
 	if err != nil {
 		return err
 	}
-	fmt.Fprintln(out, listening+addr.String())
+	fmt.Fprintln(out, listening+addr)
 	<-ctx.Done()
 	return nil // the process ends, and all that was started with it
 }
@@ -75,47 +77,51 @@ func (b RPC) peer(ctx context.Context, w *World, role string) (call, error) {
 	return grpcCall(conn), nil
 }
 
-// answers serves the method in every way that has no bridge.
-func (w *World) answers(ctx context.Context) (net.Addr, error) {
+// answers serves the method over NATS, in a process like `ponix serve`.
+func (w *World) answers(ctx context.Context) (addr string, err error) {
+	heap.Instance()
 	if err := w.bareAnswers(); err != nil {
-		return nil, err
+		return "", err
 	}
 	nc, err := w.dial()
 	if err != nil {
-		return nil, err
+		return "", err
 	}
-	if _, err := w.start(ctx, nc, 0, runtime.Func("organization",
-		runtime.Endpoint(organizationv1.OrganizationService_GetOrganization_FullMethodName, getOrganization))); err != nil {
-		return nil, err
-	}
+	_, err = w.start(ctx, nc, 0, runtime.Func("organization",
+		runtime.Endpoint(organizationv1.OrganizationService_GetOrganization_FullMethodName, getOrganization)))
+	return w.NATSURL, err
+}
+
+// grpcAlone serves the method over gRPC, in a process of its own.
+func (*World) grpcAlone(context.Context) (addr string, err error) {
 	s := grpc.NewServer()
 	organizationv1.RegisterOrganizationServiceServer(s, direct{})
 	return serveGRPC(s)
 }
 
 // bridge is ours, as `ponix bridge` starts it.
-func (w *World) bridge(context.Context) (net.Addr, error) {
+func (w *World) bridge(context.Context) (addr string, err error) {
 	nc, err := w.dial()
 	if err != nil {
-		return nil, err
+		return "", err
 	}
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		return nil, err
+		return "", err
 	}
-	bridge.OwnProcess()
+	heap.Bridge()
 	b, err := bridge.Start(ln, bridge.Config{Conn: nc, Logger: w.log})
 	if err != nil {
-		return nil, err
+		return "", err
 	}
-	return b.Addr(), nil
+	return b.Addr().String(), nil
 }
 
-func serveGRPC(s *grpc.Server) (net.Addr, error) {
+func serveGRPC(s *grpc.Server) (addr string, err error) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		return nil, err
+		return "", err
 	}
 	go s.Serve(ln) //nolint:errcheck // calls fail
-	return ln.Addr(), nil
+	return ln.Addr().String(), nil
 }
