@@ -21,9 +21,6 @@ const receiveMaximum = 2048
 // acknowledged: more than in MQTT 5, since it is its own affair in 3.1.1.
 const outstanding = 8192
 
-// ackInterval is how often paho.golang sends what is acknowledged.
-const ackInterval = 25 * time.Millisecond
-
 // link is one connection to a broker, in either version of MQTT.
 type link struct {
 	mqtt
@@ -116,12 +113,6 @@ func (l *link) drain(within time.Duration) {
 	select {
 	case <-sent:
 	case <-l.done:
-		return
 	case <-timeout:
-		return
-	}
-	select {
-	case <-time.After(2 * ackInterval): // until paho.golang has sent it
-	case <-l.done:
 	}
 }

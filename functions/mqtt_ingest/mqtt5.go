@@ -8,6 +8,8 @@ import (
 
 	"github.com/eclipse/paho.golang/packets"
 	"github.com/eclipse/paho.golang/paho"
+	session5 "github.com/eclipse/paho.golang/paho/session"
+	"github.com/eclipse/paho.golang/paho/session/state"
 )
 
 // sessionExpiry is how long a broker keeps what it has for a gateway while
@@ -28,16 +30,23 @@ func (s *session) connect5(ctx context.Context, l *link) (resumed bool, err erro
 		return false, err
 	}
 	expiry, receive := uint32(sessionExpiry), uint16(receiveMaximum)
+	acks := state.NewInMemory()
 	client := paho.NewClient(paho.ClientConfig{
 		ClientID: s.clientID(), Conn: conn, PacketTimeout: connectTimeout,
-		EnableManualAcknowledgment: true, SendAcksInterval: ackInterval,
+		Session:            whenStored{acks},
 		OnClientError:      l.fail,
 		OnServerDisconnect: func(d *paho.Disconnect) { l.fail(disconnected(d)) },
 		OnPublishReceived: []func(paho.PublishReceived) (bool, error){func(p paho.PublishReceived) (bool, error) {
-			s.receive(l, message{
+			m := message{
 				topic: p.Packet.Topic, payload: p.Packet.Payload, qos: p.Packet.QoS, packet: p.Packet.PacketID,
 				duplicate: p.Packet.Duplicate(), received: time.Now(),
-			}, func() { p.Client.Ack(p.Packet) }) //nolint:errcheck // where the connection is gone, the broker sends it again
+			}
+			stored := packets.Publish{PacketID: m.packet, QoS: m.qos}
+			s.receive(l, m, func() {
+				if stored.QoS > 0 {
+					acks.Ack(&stored) //nolint:errcheck // where the connection is gone, the broker sends it again
+				}
+			})
 			return true, nil
 		}},
 	})
@@ -59,6 +68,13 @@ func (s *session) connect5(ctx context.Context, l *link) (resumed bool, err erro
 	// An older broker closes the connection, or answers in its own language.
 	return false, fmt.Errorf("%w: %w", errOlder, err)
 }
+
+// whenStored keeps paho.golang from acknowledging a message as soon as its handler has
+// returned, when it is on its way to JetStream only. What it has for that itself looks
+// through all outstanding messages for each one, and sends every few milliseconds.
+type whenStored struct{ session5.SessionManager }
+
+func (whenStored) Ack(*packets.Publish) error { return nil }
 
 func reason(code byte, p *paho.ConnackProperties) string {
 	text := (&packets.Connack{ReasonCode: code}).Reason()
