@@ -4,6 +4,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"math"
 	"os"
 	"reflect"
@@ -193,5 +194,25 @@ func TestTables(t *testing.T) {
 	}
 	if !slices.IsSorted(table.keys) {
 		t.Error("keys are not sorted")
+	}
+}
+
+// TestLastOfMany holds that of many readings with few keys, which are sorted, the last
+// of each counts.
+func TestLastOfMany(t *testing.T) {
+	t.Parallel()
+	var payload []byte
+	want := map[string]any{}
+	for i := range 200 {
+		channel := byte(i * 7 % 5)
+		payload = append(payload, channel, 102, byte(i))
+		want[fmt.Sprintf("presence_%d", channel)] = float64(i)
+	}
+	rs, err := Scan(nil, payload)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := plain(t, AppendJSON(nil, rs)); !reflect.DeepEqual(got, any(want)) {
+		t.Errorf("got %v, want %v", got, want)
 	}
 }

@@ -8,7 +8,6 @@
 package cayenne
 
 import (
-	"cmp"
 	"fmt"
 	"slices"
 )
@@ -31,7 +30,7 @@ func errorAt(offset int, reason string, args ...any) *Error {
 type Reading struct {
 	order order
 	typ   uint8
-	value []byte // of the size that the type asks for
+	value []byte // of the size that the type asks for; its capacity is up to the payload's end
 }
 
 // Key is <name>_<channel>, such as temperature_1.
@@ -79,14 +78,19 @@ func scanOne(payload []byte, at int) (Reading, error) {
 	return Reading{
 		order: order(table.types[typ] | uint16(table.channels[channel])),
 		typ:   typ,
-		value: rest[:size:size],
+		value: rest[:size],
 	}, nil
 }
 
 // lastOfEach sorts readings, keeps the last of each key and returns how many
 // are left.
 func lastOfEach(rs []Reading) int {
-	slices.SortStableFunc(rs, func(a, b Reading) int { return cmp.Compare(a.order, b.order) })
+	slices.SortFunc(rs, func(a, b Reading) int {
+		if a.order != b.order {
+			return int(a.order) - int(b.order)
+		}
+		return cap(b.value) - cap(a.value) // in the payload's order
+	})
 	n := 0
 	for i, r := range rs {
 		if i+1 == len(rs) || rs[i+1].order != r.order {
