@@ -80,7 +80,7 @@ func (e *endpoint) start(method protoreflect.MethodDescriptor) error {
 	if err != nil {
 		return err
 	}
-	e.stopIntake = func() { drain(sub) }
+	e.stopIntake = func() { e.host.drain(sub) }
 	e.wait = p.close
 	return nil
 }
@@ -160,10 +160,15 @@ func reasonOfRule(id string) string {
 	return strings.ToUpper(strings.ReplaceAll(id, ".", "_"))
 }
 
-// drain stops a subscription once what it has received is handed over.
-func drain(sub *nats.Subscription) {
+// drain stops a subscription once what it has received is handed over. While NATS is
+// away nobody waits for that any more.
+func (h *Host) drain(sub *nats.Subscription) {
+	if !h.Conn.IsConnected() {
+		sub.Unsubscribe() //nolint:errcheck // the connection is gone, and the subscription with it
+		return
+	}
 	closed := sub.StatusChanged(nats.SubscriptionClosed)
-	if sub.Drain() != nil { // the connection is gone, and the subscription with it
+	if sub.Drain() != nil { // likewise
 		return
 	}
 	<-closed

@@ -179,6 +179,9 @@ func (h *Host) Stop() error {
 	}()
 	select {
 	case <-done:
+		if !h.Conn.IsConnected() {
+			return fmt.Errorf("%w: what was finished last may be delivered again", nats.ErrDisconnected)
+		}
 		return h.Conn.FlushTimeout(h.Grace)
 	case <-time.After(h.Grace):
 		return fmt.Errorf("some calls were still running after %v and were given up", h.Grace)

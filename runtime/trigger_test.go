@@ -15,6 +15,7 @@ import (
 	"google.golang.org/grpc/codes"
 
 	envelopev1 "ponix/proto/ponix/envelope/v1"
+	organizationv1 "ponix/proto/ponix/organization/v1"
 	"ponix/runtime"
 	"ponix/runtime/deadletter"
 	"ponix/runtime/runtimetest"
@@ -276,19 +277,27 @@ func TestStopGivesBack(t *testing.T) {
 	eventually(t, "the other instance does the rest", func() bool { return first.Load()+second.Load() == all })
 }
 
-// TestStopWithoutNATS gives up what it wants to tell NATS, not calls: there are none.
+// TestStopWithoutNATS waits for calls, of which there are none, and not for what can
+// only be told to NATS.
 func TestStopWithoutNATS(t *testing.T) {
 	t.Parallel()
 	srv := runtimetest.NATSServer(t)
-	nc := runtimetest.Connect(t, srv)
-	h, err := runtime.Start(t.Context(), runtime.Config{Conn: nc, Streams: testStreams(), Grace: time.Second, Logger: slog.New(slog.DiscardHandler)},
-		runtime.Func("convert", runtime.OnMessage(testStreams().RawEnvelopes(), "convert", func(context.Context, *envelopev1.RawEnvelope) error { return nil })))
+	nc := runtimetest.Connect(t, srv, nats.MaxReconnects(-1))
+	h, err := runtime.Start(t.Context(), runtime.Config{Conn: nc, Streams: testStreams(), Logger: slog.New(slog.DiscardHandler)}, runtime.Func("convert",
+		runtime.OnMessage(testStreams().RawEnvelopes(), "convert", func(context.Context, *envelopev1.RawEnvelope) error { return nil }),
+		runtime.Endpoint(getRPC, func(context.Context, *organizationv1.GetOrganizationRequest) (*organizationv1.GetOrganizationResponse, error) {
+			return nil, nil
+		})))
 	if err != nil {
 		t.Fatal(err)
 	}
 	srv.Shutdown()
 	eventually(t, "the connection is gone", func() bool { return !nc.IsConnected() })
-	if err := h.Stop(); !errors.Is(err, nats.ErrTimeout) {
-		t.Errorf("%v, want %v", err, nats.ErrTimeout)
+	began := time.Now()
+	if err := h.Stop(); !errors.Is(err, nats.ErrDisconnected) {
+		t.Errorf("%v, want %v", err, nats.ErrDisconnected)
+	}
+	if took := time.Since(began); took > 5*time.Second {
+		t.Errorf("it took %v", took)
 	}
 }
