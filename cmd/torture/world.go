@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -231,12 +232,16 @@ func (w *world) stop() {
 	}
 }
 
+var ports atomic.Uint32 // that were looked at, from anywhere on
+
+func init() { ports.Store(rand.Uint32()) }
+
 // freePort returns one from below those that the system gives to connections: a proxy
 // that dials a server which was killed would get its port now and then, connect to
-// itself, and be in the way of the server's return.
+// itself, and be in the way of the server's return. No two calls return the same.
 func freePort() (int, error) {
 	for {
-		port := 20_000 + rand.IntN(12_000)
+		port := 20_000 + int(ports.Add(1)%12_000)
 		ln, err := net.Listen("tcp", "127.0.0.1:"+strconv.Itoa(port))
 		if errors.Is(err, syscall.EADDRINUSE) {
 			continue
