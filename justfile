@@ -147,7 +147,7 @@ verify: generate
     go mod tidy -diff
 
 # Stop here if anything is wrong: what CI runs
-ci: verify lint test fuzz (vulncheck "0") (bench-check "convert pipeline ingest rpc-64")
+ci: verify lint test fuzz (vulncheck "0") (bench-check "convert pipeline devices ingest rpc-64")
 
 # Remove what was built, and the local cluster's data
 clean:
