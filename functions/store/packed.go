@@ -102,6 +102,15 @@ func (p packed) value(path []byte, depth int, f func(path []byte, v any)) bool {
 // field reads the field of that number and type at the start of src. n is the length
 // of all of it, negative where it is another.
 func field(src []byte, number protowire.Number, kind protowire.Type) (content []byte, n int) {
+	if number < 16 && len(src) > 1 && src[0] == byte(number<<3)|byte(kind) { // a byte of tag, as most have
+		switch {
+		case kind == protowire.BytesType && int(src[1]) < min(len(src)-1, 0x80):
+			n = 2 + int(src[1])
+			return src[2:n], n
+		case kind == protowire.Fixed64Type && len(src) > 8:
+			return src[1:9], 9
+		}
+	}
 	got, gotKind, tag := protowire.ConsumeTag(src)
 	if tag < 0 || got != number || gotKind != kind {
 		return nil, -1
