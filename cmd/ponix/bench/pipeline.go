@@ -99,10 +99,19 @@ func (p *pipeline) reset(ctx context.Context) error {
 	return p.rewind(ctx, raw, streams.Convert)
 }
 
-// rewind makes every message of a stream unsettled for a consumer.
+// rewind makes every message of a stream unsettled for a consumer, and looks: once in
+// some fifty times all were told to be settled as before.
 func (w *World) rewind(ctx context.Context, s streams.Stream, durable string) error {
-	_, err := w.js.ResetConsumerToSequence(ctx, s.Name, durable, 1)
-	return err
+	settled := w.settled(s, durable)
+	for end := time.Now().Add(stalled); time.Now().Before(end); time.Sleep(time.Millisecond) {
+		if _, err := w.js.ResetConsumerToSequence(ctx, s.Name, durable, 1); err != nil {
+			return err
+		}
+		if n, err := settled(ctx); err != nil || n == 0 {
+			return err
+		}
+	}
+	return fmt.Errorf("consumer %s of %s is not rewound after %v", durable, s.Name, stalled)
 }
 
 // run measures how long the competitors take together for the whole stream.
