@@ -232,16 +232,14 @@ func (w *world) stop() {
 	}
 }
 
-var ports atomic.Uint32 // that were looked at, from anywhere on
-
-func init() { ports.Store(rand.Uint32()) }
+var ports = rand.Uint32() // that were looked at, from anywhere on
 
 // freePort returns one from below those that the system gives to connections: a proxy
 // that dials a server which was killed would get its port now and then, connect to
 // itself, and be in the way of the server's return. No two calls return the same.
 func freePort() (int, error) {
 	for {
-		port := 20_000 + int(ports.Add(1)%12_000)
+		port := 20_000 + int(atomic.AddUint32(&ports, 1)%12_000)
 		ln, err := net.Listen("tcp", "127.0.0.1:"+strconv.Itoa(port))
 		if errors.Is(err, syscall.EADDRINUSE) {
 			continue

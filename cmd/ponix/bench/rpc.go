@@ -77,29 +77,35 @@ func (b RPC) calls(ctx context.Context, w *World) (*calls, error) {
 	if err != nil {
 		return nil, err
 	}
-	over := map[string]call{} // gRPC, by the role of who answers
-	for role := range peers {
-		if over[role], err = b.peer(ctx, w, role); err != nil {
+	c := &calls{
+		raw: natsCall(nc, rawSubject), micro: natsCall(nc, microSubject),
+		endpoint: natsCall(nc, wire.Subject(organizationv1.OrganizationService_GetOrganization_FullMethodName)),
+	}
+	if _, err := b.peer(ctx, w, answers); err != nil {
+		return nil, err
+	}
+	for role, over := range map[string]*call{alone: &c.direct, minimalBridge: &c.minimal, ourBridge: &c.bridge} {
+		addr, err := b.peer(ctx, w, role)
+		if err != nil {
+			return nil, err
+		}
+		if *over, err = grpcCall(addr); err != nil {
 			return nil, err
 		}
 	}
-	return &calls{
-		raw: natsCall(nc, rawSubject), micro: natsCall(nc, microSubject),
-		endpoint: natsCall(nc, wire.Subject(organizationv1.OrganizationService_GetOrganization_FullMethodName)),
-		direct:   over[alone], minimal: over[minimalBridge], bridge: over[ourBridge],
-	}, nil
+	return c, nil
 }
 
-func dialGRPC(addr string) (*grpc.ClientConn, error) {
-	return grpc.NewClient("passthrough:///"+addr, grpc.WithTransportCredentials(insecure.NewCredentials()))
-}
-
-func grpcCall(conn *grpc.ClientConn) call {
+func grpcCall(addr string) (call, error) {
+	conn, err := grpc.NewClient("passthrough:///"+addr, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		return nil, err
+	}
 	client := organizationv1.NewOrganizationServiceClient(conn)
 	return func(ctx context.Context) error {
 		ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 		defer cancel()
 		_, err := client.GetOrganization(ctx, &organizationv1.GetOrganizationRequest{OrganizationId: organization})
 		return err
-	}
+	}, nil
 }

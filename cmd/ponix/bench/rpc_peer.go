@@ -53,28 +53,20 @@ func Peer(ctx context.Context, role, natsURL string, log *slog.Logger, out io.Wr
 	return nil // the process ends, and all that was started with it
 }
 
-// peer starts a process in that role, and returns how to call it over gRPC.
-func (b RPC) peer(ctx context.Context, w *World, role string) (call, error) {
+// peer starts a process in that role, and returns where it answers.
+func (b RPC) peer(ctx context.Context, w *World, role string) (addr string, err error) {
 	args := []string{"bench", "peer", role, w.NATSURL}
 	if b.Profile != "" {
 		args = append(args, "--profile", b.Profile+"."+role)
 	}
 	c, err := spawn(ctx, nil, args...)
 	if err != nil {
-		return nil, err
+		return "", err
 	}
 	w.closers = append(w.closers, c.Close)
 	within, cancel := context.WithTimeout(ctx, startTime)
 	defer cancel()
-	addr, err := c.told(within, listening)
-	if err != nil {
-		return nil, err
-	}
-	conn, err := dialGRPC(addr)
-	if err != nil {
-		return nil, err
-	}
-	return grpcCall(conn), nil
+	return c.told(within, listening)
 }
 
 // answers serves the method over NATS, in a process like `ponix serve`.
