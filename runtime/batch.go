@@ -88,7 +88,12 @@ type collector struct {
 
 	mu    sync.Mutex
 	batch []jetstream.Msg
+	bytes int // of the batch's payloads
 }
+
+// batchBytes is how large the payloads of a batch get before it is called, whatever its
+// size. Some four times as much is in memory for each call.
+const batchBytes = 8 << 20
 
 func newCollector(limits Batch) *collector {
 	c := &collector{limits: limits}
@@ -103,7 +108,8 @@ func (c *collector) add(m jetstream.Msg) {
 	if len(c.batch) == 0 {
 		c.timer.Reset(c.limits.Wait - min(time.Duration(c.took.Load()), c.limits.Wait/10))
 	}
-	if c.batch = append(c.batch, m); len(c.batch) >= c.limits.Size {
+	c.batch, c.bytes = append(c.batch, m), c.bytes+len(m.Data())
+	if len(c.batch) >= c.limits.Size || c.bytes >= batchBytes {
 		c.take()
 	}
 }
@@ -118,7 +124,7 @@ func (c *collector) flush() {
 func (c *collector) take() {
 	c.timer.Stop()
 	if batch := c.batch; len(batch) > 0 {
-		c.batch = nil
+		c.batch, c.bytes = nil, 0
 		c.emit(batch)
 	}
 }

@@ -35,7 +35,7 @@ func OnMessage[M proto.Message](s streams.Stream, durable string, h func(context
 				_, err := handle(ctx, c)
 				t.settle(msg, c, err)
 			})
-			b.wait = p.close
+			p.size, b.wait = payloadSize, p.close
 			return t.consume(c, 2*b.host.Concurrency, p.do)
 		},
 	}

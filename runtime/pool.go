@@ -11,8 +11,9 @@ import (
 // task waits for a slow one.
 type pool[T any] struct {
 	run   func(T)
-	limit int // tasks at a time
-	spare int // goroutines that stay when there is nothing to do
+	limit int         // tasks at a time
+	size  func(T) int // of a task in bytes, if they count
+	spare int         // goroutines that stay when there is nothing to do
 
 	mu      sync.Mutex
 	work    sync.Cond // there is a task, or none will come any more
@@ -21,6 +22,7 @@ type pool[T any] struct {
 	first   int
 	waiting int  // tasks in the ring
 	busy    int  // tasks that are being run
+	bytes   int  // of all these tasks
 	workers int  // goroutines
 	idle    int  // of them, those that wait for work
 	coming  bool // one is on its way to the ring
@@ -28,34 +30,48 @@ type pool[T any] struct {
 	done    sync.WaitGroup
 }
 
+// poolBytes bounds the tasks of a pool at a time, where their sizes count, and with them
+// what comes of each.
+const poolBytes = 16 << 20
+
 func newPool[T any](limit int, run func(T)) *pool[T] {
 	p := &pool[T]{run: run, limit: limit, spare: 8 * runtime.GOMAXPROCS(0), tasks: make([]T, limit)}
 	p.work.L, p.space.L = &p.mu, &p.mu
 	return p
 }
 
-// try takes t; false where as many tasks as the limit allows are there.
+// try takes t; false where the pool is full.
 func (p *pool[T]) try(t T) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.waiting+p.busy == p.limit {
+	if p.full() {
 		return false
 	}
 	p.add(t)
 	return true
 }
 
-// do takes t, and waits while there are as many tasks as the limit allows.
+// do takes t, and waits while the pool is full.
 func (p *pool[T]) do(t T) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for p.waiting+p.busy == p.limit {
+	for p.full() {
 		p.space.Wait()
 	}
 	p.add(t)
 }
 
+func (p *pool[T]) full() bool { return p.waiting+p.busy == p.limit || p.bytes >= poolBytes }
+
+func (p *pool[T]) weigh(t T) int {
+	if p.size == nil {
+		return 0
+	}
+	return p.size(t)
+}
+
 func (p *pool[T]) add(t T) {
+	p.bytes += p.weigh(t)
 	p.tasks[(p.first+p.waiting)%p.limit] = t
 	p.waiting++
 	p.call()
@@ -86,6 +102,7 @@ func (p *pool[T]) serve() {
 		p.run(t)
 		p.mu.Lock()
 		p.busy--
+		p.bytes -= p.weigh(t)
 		p.tell()
 	}
 	p.workers--

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -39,10 +40,12 @@ type Publisher struct {
 	batches bool
 	stop    chan struct{}
 
+	bytes atomic.Int64 // of the messages that wait for their answers
+
 	mu      sync.Mutex
 	slots   []slot
 	free    []int     // of the slots; the one used last is first again
-	room    sync.Cond // some of them
+	room    sync.Cond // some slots are free, and there are not too many bytes
 	aborted bool
 
 	queue, sent []outgoing // what is to be sent, and room for the next queue
@@ -60,11 +63,16 @@ type slot struct {
 	round    uint64 // tells a late answer from that of the slot's next use
 	deadline time.Time
 	done     func(error) // nil while the slot is free
+	size     int64       // of the message, in bytes
 	batch    []outgoing  // that ends with this message, until it is answered
 }
 
+// publishBytes bounds the messages of a publisher that wait for their answer: as much
+// as JetStream takes in a tenth of a second or so.
+const publishBytes = 16 << 20
+
 // NewPublisher returns a publisher that lets so many messages wait for their
-// answer at a time, each so long. Close it.
+// answer at a time, of 16 MiB and one message together, each so long. Close it.
 func NewPublisher(conn *nats.Conn, window int, timeout time.Duration) (*Publisher, error) {
 	p := &Publisher{conn: conn, prefix: conn.NewInbox() + ".", timeout: timeout, stop: make(chan struct{}), slots: make([]slot, window)}
 	p.room.L = &p.mu
@@ -94,7 +102,8 @@ func (p *Publisher) Publish(m *nats.Msg, done func(error)) {
 	p.free = p.free[:last]
 	s := &p.slots[i]
 	s.round++
-	s.deadline, s.done = time.Now().Add(p.timeout), done
+	s.deadline, s.done, s.size = time.Now().Add(p.timeout), done, int64(len(m.Data))
+	p.bytes.Add(s.size)
 	reply := make([]byte, 0, 64)
 	reply = append(reply, p.prefix...)
 	reply = strconv.AppendUint(reply, uint64(i), 36)
@@ -168,6 +177,7 @@ func (p *Publisher) finish(i int, round uint64, err error) {
 	done(err)
 	p.mu.Lock()
 	p.free = append(p.free, i)
+	p.bytes.Add(-s.size)
 	if len(p.free) >= len(p.slots)/8 { // not for each: whoever waits has much to publish
 		p.room.Broadcast()
 	}
@@ -183,10 +193,13 @@ func (p *Publisher) Await(n int) {
 }
 
 func (p *Publisher) await(n int) {
-	for len(p.free) < n {
+	for len(p.free) < n || p.full() {
 		p.room.Wait()
 	}
 }
+
+// full tells whether so many bytes wait for their answers that nothing may be added.
+func (p *Publisher) full() bool { return p.bytes.Load() >= publishBytes }
 
 // expire fails what was never answered, for instance because the connection
 // broke in between.

@@ -60,6 +60,9 @@ func Transform[In, Out proto.Message](from streams.Stream, durable string, to st
 				return data, nil
 			})
 			p := newPool(b.host.Concurrency, func(msg jetstream.Msg) {
+				if pub.full() {
+					pub.Await(1) // rather without a result in hand, which may be large
+				}
 				c := t.call(msg)
 				data, err := handle(ctx, c)
 				if err != nil {
@@ -68,6 +71,7 @@ func Transform[In, Out proto.Message](from streams.Stream, durable string, to st
 				}
 				t.publish(pub, msg, c, data)
 			})
+			p.size = payloadSize
 			b.wait = func() {
 				p.close()
 				pub.Close()

@@ -54,6 +54,12 @@ func checkTrigger(s streams.Stream, durable string) func() error {
 	}
 }
 
+// pullBytes is how much one request for messages brings at most, if it is not a single
+// message. It is far below the 64 MiB that wait for a connection before a NATS server
+// gives it up as too slow; and nearly all that a trigger has pulled ahead, as the next
+// request goes out when half of the messages of the one before are done.
+const pullBytes = 16 << 20
+
 // consume pulls messages and hands each to f, which may block: then nothing is
 // pulled. It fills the binding's stopIntake, which gives back what was pulled and not
 // begun: others have it at once, not after AckWait.
@@ -67,7 +73,7 @@ func (t *trigger) consume(c jetstream.Consumer, buffer int, f func(jetstream.Msg
 			}
 			f(msg)
 		},
-		jetstream.PullMaxMessages(buffer),
+		jetstream.PullMaxMessagesWithBytesLimit(buffer, max(pullBytes, int(t.host.Conn.MaxPayload())+1<<20)),
 		jetstream.ConsumeErrHandler(func(_ jetstream.ConsumeContext, err error) {
 			t.host.Logger.Warn("consume", "source", t.name, "error", err)
 		}))
@@ -86,6 +92,8 @@ func (t *trigger) consume(c jetstream.Consumer, buffer int, f func(jetstream.Msg
 	}
 	return nil
 }
+
+func payloadSize(msg jetstream.Msg) int { return len(msg.Data()) }
 
 // call describes one message to the middleware.
 func (t *trigger) call(msg jetstream.Msg) *Call {

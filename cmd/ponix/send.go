@@ -23,10 +23,14 @@ type sendCommand struct {
 	Device       string `required:"" help:"The device that sends."`
 	Organization string `help:"Its organization; looked up if empty."`
 	Hex          string `xor:"payload" help:"The payload in hexadecimal digits."`
-	Base64       string `xor:"payload" help:"The payload in base64."`
+	Base64       string `name:"base64" xor:"payload" help:"The payload in base64."`
 	File         string `xor:"payload" type:"path" help:"A file with the payload; without any of the three it is read from standard input."`
 	Count        int    `default:"1" help:"How often it is sent."`
 }
+
+// overhead is what an envelope takes in a request beside its payload, at most: two ids
+// of up to 64 bytes, a time, and its part of the headers.
+const overhead = 256
 
 func (c *sendCommand) Run(e *env) error {
 	payload, err := c.payload()
@@ -50,8 +54,9 @@ func (c *sendCommand) Run(e *env) error {
 		c.Organization = resp.EndDevice.OrganizationId
 	}
 	envelopes := envelopev1.NewEnvelopeServiceClient(conn)
+	atOnce := min(1000, max(1, int(nc.MaxPayload())/(len(payload)+overhead))) // in a request
 	for left := c.Count; left > 0; {
-		n := min(left, 1000)
+		n := min(left, atOnce)
 		req := &envelopev1.PublishRawEnvelopesRequest{}
 		for range n {
 			req.Envelopes = append(req.Envelopes, &envelopev1.RawEnvelope{OrganizationId: c.Organization, DeviceId: c.Device, Payload: payload, ReceivedAt: timestamppb.Now()})

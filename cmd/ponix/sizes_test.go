@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -73,6 +75,29 @@ func TestPayloadsOfEverySize(t *testing.T) {
 	serve.waitFor(t, 20*time.Second, fmt.Sprintf("not taken.* too_large=1 max_payload=%d", limit))
 	wantRefused(t, c.nats.MaxPayload(), ways, devices)
 	c.wantNoRoomForHeader(t, org, devices["NATS"])
+	c.wantMany(t, org)
+}
+
+// wantMany sends more payloads of the limit at once than a request holds, and than a
+// NATS server keeps for a connection that does not read.
+func (c *cluster) wantMany(t *testing.T, org string) {
+	t.Helper()
+	const many = 300
+	file := filepath.Join(t.TempDir(), "payload")
+	if err := os.WriteFile(file, make([]byte, limit), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	device := c.device(t, org, "{'n': size(input)}")
+	if n := strings.Count(must(t, c.env, "send", "--device", device, "--file", file, "--count", strconv.Itoa(many)), "\n"); n != many {
+		t.Errorf("send tells of %d envelopes, want %d", n, many)
+	}
+	runtimetest.Eventually(t, 20*time.Second, func() error {
+		got, err := call(t, c.env, "sql", "--format", "json", "SELECT count() AS n FROM processed_envelopes FINAL WHERE data.n = 262144 AND end_device_id = '"+device+"'")
+		if err == nil && strings.TrimSpace(got) != fmt.Sprintf(`{"n":%d}`, many) {
+			err = fmt.Errorf("rows: %s, want %d", got, many)
+		}
+		return err
+	})
 }
 
 // byMQTT makes a broker and a gateway, and publishes to it.

@@ -1,0 +1,134 @@
+package runtime_test
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	envelopev1 "ponix/proto/ponix/envelope/v1"
+	"ponix/runtime"
+	"ponix/runtime/runtimetest"
+	"ponix/runtime/wire"
+)
+
+// TestLargeBacklog has more bytes wait than a NATS server keeps for a connection that
+// does not read (64 MiB): what triggers pull ahead is bounded in bytes, so that the
+// server does not give the connection up, and each message comes once.
+func TestLargeBacklog(t *testing.T) {
+	t.Parallel()
+	cfg := testStreams()
+	cfg.MaxBytes = 1 << 30
+	const messages, size = 320, 256 << 10
+	const batchBytes = 8 << 20 // and one message
+	for name, binding := range map[string]func(call func(int)) runtime.Binding{
+		"transform": func(call func(int)) runtime.Binding {
+			return runtime.Transform(cfg.RawEnvelopes(), "convert", cfg.ProcessedEnvelopes(),
+				func(*envelopev1.ProcessedEnvelope) []string { return []string{"o", "d"} },
+				func(_ context.Context, e *envelopev1.RawEnvelope) (*envelopev1.ProcessedEnvelope, error) {
+					call(1)
+					return &envelopev1.ProcessedEnvelope{OrganizationId: "o", EndDeviceId: "d", DataJson: e.Payload}, nil
+				})
+		},
+		"batch": func(call func(int)) runtime.Binding {
+			return runtime.OnBatch(cfg.RawEnvelopes(), "convert", runtime.Batch{Wait: time.Minute}, whole, func(_ context.Context, batch []*envelopev1.RawEnvelope) error {
+				if n := len(batch); (n-1)*size > batchBytes {
+					t.Errorf("a batch has %d messages of %d bytes", n, size)
+				}
+				call(len(batch))
+				return nil
+			})
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			nc := runtimetest.NATS(t)
+			js, err := jetstream.New(nc)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var calls atomic.Int64
+			goOn := make(chan struct{})
+			startWith(t, nc, cfg, runtime.Func("convert", binding(func(n int) {
+				<-goOn
+				calls.Add(int64(n))
+			})))
+			data, err := wire.Marshal(&envelopev1.RawEnvelope{OrganizationId: "o", DeviceId: "d", Payload: make([]byte, size)}, false)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for range messages {
+				if _, err := js.Publish(t.Context(), "raw_envelopes.o.d", data); err != nil {
+					t.Fatal(err)
+				}
+			}
+			close(goOn)
+			c, err := js.Consumer(t.Context(), "raw_envelopes", "convert")
+			if err != nil {
+				t.Fatal(err)
+			}
+			eventually(t, "every message is done", func() bool {
+				info, err := c.Info(t.Context())
+				return err == nil && (info.AckFloor.Stream == messages || name == "batch" && info.NumPending == 0 && info.NumAckPending*size < batchBytes)
+			})
+			if n := calls.Load(); n > messages || nc.Stats().Reconnects > 0 {
+				t.Errorf("%d calls for %d messages, %d reconnects", n, messages, nc.Stats().Reconnects)
+			}
+		})
+	}
+}
+
+// TestPublisherOfLargeMessages lets no more bytes wait for their answers than it says,
+// however few messages they are.
+func TestPublisherOfLargeMessages(t *testing.T) {
+	t.Parallel()
+	nc := runtimetest.NATS(t)
+	var mu sync.Mutex
+	var unanswered []*nats.Msg
+	if _, err := nc.Subscribe("slow", func(m *nats.Msg) {
+		mu.Lock()
+		defer mu.Unlock()
+		unanswered = append(unanswered, m)
+	}); err != nil {
+		t.Fatal(err)
+	}
+	p, err := runtime.NewPublisher(nc, 1_000, time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const messages, atOnce = 40, 16
+	var begun, done atomic.Int64
+	go func() {
+		for range messages {
+			p.Publish(&nats.Msg{Subject: "slow", Data: make([]byte, 1<<20)}, func(err error) {
+				if err != nil {
+					t.Error(err)
+				}
+				done.Add(1)
+			})
+			begun.Add(1)
+		}
+	}()
+	for n := range int64(messages) {
+		eventually(t, "there is one to be answered", func() bool {
+			mu.Lock()
+			defer mu.Unlock()
+			return len(unanswered) > 0 && begun.Load() >= min(n+atOnce, messages)
+		})
+		if on := begun.Load() - n; on > atOnce {
+			t.Fatalf("%d MiB wait for their answers", on)
+		}
+		mu.Lock()
+		m := unanswered[0]
+		unanswered = unanswered[1:]
+		mu.Unlock()
+		if err := m.Respond([]byte(`{"stream":"s","seq":1}`)); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "it is answered", func() bool { return done.Load() == n+1 })
+	}
+	p.Close()
+}
