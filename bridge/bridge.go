@@ -59,6 +59,7 @@ type Server struct {
 	addr   net.Addr
 	failed chan error
 	stop   context.CancelFunc
+	names  []string // of services, and that of all: empty
 }
 
 // workers are goroutines that stay for calls, with stacks that have grown already: a
@@ -91,7 +92,7 @@ func Start(ln net.Listener, c Config) (*Server, error) {
 		return nil, err
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	s := &Server{Config: c, client: wire.NewClient(c.Conn), health: health.NewServer(), limits: limits, addr: ln.Addr(), failed: make(chan error, 1), stop: cancel}
+	s := &Server{Config: c, client: wire.NewClient(c.Conn), health: health.NewServer(), limits: limits, names: []string{""}, addr: ln.Addr(), failed: make(chan error, 1), stop: cancel}
 	s.grpc = grpc.NewServer(append(c.patience(),
 		grpc.Creds(c.credentials()),
 		grpc.ForceServerCodecV2(passThrough{encoding.GetCodecV2("proto")}),
@@ -104,7 +105,7 @@ func Start(ln net.Listener, c Config) (*Server, error) {
 		cancel()
 		return nil, err
 	}
-	healthv1.RegisterHealthServer(s.grpc, s.health)
+	healthv1.RegisterHealthServer(s.grpc, watched{s.health, ctx})
 	if c.Reflection || c.Tokens == nil {
 		reflection.Register(s.grpc)
 	}
@@ -128,8 +129,8 @@ func (s *Server) Failed() <-chan error { return s.failed }
 
 // Stop refuses new calls and waits for those that run, up to Config.Grace.
 func (s *Server) Stop() {
-	s.stop()
 	s.health.Shutdown()
+	s.stop()
 	cut := time.AfterFunc(s.Grace, s.grpc.Stop)
 	defer cut.Stop()
 	s.grpc.GracefulStop()
@@ -148,6 +149,7 @@ func (s *Server) register(prefix string) (err error) {
 				return false
 			}
 			s.grpc.RegisterService(d, nil)
+			s.names = append(s.names, string(sd.FullName()))
 			s.health.SetServingStatus(string(sd.FullName()), healthv1.HealthCheckResponse_SERVING)
 		}
 		return true
@@ -216,7 +218,28 @@ func unknown(_ any, stream grpc.ServerStream) error {
 	return status.Errorf(codes.Unimplemented, "Ponix has no rpc %s", rpc)
 }
 
-// followConnection keeps the overall health in step with the NATS connection.
+// watched is a health service whose watchers are sent away when ctx ends: they would
+// hold up a graceful stop for ever.
+type watched struct {
+	*health.Server
+	ctx context.Context
+}
+
+func (w watched) Watch(in *healthv1.HealthCheckRequest, stream healthv1.Health_WatchServer) error {
+	ctx, cancel := context.WithCancel(stream.Context())
+	defer cancel()
+	defer context.AfterFunc(w.ctx, cancel)()
+	return w.Server.Watch(in, watcher{stream, ctx})
+}
+
+type watcher struct {
+	healthv1.Health_WatchServer
+	ctx context.Context
+}
+
+func (w watcher) Context() context.Context { return w.ctx }
+
+// followConnection keeps the health, overall and of each service, in step with the NATS connection.
 func (s *Server) followConnection(ctx context.Context) {
 	changed := s.Conn.StatusChanged(nats.CONNECTED, nats.RECONNECTING, nats.DISCONNECTED, nats.CLOSED)
 	defer s.Conn.RemoveStatusListener(changed)
@@ -225,7 +248,9 @@ func (s *Server) followConnection(ctx context.Context) {
 		if s.Conn.IsConnected() {
 			state = healthv1.HealthCheckResponse_SERVING
 		}
-		s.health.SetServingStatus("", state)
+		for _, name := range s.names {
+			s.health.SetServingStatus(name, state)
+		}
 		select {
 		case <-ctx.Done():
 			return

@@ -254,3 +254,38 @@ func TestStopLetsCallsFinish(t *testing.T) {
 	}
 	<-stopped
 }
+
+// TestHealthWatched stops a bridge whose health somebody watches: he does not hold it up.
+func TestHealthWatched(t *testing.T) {
+	t.Parallel()
+	conn, s := dial(t, runtimetest.NATS(t))
+	w, err := healthv1.NewHealthClient(conn).Watch(t.Context(), &healthv1.HealthCheckRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Recv(); err != nil {
+		t.Fatal(err)
+	}
+	began := time.Now()
+	s.Stop()
+	if took := time.Since(began); took > 2*time.Second { // of the 5 s of grace
+		t.Errorf("Stop took %v", took)
+	}
+}
+
+// TestHealthWithoutNATS holds that no service is said to be served while NATS is away.
+func TestHealthWithoutNATS(t *testing.T) {
+	t.Parallel()
+	srv := runtimetest.NATSServer(t)
+	conn, _ := dial(t, runtimetest.Connect(t, srv))
+	srv.Shutdown()
+	for _, name := range []string{"", organizationv1.OrganizationService_ServiceDesc.ServiceName} {
+		runtimetest.Eventually(t, 5*time.Second, func() error {
+			r, err := healthv1.NewHealthClient(conn).Check(t.Context(), &healthv1.HealthCheckRequest{Service: name})
+			if err == nil && r.Status != healthv1.HealthCheckResponse_NOT_SERVING {
+				err = fmt.Errorf("service %q is %v", name, r.Status)
+			}
+			return err
+		})
+	}
+}

@@ -3,14 +3,17 @@ package runtime
 import (
 	"context"
 	"errors"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/protobuf/proto"
 
 	"ponix/nats/streams"
+	"ponix/runtime/wire"
 )
 
 // Batch bounds what one OnBatch call receives.
@@ -129,23 +132,48 @@ func (c *collector) take() {
 	}
 }
 
+// guarded is read, whose panic is an error.
+func guarded[T any](read func([]byte) (T, error), payload []byte) (item T, err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = &panicError{v, debug.Stack()}
+		}
+	}()
+	return read(payload)
+}
+
 // runBatch reads a batch, calls h with what can be read and settles every message.
 func runBatch[T any](ctx context.Context, t *trigger, batch []jetstream.Msg, read func([]byte) (T, error), h func(context.Context, []T) error) {
 	items := make([]T, 0, len(batch))
 	msgs := make([]jetstream.Msg, 0, len(batch))
 	for _, msg := range batch {
-		item, err := read(msg.Data())
+		item, err := guarded(read, msg.Data())
 		if err != nil {
-			t.settle(msg, t.call(msg), Terminate(err))
+			c := t.call(msg)
+			c.Trace = trace.SpanContextFromContext(wire.ExtractTrace(ctx, c.Header))
+			if !errors.As(err, new(*panicError)) { // which has a few attempts
+				err = Terminate(err)
+			}
+			t.settle(msg, c, err)
 			continue
 		}
 		items, msgs = append(items, item), append(msgs, msg)
 	}
-	if len(items) == 0 {
-		return
+	if len(items) > 0 {
+		callBatch(ctx, t, items, msgs, h)
 	}
+}
+
+// callBatch calls h and settles every message. Where h panics, halves are tried, so that
+// nobody pays for another's panic.
+func callBatch[T any](ctx context.Context, t *trigger, items []T, msgs []jetstream.Msg, h func(context.Context, []T) error) {
 	whole := &Call{Function: t.function, Source: t.name, Messages: len(items)}
 	_, err := t.chain(func(ctx context.Context, _ *Call) ([]byte, error) { return nil, failure(h(ctx, items)) })(ctx, whole)
+	if half := len(items) / 2; half > 0 && errors.As(err, new(*panicError)) {
+		callBatch(ctx, t, items[:half:half], msgs[:half], h)
+		callBatch(ctx, t, items[half:], msgs[half:], h)
+		return
+	}
 	var each BatchError
 	if !errors.As(err, &each) || len(each) != len(msgs) {
 		each = nil

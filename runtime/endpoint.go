@@ -92,6 +92,9 @@ func (e *endpoint) serve(m *nats.Msg) {
 		return
 	}
 	reply := &nats.Msg{Data: out}
+	if e.ctx.Err() != nil && publicStatus(err).Code() == codes.Canceled { // by us, not by the caller
+		err = Error(codes.Unavailable, "STOPPING", "the instance stops, and gave the call up")
+	}
 	if err != nil {
 		reply = wire.ErrorReply(publicStatus(err), wire.IsJSON(m.Data))
 	}

@@ -115,7 +115,10 @@ func Start(ctx context.Context, c Config, fns ...Function) (*Host, error) {
 			return nil, errors.Join(fmt.Errorf("function %s: %w", fn.Name, err), h.Stop())
 		}
 	}
-	return h, c.Conn.FlushTimeout(c.Grace) // so that everybody can reach us
+	if err := c.Conn.FlushTimeout(c.Grace); err != nil { // so that everybody can reach us
+		return nil, errors.Join(err, h.Stop())
+	}
+	return h, nil
 }
 
 // Prepare makes the functions' streams, as Start does, and no more: for those who

@@ -278,3 +278,32 @@ func TestStopFinishesWhatIsInFlight(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestGivenUpAtStop holds that a call which a stopping instance gives up is UNAVAILABLE
+// to its caller, who has not cancelled it.
+func TestGivenUpAtStop(t *testing.T) {
+	t.Parallel()
+	nc := runtimetest.NATS(t)
+	inside := make(chan struct{})
+	h, err := runtime.Start(t.Context(), runtime.Config{Conn: nc, Grace: 100 * time.Millisecond, Logger: slog.New(slog.DiscardHandler)}, runtime.Func("organization",
+		runtime.Endpoint(getRPC, func(ctx context.Context, _ *organizationv1.GetOrganizationRequest) (*organizationv1.GetOrganizationResponse, error) {
+			close(inside)
+			<-ctx.Done()
+			return nil, ctx.Err()
+		})))
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := make(chan error, 1)
+	go func() {
+		_, err := organizationv1.NewOrganizationServiceClient(wire.NewClient(nc)).GetOrganization(t.Context(), &organizationv1.GetOrganizationRequest{OrganizationId: "o"})
+		got <- err
+	}()
+	<-inside
+	if err := h.Stop(); err == nil {
+		t.Error("Stop says nothing of the call")
+	}
+	if err := <-got; status.Code(err) != codes.Unavailable {
+		t.Errorf("the caller gets %v", err)
+	}
+}

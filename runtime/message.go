@@ -2,6 +2,8 @@ package runtime
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"strconv"
 	"strings"
 	"time"
@@ -23,6 +25,9 @@ type Message struct {
 	Subject  string    // that it was published to
 }
 
+// maxID is the bytes of an id at most; of a longer one the hash is taken.
+const maxID = 1024
+
 type messageKey struct{}
 
 // MessageFrom returns what the runtime knows of the message being handled; the
@@ -41,15 +46,16 @@ func (t *trigger) describe(msg jetstream.Msg) Message {
 	m.Attempt, m.Sequence, m.Stored = delivery(msg.Reply())
 	m.Subject = msg.Subject()
 	h := msg.Headers()
-	if id := h.Get(deadletter.IDHeader); id != "" {
-		m.ID = id
+	if m.ID = h.Get(deadletter.IDHeader); m.ID != "" {
 		if at, err := time.Parse(time.RFC3339Nano, h.Get(deadletter.TimeHeader)); err == nil {
 			m.Stored = at
 		}
-		return m
-	}
-	if m.ID = h.Get(jetstream.MsgIDHeader); m.ID == "" {
+	} else if m.ID = h.Get(jetstream.MsgIDHeader); m.ID == "" {
 		m.ID = t.epoch + "-" + strconv.FormatUint(m.Sequence, 10)
+	}
+	if len(m.ID) > maxID { // with it, what is made of the message had larger headers than NATS takes
+		sum := sha256.Sum256([]byte(m.ID))
+		m.ID = hex.EncodeToString(sum[:])
 	}
 	return m
 }

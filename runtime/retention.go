@@ -62,7 +62,7 @@ func (h *Host) purge(ctx context.Context, stream jetstream.Stream, spec streams.
 			"stream", spec.Name, "full_percent", int(100*filled))
 	}
 	first := info.State.FirstSeq
-	upTo, err := ackFloor(ctx, stream)
+	upTo, err := ackFloor(ctx, stream, info.State.Consumers)
 	if err != nil || upTo < first {
 		return err
 	}
@@ -87,11 +87,13 @@ func (h *Host) fullness() map[string]float64 {
 	return out
 }
 
-// ackFloor is the sequence up to which every durable consumer has settled all.
-func ackFloor(ctx context.Context, stream jetstream.Stream) (uint64, error) {
-	floor := ^uint64(0)
+// ackFloor is the sequence up to which every durable consumer has settled all. A
+// cluster leaves out those whose leader does not answer: then nothing is settled.
+func ackFloor(ctx context.Context, stream jetstream.Stream, consumers int) (uint64, error) {
+	floor, seen := ^uint64(0), map[string]bool{}
 	list := stream.ListConsumers(ctx)
 	for c := range list.Info() {
+		seen[c.Name] = true
 		if c.Config.Durable != "" {
 			floor = min(floor, c.AckFloor.Stream)
 		}
@@ -99,7 +101,7 @@ func ackFloor(ctx context.Context, stream jetstream.Stream) (uint64, error) {
 	if list.Err() != nil {
 		return 0, list.Err()
 	}
-	if floor == ^uint64(0) {
+	if floor == ^uint64(0) || len(seen) < consumers {
 		return 0, nil // no consumer yet: nothing is settled
 	}
 	return floor, nil

@@ -22,8 +22,8 @@ const (
 )
 
 // Transform calls h for each message of the stream from and publishes what it
-// returns to the stream to, on the subject with the tokens of subject. The
-// message's id is the Nats-Msg-Id of the result, and the message is acknowledged
+// returns to the stream to, on the subject with the tokens of subject. The result's
+// Nats-Msg-Id is that subject and the message's id, and the message is acknowledged
 // only when the result is stored: each message gives exactly one result.
 // Errors of h mean what they mean to [OnMessage].
 func Transform[In, Out proto.Message](from streams.Stream, durable string, to streams.Stream, subject func(Out) []string, h func(context.Context, In) (Out, error)) Binding {
@@ -91,7 +91,8 @@ var results = sync.Pool{New: func() any { return &nats.Msg{Header: nats.Header{j
 func (t *trigger) publish(pub *Publisher, msg jetstream.Msg, c *Call, data []byte) {
 	result := results.Get().(*nats.Msg)
 	result.Subject, result.Data = c.subject, data
-	result.Header[jetstream.MsgIDHeader][0] = c.Message.ID
+	// Who publishes chooses the id: it tells repeats of his own, not what others send.
+	result.Header[jetstream.MsgIDHeader][0] = c.subject + " " + c.Message.ID
 	wire.InjectTrace(c.Trace, result.Header)
 	pub.Publish(result, func(err error) {
 		if errors.Is(err, nats.ErrMaxPayload) {

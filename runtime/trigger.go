@@ -65,30 +65,83 @@ const pullBytes = 16 << 20
 // begun: others have it at once, not after AckWait.
 func (t *trigger) consume(c jetstream.Consumer, buffer int, f func(jetstream.Msg)) error {
 	var stopping atomic.Bool
-	cc, err := c.Consume(
-		func(msg jetstream.Msg) {
-			if stopping.Load() {
-				t.logUnsettled(msg.Nak())
-				return
-			}
-			f(msg)
-		},
-		jetstream.PullMaxMessagesWithBytesLimit(buffer, max(pullBytes, int(t.host.Conn.MaxPayload())+1<<20)),
-		jetstream.ConsumeErrHandler(func(_ jetstream.ConsumeContext, err error) {
-			t.host.Logger.Warn("consume", "source", t.name, "error", err)
-		}))
+	begin := func(c jetstream.Consumer) (jetstream.ConsumeContext, error) {
+		return c.Consume(
+			func(msg jetstream.Msg) {
+				if stopping.Load() {
+					t.logUnsettled(msg.Nak())
+					return
+				}
+				f(msg)
+			},
+			jetstream.PullMaxMessagesWithBytesLimit(buffer, max(pullBytes, int(t.host.Conn.MaxPayload())+1<<20)),
+			jetstream.ConsumeErrHandler(func(_ jetstream.ConsumeContext, err error) {
+				t.host.Logger.Warn("consume", "source", t.name, "error", err)
+			}))
+	}
+	cc, err := begin(c)
 	if err != nil {
 		return err
 	}
+	quit, stop := context.WithCancel(context.Background())
+	done := make(chan struct{})
 	t.stopIntake = func() {
 		stopping.Store(true)
+		stop()
+		<-done
+	}
+	go func() {
+		t.keepOn(quit, cc, begin)
+		close(done)
+	}()
+	return nil
+}
+
+// keepOn goes on with another consumer where somebody deletes it, until quit.
+func (t *trigger) keepOn(quit context.Context, cc jetstream.ConsumeContext, begin func(jetstream.Consumer) (jetstream.ConsumeContext, error)) {
+	for cc != nil {
 		closed := cc.Closed()
-		if t.host.Conn.IsConnected() {
-			cc.Drain()
-		} else {
-			cc.Stop() // there is nobody to give anything back to
+		select {
+		case <-closed:
+			cc = t.resume(quit, begin)
+		case <-quit.Done():
+			if t.host.Conn.IsConnected() {
+				cc.Drain()
+			} else {
+				cc.Stop() // there is nobody to give anything back to
+			}
+			<-closed
+			return
 		}
-		<-closed
+	}
+}
+
+// resume begins anew with a consumer that was deleted, as soon as that can be; nil
+// where it is to stop before.
+func (t *trigger) resume(quit context.Context, begin func(jetstream.Consumer) (jetstream.ConsumeContext, error)) jetstream.ConsumeContext {
+	again := func() (jetstream.ConsumeContext, error) {
+		ctx, cancel := context.WithTimeout(quit, 5*time.Second)
+		defer cancel()
+		if err := streams.Ensure(ctx, t.host.js, t.stream); err != nil {
+			return nil, err
+		}
+		c, err := t.host.js.Consumer(ctx, t.stream.Name, t.consumer)
+		if err != nil {
+			return nil, err
+		}
+		return begin(c)
+	}
+	for attempt := 1; !t.host.Conn.IsClosed(); attempt++ {
+		select {
+		case <-quit.Done():
+			return nil
+		case <-time.After(backoff(attempt)):
+		}
+		cc, err := again()
+		if err == nil {
+			return cc
+		}
+		t.host.Logger.Error("the consumer is gone and cannot be made again", "source", t.name, "error", err)
 	}
 	return nil
 }
@@ -129,6 +182,9 @@ func (t *trigger) giveBack(msg jetstream.Msg, d time.Duration) {
 	t.logUnsettled(msg.NakWithDelay(d))
 }
 
+// headerTooLarge is the server's code for headers of more than 64 KiB.
+const headerTooLarge = 10097
+
 // bury writes a dead letter, and ends the message only when that is stored.
 func (t *trigger) bury(msg jetstream.Msg, c *Call, reason string, cause error) {
 	l := deadletter.Letter{
@@ -141,7 +197,8 @@ func (t *trigger) bury(msg jetstream.Msg, c *Call, reason string, cause error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	_, err := t.host.js.PublishMsg(ctx, letter)
-	if errors.Is(err, nats.ErrMaxPayload) { // with what happened to it, it is larger than before
+	var api *jetstream.APIError
+	if errors.Is(err, nats.ErrMaxPayload) || errors.As(err, &api) && api.ErrorCode == headerTooLarge { // with what happened to it, it is larger than before
 		_, err = t.host.js.PublishMsg(ctx, deadletter.Shorten(letter))
 	}
 	if err != nil {

@@ -203,7 +203,7 @@ func publishesOnce(t *testing.T, atomic bool) {
 		t.Fatal(err)
 	}
 	var e envelopev1.ProcessedEnvelope
-	if err := wire.Unmarshal(m.Data, &e); err != nil || e.EnvelopeId == "" || m.Header.Get("Nats-Msg-Id") != e.EnvelopeId {
+	if err := wire.Unmarshal(m.Data, &e); err != nil || e.EnvelopeId == "" || m.Header.Get("Nats-Msg-Id") != m.Subject+" "+e.EnvelopeId {
 		t.Errorf("%v %v: %v", m.Header, &e, err)
 	}
 }
@@ -299,5 +299,78 @@ func TestStopWithoutNATS(t *testing.T) {
 	}
 	if took := time.Since(began); took > 5*time.Second {
 		t.Errorf("it took %v", took)
+	}
+}
+
+// TestConsumerDeleted takes the consumer away from an instance, which makes it again.
+func TestConsumerDeleted(t *testing.T) {
+	t.Parallel()
+	nc := runtimetest.NATS(t)
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	start(t, nc, identity())
+	sendRaw(t, js, "", "o", "a")
+	wantResults(t, js, 1, "processed_envelopes.o.a")
+	if err := js.DeleteConsumer(t.Context(), "raw_envelopes", "convert"); err != nil {
+		t.Fatal(err)
+	}
+	sendRaw(t, js, "", "o", "b")
+	wantResults(t, js, 2, "processed_envelopes.o.a", "processed_envelopes.o.b")
+}
+
+// TestPanicInABatch has a reader and a handler panic over one message each: the others
+// are done at once, and the process lives.
+func TestPanicInABatch(t *testing.T) {
+	t.Parallel()
+	nc := runtimetest.NATS(t)
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var done atomic.Int64
+	start(t, nc, runtime.Func("store", runtime.OnBatch(testStreams().RawEnvelopes(), "convert", runtime.Batch{Wait: 200 * time.Millisecond},
+		func(payload []byte, decode func([]byte) (*envelopev1.RawEnvelope, error)) (*envelopev1.RawEnvelope, error) {
+			e, err := decode(payload)
+			if err == nil && e.DeviceId == "unreadable" {
+				panic("cannot be read")
+			}
+			return e, err
+		},
+		func(_ context.Context, batch []*envelopev1.RawEnvelope) error {
+			for _, e := range batch {
+				if e.DeviceId == "bad" {
+					panic("cannot be handled")
+				}
+			}
+			done.Add(int64(len(batch)))
+			return nil
+		})))
+	publish(t, nc, "a", "b", "unreadable", "c", "bad", "d", "e")
+	eventually(t, "all but two are done", func() bool {
+		c, err := js.Consumer(t.Context(), "raw_envelopes", "convert")
+		return err == nil && done.Load() == 5 && c.CachedInfo().NumAckPending == 2
+	})
+}
+
+// TestTraceOfUnreadable holds that the letter of a batch's message has the trace of the
+// message.
+func TestTraceOfUnreadable(t *testing.T) {
+	t.Parallel()
+	nc := runtimetest.NATS(t)
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	start(t, nc, runtime.Func("store", runtime.OnBatch(testStreams().RawEnvelopes(), "convert", runtime.Batch{Wait: 10 * time.Millisecond}, whole,
+		func(context.Context, []*envelopev1.RawEnvelope) error { return nil })))
+	const trace = "0af7651916cd43dd8448eb211c80319c"
+	if _, err := js.PublishMsg(t.Context(), &nats.Msg{Subject: "raw_envelopes.o.d", Data: []byte{0xff}, Header: nats.Header{"traceparent": {"00-" + trace + "-b7ad6b7169203331-01"}}}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "there is a letter", func() bool { return len(letters(t, nc)) == 1 })
+	if l := letters(t, nc)["UNDECODABLE"]; l.TraceID != trace {
+		t.Errorf("the letter's trace is %q", l.TraceID)
 	}
 }

@@ -117,6 +117,7 @@ func host(e *env, nc *nats.Conn, en engines, ho hosting, only []string) (*hosted
 	}
 	stopMetrics, err := serveMetrics(e, ho.MetricsAddr, h.MetricsHandler())
 	if err != nil {
+		err = errors.Join(err, h.Stop())
 		closeDeps()
 		return nil, nil, err
 	}

@@ -50,7 +50,14 @@ func (f store) publish(ctx context.Context, req *envelopev1.PublishRawEnvelopesR
 	}
 	for i, ack := range acks {
 		select {
-		case <-ack.Ok():
+		case stored := <-ack.Ok():
+			for stored.Duplicate { // somebody else has used the id
+				msgs[i].Header.Set(jetstream.MsgIDHeader, xid.New().String())
+				var err error
+				if stored, err = f.js.PublishMsg(ctx, msgs[i]); err != nil {
+					return nil, f.publishError(i, msgs[i], err)
+				}
+			}
 			resp.EnvelopeIds = append(resp.EnvelopeIds, msgs[i].Header.Get(jetstream.MsgIDHeader))
 		case err := <-ack.Err():
 			return nil, f.publishError(i, msgs[i], err)

@@ -2,6 +2,7 @@ package store_test
 
 import (
 	"context"
+	"encoding/binary"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -14,6 +15,7 @@ import (
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/rs/xid"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
@@ -338,6 +340,27 @@ func TestRefusedRowsAreAlone(t *testing.T) {
 	})
 }
 
+// burn uses the ids that the function is going to choose next, as whoever has seen one
+// can guess them.
+func (e env) burn(t *testing.T) {
+	t.Helper()
+	id := xid.New()
+	for range 40 {
+		for at := len(id) - 1; at >= 9; at-- { // the counter
+			if id[at]++; id[at] != 0 {
+				break
+			}
+		}
+		for second := range uint32(3) {
+			later := id
+			binary.BigEndian.PutUint32(later[:], binary.BigEndian.Uint32(id[:])+second)
+			if _, err := e.js.Publish(t.Context(), "raw_envelopes.o.evil", nil, jetstream.WithMsgID(later.String())); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
 func TestPublish(t *testing.T) {
 	t.Parallel()
 	e := start(t, 1<<20)
@@ -360,6 +383,19 @@ func TestPublish(t *testing.T) {
 	if err != nil || m.Header.Get("Nats-Msg-Id") != ids[1] {
 		t.Errorf("got %v, %v", m, err)
 	}
+	e.burn(t)
+	burnt, err := s.Info(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	ids, err = publish(raw("a", 1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m, err = s.GetLastMsgForSubject(t.Context(), "raw_envelopes.o.a"); err != nil || m.Sequence != burnt.State.LastSeq+1 || m.Header.Get("Nats-Msg-Id") != ids[0] {
+		t.Errorf("after %d messages got %v, %v", burnt.State.LastSeq, m, err)
+	}
+
 	_, err = publish(raw("a", 1), raw("a.b", 1), raw("", 1))
 	functiontest.WantInvalid(t, err, "envelopes[1].device_id", "envelopes[2].device_id")
 

@@ -68,9 +68,11 @@ const (
 )
 
 // RawEnvelopes is what devices sent, on <name>.<organization_id>.<device_id>.
-// Any subject below the name is accepted: the payload carries the ids.
+// Any subject below the name is accepted: the payload carries the ids. What waits for
+// a device that is not known yet counts as delivered: many of those may wait, so that
+// they do not keep the others out.
 func (c Config) RawEnvelopes() Stream {
-	return c.stream(c.Raw, c.MaxBytes, c.durable(Convert, 20_000))
+	return c.stream(c.Raw, c.MaxBytes, c.durable(Convert, 200_000))
 }
 
 // ProcessedEnvelopes is what payloads were converted to, on

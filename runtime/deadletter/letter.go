@@ -62,13 +62,13 @@ type Letter struct {
 func (l Letter) Message(queue string) *nats.Msg {
 	h := nats.Header{}
 	for k, v := range l.Header {
-		if !reserved(k) {
+		if !reserved(k) && writable(k) {
 			h[k] = v
 		}
 	}
 	h.Set(functionHeader, l.Function)
 	h.Set(reasonHeader, l.Reason)
-	h.Set(errorHeader, oneLine(l.Error))
+	h.Set(errorHeader, oneLine(strings.ToValidUTF8(l.Error[:min(len(l.Error), shortened)], ""))) // it may quote the message
 	h.Set(IDHeader, l.ID)
 	h.Set(TimeHeader, l.Stored.UTC().Format(time.RFC3339Nano))
 	h.Set(streamHeader, l.Stream)
@@ -91,8 +91,10 @@ const shortened = 4096
 // Shorten leaves only the beginning of a letter's payload, and none of the
 // message's headers that are long.
 func Shorten(letter *nats.Msg) *nats.Msg {
-	letter.Header.Set(sizeHeader, strconv.Itoa(len(letter.Data)))
-	letter.Data = letter.Data[:min(len(letter.Data), shortened)]
+	if len(letter.Data) > shortened {
+		letter.Header.Set(sizeHeader, strconv.Itoa(len(letter.Data)))
+		letter.Data = letter.Data[:shortened]
+	}
 	left := shortened
 	for _, k := range slices.Sorted(maps.Keys(letter.Header)) {
 		if reserved(k) {
@@ -125,6 +127,11 @@ func parse(m *jetstream.RawStreamMsg) Letter {
 		}
 	}
 	return l
+}
+
+// writable tells whether nats.go writes a header of that name; others may.
+func writable(header string) bool {
+	return header != "" && !strings.ContainsFunc(header, func(r rune) bool { return r <= ' ' || r > '~' || r == ':' })
 }
 
 func reserved(header string) bool {

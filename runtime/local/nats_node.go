@@ -75,12 +75,12 @@ func (n *NATSNode) Start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	n.process, err = launch(NATS+" "+n.Name, filepath.Join(n.DataDir, "nats.log"), cmd)
+	p, err := launch(NATS+" "+n.Name, filepath.Join(n.DataDir, "nats.log"), cmd)
 	_ = report.Close()
 	if err != nil {
 		return err
 	}
-	n.alive, n.failed = stdin, make(chan error, 1)
+	n.process, n.alive, n.failed = p, stdin, make(chan error, 1)
 	if err := json.NewEncoder(stdin).Encode(n); err != nil {
 		n.process.kill()
 		return fmt.Errorf("%w; %w", err, n.process.failure())

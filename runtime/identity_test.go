@@ -1,0 +1,109 @@
+package runtime_test
+
+import (
+	"maps"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	envelopev1 "ponix/proto/ponix/envelope/v1"
+	"ponix/runtime"
+	"ponix/runtime/runtimetest"
+	"ponix/runtime/wire"
+)
+
+// sendRaw publishes an envelope of a device on its own subject, with an id unless that
+// is empty.
+func sendRaw(t *testing.T, js jetstream.JetStream, id, org, device string) {
+	t.Helper()
+	data, err := wire.Marshal(&envelopev1.RawEnvelope{OrganizationId: org, DeviceId: device}, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := &nats.Msg{Subject: "raw_envelopes." + org + "." + device, Data: data, Header: nats.Header{}}
+	if id != "" {
+		m.Header.Set(jetstream.MsgIDHeader, id)
+	}
+	if ack, err := js.PublishMsg(t.Context(), m); err != nil || ack.Duplicate {
+		t.Fatalf("%v, %v", ack, err)
+	}
+}
+
+// wantResults waits until the raw envelopes, which are so many, are settled, and wants
+// results on these subjects.
+func wantResults(t *testing.T, js jetstream.JetStream, n uint64, subjects ...string) {
+	t.Helper()
+	eventually(t, "all is settled", func() bool {
+		c, err := js.Consumer(t.Context(), "raw_envelopes", "convert")
+		return err == nil && c.CachedInfo().AckFloor.Stream == n
+	})
+	s, err := js.Stream(t.Context(), "processed_envelopes")
+	if err != nil {
+		t.Fatal(err)
+	}
+	info, err := s.Info(t.Context(), jetstream.WithSubjectFilter(">"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := slices.Sorted(maps.Keys(info.State.Subjects)); !slices.Equal(got, subjects) || info.State.Msgs != n {
+		t.Errorf("%d results, of %v; want %d, of %v", info.State.Msgs, got, n, subjects)
+	}
+}
+
+// TestForeignID has a device give its message the id that the next of another tenant's
+// is going to get from the stream: that one is not taken for a repeat.
+func TestForeignID(t *testing.T) {
+	t.Parallel()
+	nc := runtimetest.NATS(t)
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	start(t, nc, identity())
+	sendRaw(t, js, "", "evil", "e")
+	wantResults(t, js, 1, "processed_envelopes.evil.e")
+	s, err := js.Stream(t.Context(), "processed_envelopes")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := s.GetMsg(t.Context(), 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var e envelopev1.ProcessedEnvelope
+	if err := wire.Unmarshal(m.Data, &e); err != nil {
+		t.Fatal(err)
+	}
+	sendRaw(t, js, e.EnvelopeId[:len(e.EnvelopeId)-1]+"3", "evil", "e") // <epoch>-1, of the first
+	wantResults(t, js, 2, "processed_envelopes.evil.e")
+	sendRaw(t, js, "", "victim", "v")
+	wantResults(t, js, 3, "processed_envelopes.evil.e", "processed_envelopes.victim.v")
+}
+
+// TestSameIDOfTwoDevices has them send it further apart than JetStream knows ids, and
+// converts both at once.
+func TestSameIDOfTwoDevices(t *testing.T) {
+	t.Parallel()
+	nc := runtimetest.NATS(t)
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := testStreams()
+	if err := runtime.Prepare(t.Context(), runtime.Config{Conn: nc, Streams: cfg}, identity()); err != nil {
+		t.Fatal(err)
+	}
+	short := cfg.RawEnvelopes().StreamConfig
+	short.Duplicates = 100 * time.Millisecond
+	if _, err := js.UpdateStream(t.Context(), short); err != nil {
+		t.Fatal(err)
+	}
+	sendRaw(t, js, "1", "o", "a")
+	time.Sleep(2 * short.Duplicates)
+	sendRaw(t, js, "1", "o", "b")
+	start(t, nc, identity())
+	wantResults(t, js, 2, "processed_envelopes.o.a", "processed_envelopes.o.b")
+}
