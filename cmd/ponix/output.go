@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strconv"
 	"strings"
 	"text/tabwriter"
+	"unicode"
 	"unicode/utf8"
 
 	"golang.org/x/term"
@@ -44,9 +46,30 @@ func (o *output) paint(code, s string) string {
 	return "\x1b[" + code + "m" + s + "\x1b[0m"
 }
 
+// plainly shows control characters as what they are: a name may have any.
+func plainly(s string) string {
+	if !strings.ContainsFunc(s, unicode.IsControl) {
+		return s
+	}
+	var b strings.Builder
+	for _, r := range s {
+		if unicode.IsControl(r) {
+			b.WriteString(strings.Trim(strconv.QuoteRune(r), "'"))
+		} else {
+			b.WriteRune(r)
+		}
+	}
+	return b.String()
+}
+
 // table shows rows below a header. Cells are never cut.
 func (o *output) table(header []string, rows [][]string) {
 	width := make([]int, len(header))
+	for _, r := range rows {
+		for i := range r {
+			r[i] = plainly(r[i])
+		}
+	}
 	for _, r := range append([][]string{header}, rows...) {
 		for i, cell := range r {
 			width[i] = max(width[i], utf8.RuneCountInString(cell))
@@ -74,7 +97,7 @@ func (o *output) table(header []string, rows [][]string) {
 func (o *output) pairs(kv ...string) {
 	w := tabwriter.NewWriter(o, 0, 0, 2, ' ', 0)
 	for i := 0; i+1 < len(kv); i += 2 {
-		fmt.Fprintf(w, "%s\t%s\n", kv[i], kv[i+1])
+		fmt.Fprintf(w, "%s\t%s\n", kv[i], plainly(kv[i+1]))
 	}
 	w.Flush() //nolint:errcheck // a closed terminal
 }

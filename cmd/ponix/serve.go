@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -33,28 +34,6 @@ type hosting struct {
 	MetricsAddr      string        `group:"Functions" help:"Address on which to serve /metrics for Prometheus; empty: nowhere."`
 }
 
-// validate names the variable that has a value which cannot work.
-func (h hosting) validate() error {
-	for _, c := range []struct {
-		ok             bool
-		variable, must string
-	}{
-		{h.Concurrency >= 1, "PONIX_CONCURRENCY", "must be at least 1"},
-		{h.BatchSize >= 1, "PONIX_NATS_BATCH_SIZE", "must be at least 1"},
-		{h.BatchWait > 0 && h.BatchWait <= 60, "PONIX_NATS_BATCH_WAIT_SECS", "must be above 0, and 60 at most"},
-		{h.Writers >= 1, "PONIX_CLICKHOUSE_WRITERS", "must be at least 1"},
-		{h.Devices.Size >= 1, "PONIX_DEVICE_CACHE_SIZE", "must be at least 1"},
-		{h.MQTT.Lease >= 2*time.Second && h.MQTT.Lease%time.Second == 0, "PONIX_MQTT_LEASE", "must be whole seconds, and at least 2"},
-		{h.Streams.MaxBytes >= 1<<20, "PONIX_NATS_STREAM_MAX_BYTES", "must be at least 1048576 (1 MiB)"},
-		{h.Timeout > 0 && h.Timeout < h.Streams.AckWait, "PONIX_TIMEOUT", "must be above 0 and below PONIX_NATS_ACK_WAIT, " + h.Streams.AckWait.String()},
-	} {
-		if !c.ok {
-			return &config.Error{Variable: c.variable, Cause: errors.New(c.must)}
-		}
-	}
-	return h.CDC.Check()
-}
-
 type serveCommand struct {
 	Functions []string `arg:"" optional:"" help:"Functions to run; all if none is named."`
 	engines
@@ -63,7 +42,7 @@ type serveCommand struct {
 
 func (c *serveCommand) Run(e *env) error {
 	// What is wrong without a doubt shows before anything connects.
-	if err := c.validate(); err != nil {
+	if err := cmp.Or(c.engines.validate(), c.hosting.validate()); err != nil {
 		return err
 	}
 	fns, _, err := assemble(functions.Deps{NATS: new(nats.Conn)}, c.Config, c.Functions)

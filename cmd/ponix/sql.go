@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
+	"math/big"
 	"reflect"
 	"regexp"
 	"strings"
@@ -113,14 +115,56 @@ func cell(v any) string {
 		return "NULL"
 	case time.Time:
 		return x.UTC().Format("2006-01-02 15:04:05.999999")
+	case clickhouse.Dynamic: // a path of a JSON column
+		return cell(x.Any())
+	case big.Int:
+		return x.String()
+	case fmt.Stringer:
+		if r := reflect.ValueOf(v); r.Kind() != reflect.Pointer || !r.IsNil() {
+			return x.String()
+		}
 	}
-	if r := reflect.ValueOf(v); r.Kind() == reflect.Pointer {
+	switch r := reflect.ValueOf(v); r.Kind() {
+	case reflect.Pointer:
 		if r.IsNil() {
 			return "NULL"
 		}
 		return cell(r.Elem().Interface())
+	case reflect.Slice:
+		items := make([]string, r.Len())
+		for i := range items {
+			items[i] = cell(r.Index(i).Interface())
+		}
+		return "[" + strings.Join(items, " ") + "]"
 	}
 	return fmt.Sprint(v)
+}
+
+// plain is a value as JSON holds it: not a number is null, and bytes are numbers.
+func plain(v any) any {
+	switch x := v.(type) {
+	case clickhouse.Dynamic:
+		return plain(x.Any())
+	case big.Int:
+		return &x
+	}
+	switch r := reflect.ValueOf(v); {
+	case !r.IsValid():
+		return nil
+	case r.Kind() == reflect.Float32 || r.Kind() == reflect.Float64:
+		if f := r.Float(); math.IsNaN(f) || math.IsInf(f, 0) {
+			return nil
+		}
+	case r.Kind() == reflect.Pointer && !r.IsNil() && r.Elem().Kind() != reflect.Struct:
+		return plain(r.Elem().Interface())
+	case r.Kind() == reflect.Slice && r.Type().Name() == "":
+		items := make([]any, r.Len())
+		for i := range items {
+			items[i] = plain(r.Index(i).Interface())
+		}
+		return items
+	}
+	return v
 }
 
 // object writes a row as one JSON object, its keys in the order of the columns.
@@ -130,7 +174,7 @@ func (o *output) object(names []string, types []driver.ColumnType, values []any)
 		if isJSON(types[i]) {
 			v = json.RawMessage(v.(string))
 		}
-		value, err := json.Marshal(v)
+		value, err := json.Marshal(plain(v))
 		if err != nil {
 			return err
 		}

@@ -25,6 +25,11 @@ type tailCommand struct {
 }
 
 func (c *tailCommand) Run(e *env) error {
+	for flag, id := range map[string]string{"--organization": c.Organization, "--device": c.Device} {
+		if id != "" && !wire.IsID(id) {
+			return &usageError{fmt.Errorf("%s must be an id, 1 to 64 letters, digits, '_' or '-': %q", flag, id)}
+		}
+	}
 	nc, err := c.Dial("ponix tail")
 	if err != nil {
 		return err
@@ -59,17 +64,18 @@ func (c *tailCommand) Run(e *env) error {
 		if err != nil {
 			return err
 		}
-		if err := c.show(e.out, msg.Data()); err != nil {
+		var env envelopev1.ProcessedEnvelope
+		if err := wire.Unmarshal(msg.Data(), &env); err != nil { // store makes a dead letter of it
+			e.log.Warn("not a processed envelope", "subject", msg.Subject(), "error", err)
+			continue
+		}
+		if err := c.show(e.out, &env); err != nil {
 			return err
 		}
 	}
 }
 
-func (c *tailCommand) show(out *output, payload []byte) error {
-	var env envelopev1.ProcessedEnvelope
-	if err := wire.Unmarshal(payload, &env); err != nil {
-		return err
-	}
+func (c *tailCommand) show(out *output, env *envelopev1.ProcessedEnvelope) error {
 	data := json.RawMessage(env.DataJson)
 	if len(data) == 0 {
 		var err error

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -23,11 +24,11 @@ type upCommand struct {
 	DataDir        string `default:".ponix" type:"path" help:"Where everything that lasts is kept."`
 	CacheDir       string `type:"path" help:"Where the engines are kept, for every data directory; fetched once."`
 	PostgresBin    string `type:"path" help:"Directory of a PostgreSQL's initdb and postgres (15 or newer) to start, instead of the one that is fetched."`
-	NATSPort       int    `name:"nats-port" default:"4222" help:"Port of the NATS server that is started."`
+	NATSPort       uint16 `name:"nats-port" default:"4222" help:"Port of the NATS server that is started."`
 	MQTT           bool   `name:"mqtt" help:"Start an MQTT broker as well, to try gateways on: it takes everybody, and keeps nothing."`
-	MQTTPort       int    `name:"mqtt-port" default:"1883" help:"Port of the MQTT broker that is started."`
+	MQTTPort       uint16 `name:"mqtt-port" default:"1883" help:"Port of the MQTT broker that is started."`
 	NATSNodes      int    `name:"nats-nodes" default:"1" enum:"1,3,5" help:"NATS servers that are started: ${enum}. More than one are a cluster, each a process, and every stream has as many replicas (3 at most)."`
-	ClickHousePort int    `name:"clickhouse-port" default:"9000" help:"Port of the ClickHouse that is started (native protocol)."`
+	ClickHousePort uint16 `name:"clickhouse-port" default:"9000" help:"Port of the ClickHouse that is started (native protocol)."`
 
 	engines `set:"nats_url=" set:"postgres_host=" set:"clickhouse_url="` //nolint:staticcheck // kong wants one set for each variable
 	door    `group:"gRPC"`
@@ -35,7 +36,7 @@ type upCommand struct {
 }
 
 func (c *upCommand) Run(e *env) error {
-	if err := c.validate(); err != nil {
+	if err := cmp.Or(c.engines.validate(), c.hosting.validate()); err != nil {
 		return err
 	}
 	began := time.Now()
@@ -110,7 +111,7 @@ func (c *upCommand) startEngines(e *env, show *progress) (*local.Cluster, error)
 	}
 	cluster, err := local.Start(e.ctx, local.Options{
 		DataDir: c.DataDir, CacheDir: c.CacheDir, PostgresBin: c.PostgresBin,
-		NATSPort: c.NATSPort, NATSNodes: c.NATSNodes, PostgresPort: int(c.Postgres.Port), ClickHousePort: c.ClickHousePort,
+		NATSPort: int(c.NATSPort), NATSNodes: c.NATSNodes, PostgresPort: int(c.Postgres.Port), ClickHousePort: int(c.ClickHousePort),
 		User: c.Postgres.Username, Password: password, Database: c.Postgres.Database,
 		SkipNATS: c.NATS.URL != "", SkipPostgres: c.Postgres.Host != "", SkipClickHouse: c.NativeURL != "",
 		Report: show.event, Logger: e.log,
@@ -136,11 +137,11 @@ func (c *upCommand) startMQTT(e *env, show *progress) (stop func(), err error) {
 		return func() {}, nil
 	}
 	began := time.Now()
-	b, err := local.StartBroker("127.0.0.1", c.MQTTPort, e.log)
+	b, err := local.StartBroker("127.0.0.1", int(c.MQTTPort), e.log)
 	if err != nil {
 		return nil, err
 	}
-	c.MQTTPort = b.Port
+	c.MQTTPort = uint16(b.Port)
 	show.done(local.MQTT, b.URL, time.Since(began))
 	return b.Stop, nil
 }

@@ -148,3 +148,22 @@ func TestLargeTransaction(t *testing.T) {
 		t.Errorf("%d devices, %s", len(all), kinds(got))
 	}
 }
+
+// TestAnotherID gives a row another id, by SQL: under its old one it is deleted, or who
+// follows the events would keep it.
+func TestAnotherID(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t)
+	e.instance(t)
+	e.streaming(t)
+	e.exec(t, "INSERT INTO organizations (id, name) VALUES ('o', 'acme')")
+	e.exec(t, `INSERT INTO gateways (id, organization_id, name, status, type, config) VALUES ('old', 'o', 'gw', 'GATEWAY_STATUS_ACTIVE', 'GATEWAY_TYPE_EMQX', '{"broker_url":"mqtt://h"}')`)
+	e.exec(t, "UPDATE gateways SET id = 'new'")
+	all := e.events(t, "gateways", 3)
+	if want := "gateways.create/insert gateways.delete/update gateways.update/update"; kinds(all) != want {
+		t.Fatalf("got %s, want %s", kinds(all), want)
+	}
+	if g := decode(t, all[1], &gatewayv1.Gateway{}); g.GatewayId != "old" {
+		t.Errorf("%s is deleted", g.GatewayId)
+	}
+}

@@ -1,6 +1,7 @@
 package cdc
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -98,6 +99,7 @@ func readTuple(src []byte, width int, t tuple) (tuple, []byte, error) {
 // now, or in a Delete, as it was before.
 func (r *relation) change(src []byte, deleted bool) (tuple, error) {
 	hasOld := false
+	r.old = r.old[:0]
 	for len(src) > 0 {
 		var err error
 		switch kind := src[0]; kind {
@@ -122,6 +124,13 @@ func (r *relation) change(src []byte, deleted bool) (tuple, error) {
 		return nil, errShort
 	}
 	return r.old, nil
+}
+
+// renamed tells whether the update that was read last gave the row another id, which
+// is the first of the columns.
+func (r *relation) renamed() bool {
+	at := r.index[0]
+	return len(r.old) > 0 && !bytes.Equal(r.old[at].data, r.new[at].data)
 }
 
 // complete takes what the update left as it was from the old row.

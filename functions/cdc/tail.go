@@ -204,6 +204,13 @@ func (r *reader) row(ctx context.Context, data []byte, token, operation string) 
 	if err != nil {
 		return err
 	}
+	if operation == streams.Update && rel.renamed() { // nobody would hear of the old id again
+		gone, err := rel.encode(rel.old)
+		if err != nil {
+			return err
+		}
+		r.emit(ctx, rel.entity, streams.Deleted, operation, gone)
+	}
 	r.emit(ctx, rel.entity, token, operation, payload)
 	return nil
 }

@@ -1,8 +1,10 @@
 package gateway
 
 import (
+	"cmp"
 	"fmt"
 	"net/url"
+	"strconv"
 
 	"google.golang.org/protobuf/encoding/protojson"
 
@@ -24,6 +26,8 @@ func checkConfig(t pb.GatewayType, emqx *pb.EMQXGatewayConfig) error {
 	// show the password.
 	if u, err := url.Parse(emqx.BrokerUrl); err != nil || u.Hostname() == "" {
 		bad = append(bad, &runtime.Violation{Field: "emqx_config.broker_url", Description: "must be a URL with a host; escape what is special in user and password"})
+	} else if n, err := strconv.ParseUint(cmp.Or(u.Port(), "1"), 10, 16); err != nil || n == 0 {
+		bad = append(bad, &runtime.Violation{Field: "emqx_config.broker_url", Description: "has the port " + u.Port() + ": there are 1 to 65535"})
 	}
 	if bad != nil {
 		return runtime.Invalid(bad...)

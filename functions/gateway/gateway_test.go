@@ -144,7 +144,7 @@ func TestInvalid(t *testing.T) {
 	_, err = c.CreateGateway(t.Context(), req)
 	functiontest.WantInvalid(t, err, "type")
 	g := create(t, c, org)
-	for _, bad := range []string{"", "broker.example", "http://broker.example", "mqtt://", "mqtt://:1883", "mqtt://user:secret@", "mqtt://user:se%cret@host", "mqtt://a b", "mqtt://host\x00", "mqtt://host:port"} {
+	for _, bad := range []string{"", "broker.example", "http://broker.example", "mqtt://", "mqtt://:1883", "mqtt://user:secret@", "mqtt://user:se%cret@host", "mqtt://a b", "mqtt://host\x00", "mqtt://host:port", "mqtt://host:99999", "mqtt://host:0"} {
 		_, err := c.CreateGateway(t.Context(), request(org, bad))
 		functiontest.WantInvalid(t, err, "emqx_config.broker_url")
 		if strings.Contains(status.Convert(err).Message(), "cret") {

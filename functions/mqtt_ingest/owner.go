@@ -152,8 +152,10 @@ func (o *owner) reconcile() (more bool) {
 		known, there := o.view.state(id)
 		switch {
 		case s.stopping:
-		case !there, !s.serves(known.state.Gateway):
+		case !there:
 			s.stop(true)
+		case !s.serves(known.state.Gateway):
+			s.stop(!s.staysAt(known.state.Gateway))
 		case o.giving[id], o.view.claimOf(id).owner != o.me:
 			s.stop(false)
 		}
@@ -232,6 +234,13 @@ func (o *owner) start(id string) {
 // serves tells whether the session is that of the gateway as it is now.
 func (s *session) serves(g *pb.Gateway) bool {
 	return s.gateway.GetEmqxConfig().GetBrokerUrl() == g.GetEmqxConfig().GetBrokerUrl() && s.gateway.OrganizationId == g.OrganizationId
+}
+
+// staysAt tells whether the gateway's broker is the one of the session: then the
+// session there goes on, with what waits in it, under another password, say.
+func (s *session) staysAt(g *pb.Gateway) bool {
+	b, err := broker.Parse(g.GetEmqxConfig().GetBrokerUrl())
+	return err == nil && b.Address == s.broker.Address && s.gateway.OrganizationId == g.OrganizationId
 }
 
 // close ends every session and then the lease: the others take over what it held.

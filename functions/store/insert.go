@@ -47,8 +47,9 @@ func (f store) insertSplitting(ctx context.Context, rows []row, fates runtime.Ba
 // token: one that was stored although the answer got lost is not stored twice.
 func (f store) insertPatiently(ctx context.Context, rows []row) error {
 	deadline, ok := ctx.Deadline()
+	name := token(rows)
 	for wait := 100 * time.Millisecond; ; wait = min(2*wait, 2*time.Second) {
-		err := f.insert(ctx, rows)
+		err := f.insert(ctx, rows, name)
 		if err == nil || refused(err) || !ok || time.Until(deadline) < 2*wait+5*time.Second {
 			return err
 		}
@@ -61,13 +62,15 @@ func (f store) insertPatiently(ctx context.Context, rows []row) error {
 }
 
 // insert writes rows as one block: all of them or none.
-func (f store) insert(ctx context.Context, rows []row) error {
+func (f store) insert(ctx context.Context, rows []row, token string) error {
 	ctx = clickhouse.Context(ctx, clickhouse.WithSettings(clickhouse.Settings{
-		"insert_deduplication_token": token(rows),
+		"insert_deduplication_token": token,
 		// A block may span any number of months: clocks of devices are wrong.
 		"max_partitions_per_insert_block": 0,
 		// A text that looks like a time stays the text that it is.
 		"input_format_try_infer_dates": 0, "input_format_try_infer_datetimes": 0,
+		// A boolean stays one beside numbers and texts in a list.
+		"input_format_json_read_bools_as_numbers": 0, "input_format_json_read_bools_as_strings": 0,
 	}))
 	b, err := f.db.PrepareBatch(ctx, insertSQL)
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"slices"
 	"strconv"
 
 	"github.com/ClickHouse/clickhouse-go/v2"
@@ -134,6 +135,9 @@ func appendAny(dst []byte, v any) ([]byte, error) {
 	case bool:
 		return strconv.AppendBool(dst, x), nil
 	case []any:
+		if holdsInexact(x) {
+			return appendList(dst, x, appendWhole)
+		}
 		return appendList(dst, x, appendAny)
 	case map[string]any:
 		dst = append(dst, '{')
@@ -151,6 +155,33 @@ func appendAny(dst []byte, v any) ([]byte, error) {
 		return append(dst, '}'), nil
 	}
 	return append(dst, "null"...), nil
+}
+
+// holdsInexact tells whether a list has an integer beyond 2^53 in it, or in a list in
+// it: ClickHouse gives all numbers of a list one type.
+func holdsInexact(list []any) bool {
+	return slices.ContainsFunc(list, func(item any) bool {
+		switch x := item.(type) {
+		case json.Number:
+			return !isExact(x)
+		case []any:
+			return holdsInexact(x)
+		}
+		return false
+	})
+}
+
+// appendWhole is appendAny in such a list: beside a Float64 the integer would be none.
+func appendWhole(dst []byte, v any) ([]byte, error) {
+	switch x := v.(type) {
+	case json.Number:
+		if _, err := strconv.ParseInt(string(x), 10, 64); err == nil {
+			return append(dst, x...), nil
+		}
+	case []any:
+		return appendList(dst, x, appendWhole)
+	}
+	return appendAny(dst, v)
 }
 
 func appendList[T any](dst []byte, list []T, appendItem func([]byte, T) ([]byte, error)) ([]byte, error) {

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"strconv"
 	"strings"
 	"time"
 
@@ -50,20 +51,28 @@ func (f store) list(ctx context.Context, req *envelopev1.ListProcessedEnvelopesR
 	if err := rows.Err(); err != nil {
 		return nil, queryError(err)
 	}
-	if len(resp.Envelopes) > size {
-		resp.Envelopes = resp.Envelopes[:size]
-		last := resp.Envelopes[size-1]
-		resp.NextPageToken = page.Token(scope(req), page.Key{Time: last.OccurredAt.AsTime(), ID: last.EnvelopeId})
-	}
+	resp.Envelopes, resp.NextPageToken = page.Cut(resp.Envelopes, size, scope(req), key)
 	return resp, nil
+}
+
+func key(e *envelopev1.ProcessedEnvelope) page.Key {
+	return page.Key{Time: e.OccurredAt.AsTime(), ID: e.EnvelopeId}
 }
 
 // scope is what a page token is good for: this rpc with these filters.
 func scope(req *envelopev1.ListProcessedEnvelopesRequest) string {
 	return strings.Join([]string{
 		envelopev1.EnvelopeService_ListProcessedEnvelopes_FullMethodName, req.OrganizationId, req.EndDeviceId,
-		req.StartTime.String(), req.EndTime.String(),
+		bound(req.StartTime), bound(req.EndTime),
 	}, "\x00")
+}
+
+// bound is a time as text. That of protobuf's String differs between two builds.
+func bound(t *timestamppb.Timestamp) string {
+	if t == nil {
+		return ""
+	}
+	return strconv.FormatInt(t.Seconds, 10) + "." + strconv.Itoa(int(t.Nanos))
 }
 
 // readData fills in an envelope's data. Where a Struct cannot hold a number,

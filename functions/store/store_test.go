@@ -278,6 +278,116 @@ func TestPages(t *testing.T) {
 	functiontest.WantInvalid(t, err, "organization_id")
 }
 
+// TestWriteAgain writes what was there before: after it was removed, and after another
+// has replaced it.
+func TestWriteAgain(t *testing.T) {
+	t.Parallel()
+	e := start(t, 1<<28)
+	write := func(data string) {
+		t.Helper()
+		if err := e.write(t, made(t, "1", noon, data)); err != nil {
+			t.Fatal(err)
+		}
+		if got := e.list(t, &envelopev1.ListProcessedEnvelopesRequest{}).Envelopes; len(got) != 1 || text(t, got[0].Data) != data {
+			t.Errorf("%s is written, and there is %v", data, got)
+		}
+	}
+	write(`{"n":1}`)
+	write(`{"n":2}`)
+	write(`{"n":1}`)
+	if err := e.db.Exec(t.Context(), "DELETE FROM processed_envelopes WHERE envelope_id = '1'"); err != nil {
+		t.Fatal(err)
+	}
+	write(`{"n":1}`)
+}
+
+// TestLists holds that what is in a list stays what it is, whatever is beside it:
+// ClickHouse gives all of a list one type.
+func TestLists(t *testing.T) {
+	t.Parallel()
+	e := start(t, 1<<28)
+	at := noon
+	for _, data := range []string{`{"l":[true,1.5]}`, `{"l":[true,"x"]}`, `{"l":["true",true]}`, `{"l":[[true],[1]]}`} {
+		at = at.Add(time.Second)
+		if err := e.write(t, made(t, "1", at, data)); err != nil {
+			t.Fatal(err)
+		}
+		if got := text(t, e.list(t, &envelopev1.ListProcessedEnvelopesRequest{PageSize: 1}).Envelopes[0].Data); got != data {
+			t.Errorf("%s is read as %s", data, got)
+		}
+	}
+	for _, data := range []string{`{"l":[9007199254740993,20]}`, `{"l":[18446744073709551615,-1]}`, `{"l":[-9007199254740993,18446744073709551615,20]}`, `{"l":[[9007199254740993],[1]]}`} {
+		at = at.Add(time.Second)
+		made := made(t, "1", at, "{}")
+		made.DataJson = []byte(data)
+		if err := e.write(t, made); err != nil {
+			t.Fatal(err)
+		}
+		if got := string(e.list(t, &envelopev1.ListProcessedEnvelopesRequest{PageSize: 1}).Envelopes[0].DataJson); got != data {
+			t.Errorf("%s is read as %s", data, got)
+		}
+	}
+}
+
+// text is data as JSON without spaces.
+func text(t *testing.T, data *structpb.Struct) string {
+	t.Helper()
+	b, err := protojson.Marshal(data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.ReplaceAll(string(b), " ", "")
+}
+
+// TestTimes writes at the ends of what can be stored, and beyond.
+func TestTimes(t *testing.T) {
+	t.Parallel()
+	e := start(t, 1<<28)
+	for _, at := range []time.Time{
+		time.Date(1900, 1, 1, 0, 0, 0, 0, time.UTC), time.Date(1969, 12, 31, 23, 59, 59, 999_999_000, time.UTC), time.Date(2261, 12, 31, 23, 59, 59, 0, time.UTC),
+	} {
+		if err := e.write(t, made(t, "1", at, "{}")); err != nil {
+			t.Fatalf("%s: %v", at, err)
+		}
+		got := e.list(t, &envelopev1.ListProcessedEnvelopesRequest{StartTime: timestamppb.New(at), EndTime: timestamppb.New(at.Add(time.Microsecond))}).Envelopes
+		if len(got) != 1 || !got[0].OccurredAt.AsTime().Equal(at) {
+			t.Errorf("%s is read as %v", at, got)
+		}
+	}
+	for _, at := range []time.Time{time.Date(1899, 12, 31, 0, 0, 0, 0, time.UTC), time.Date(2262, 1, 1, 0, 0, 0, 1000, time.UTC), time.Date(2280, 6, 1, 0, 0, 0, 0, time.UTC)} {
+		functiontest.WantInvalid(t, e.write(t, made(t, "1", at, "{}")), "envelopes[0]")
+	}
+}
+
+// TestLargePages reads rows of which a page of the usual size would be larger than NATS
+// takes.
+func TestLargePages(t *testing.T) {
+	t.Parallel()
+	e := start(t, 1<<28)
+	const rows = 30
+	data := `{"s":"` + strings.Repeat("x", 100_000) + `"}`
+	for i := range rows {
+		if err := e.write(t, made(t, strconv.Itoa(i), noon, data)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	req := &envelopev1.ListProcessedEnvelopesRequest{OrganizationId: "o", EndDeviceId: "d", StartTime: timestamppb.New(noon.Add(-time.Nanosecond))}
+	read, pages := map[string]bool{}, 0
+	for {
+		resp := e.list(t, req)
+		pages++
+		for _, got := range resp.Envelopes {
+			read[got.EnvelopeId] = true
+		}
+		if req.PageToken = resp.NextPageToken; req.PageToken == "" {
+			break
+		}
+	}
+	if len(read) != rows || pages < 2 {
+		t.Errorf("%d of %d rows on %d pages", len(read), rows, pages)
+	}
+}
+
 func TestWriteIsAllOrNothing(t *testing.T) {
 	t.Parallel()
 	e := start(t, 1<<26)

@@ -27,7 +27,8 @@ func (f store) write(ctx context.Context, req *envelopev1.WriteProcessedEnvelope
 	if len(bad) > 0 {
 		return nil, runtime.Invalid(bad...)
 	}
-	err := f.insert(ctx, rows)
+	// A request is a block of its own: what it has may be there no more.
+	err := f.insert(ctx, rows, xid.New().String())
 	if err != nil && refused(err) {
 		return nil, runtime.InvalidField("envelopes", "ClickHouse refused the rows, none is stored: %s", exceptionText(err))
 	}

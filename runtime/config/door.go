@@ -10,7 +10,7 @@ import (
 // GRPC is where the bridge listens, and how.
 type GRPC struct {
 	Host        string  `name:"grpc-host" default:"localhost" help:"Address that the bridge listens on."`
-	Port        int     `name:"grpc-port" default:"50051" help:"Port that the bridge listens on."`
+	Port        uint16  `name:"grpc-port" default:"50051" help:"Port that the bridge listens on."`
 	TLSCert     string  `name:"grpc-tls-cert" type:"path" help:"File with the bridge's certificate; with it, gRPC is TLS only. Read again when it changes."`
 	TLSKey      string  `name:"grpc-tls-key" type:"path" help:"File with the key of that certificate."`
 	TLSClientCA string  `name:"grpc-tls-client-ca" type:"path" help:"File with the authorities that clients must have a certificate of (mutual TLS)."`
@@ -20,7 +20,7 @@ type GRPC struct {
 }
 
 // Address is host:port.
-func (c GRPC) Address() string { return net.JoinHostPort(c.Host, strconv.Itoa(c.Port)) }
+func (c GRPC) Address() string { return net.JoinHostPort(c.Host, strconv.Itoa(int(c.Port))) }
 
 // TLS is how the bridge proves what it is, nil for plaintext.
 func (c GRPC) TLS() (*tls.Config, error) {

@@ -1,0 +1,80 @@
+package main
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"time"
+
+	"ponix/nats/streams"
+	"ponix/runtime/config"
+	"ponix/runtime/wire"
+)
+
+// check is a value that can work, or not.
+type check struct {
+	ok             bool
+	variable, must string
+}
+
+// firstBad names the variable of the first that cannot work.
+func firstBad(checks ...check) error {
+	for _, c := range checks {
+		if !c.ok {
+			return &config.Error{Variable: c.variable, Cause: errors.New(c.must)}
+		}
+	}
+	return nil
+}
+
+// validate names the variable that has a value which cannot work.
+func (h hosting) validate() error {
+	s, l := h.Streams, h.Limits
+	return cmp.Or(firstBad(
+		check{h.Concurrency >= 1, "PONIX_CONCURRENCY", "must be at least 1"},
+		check{h.BatchSize >= 1, "PONIX_NATS_BATCH_SIZE", "must be at least 1"},
+		check{h.BatchWait > 0 && h.BatchWait <= 60, "PONIX_NATS_BATCH_WAIT_SECS", "must be above 0, and 60 at most"},
+		check{h.BatchWait < s.AckWait.Seconds(), "PONIX_NATS_BATCH_WAIT_SECS", "must be below PONIX_NATS_ACK_WAIT, " + s.AckWait.String()},
+		check{h.Writers >= 1, "PONIX_CLICKHOUSE_WRITERS", "must be at least 1"},
+		check{h.Devices.Size >= 1, "PONIX_DEVICE_CACHE_SIZE", "must be at least 1"},
+		check{h.Devices.TTL >= 0, "PONIX_DEVICE_CACHE_TTL", "must not be negative"},
+		check{h.MQTT.Lease >= 2*time.Second && h.MQTT.Lease%time.Second == 0, "PONIX_MQTT_LEASE", "must be whole seconds, and at least 2"},
+		check{s.MaxBytes >= 1<<20, "PONIX_NATS_STREAM_MAX_BYTES", "must be at least 1048576 (1 MiB)"},
+		check{s.ReplayWindow >= 0, "PONIX_NATS_REPLAY_WINDOW", "must not be negative"},
+		check{h.Timeout > 0 && h.Timeout < s.AckWait, "PONIX_TIMEOUT", "must be above 0 and below PONIX_NATS_ACK_WAIT, " + s.AckWait.String()},
+		check{l.Payload >= 0, "PONIX_CONVERSION_MAX_PAYLOAD", "must not be negative"},
+		check{l.Expression >= 0, "PONIX_CONVERSION_MAX_EXPRESSION", "must not be negative"},
+		check{l.Time >= 0, "PONIX_CONVERSION_TIMEOUT", "must not be negative"},
+		check{l.Result >= 0, "PONIX_CONVERSION_MAX_RESULT", "must not be negative"},
+		check{l.Depth >= 0, "PONIX_CONVERSION_MAX_DEPTH", "must not be negative"},
+		check{l.Programs >= 0, "PONIX_CONVERSION_CACHE_SIZE", "must not be negative"},
+		check{l.Texts >= 0, "PONIX_CONVERSION_CACHE_BYTES", "must not be negative"},
+	), validateStreams(s), h.CDC.Check())
+}
+
+// validate names the variable that has a value which cannot work.
+func (e engines) validate() error {
+	return firstBad(
+		check{e.Postgres.Connections >= 1, "PONIX_POSTGRES_CONNECTIONS", "must be at least 1"},
+		check{e.ClickHouse.Connections >= 1, "PONIX_CLICKHOUSE_CONNECTIONS", "must be at least 1"},
+		check{e.ClickHouse.TTL >= 0, "PONIX_CLICKHOUSE_TTL", "must not be negative"},
+	)
+}
+
+// validateStreams holds the names that are chosen for streams to what a subject can
+// start with, and to being different.
+func validateStreams(s streams.Config) error {
+	taken := map[string]bool{s.DeadLetters().Name: true}
+	for _, c := range []struct{ variable, name string }{
+		{"PONIX_NATS_RAW_STREAM", s.Raw}, {"PONIX_PROCESSED_ENVELOPES_STREAM", s.Processed}, {"PONIX_NATS_GATEWAY_STREAM", s.Gateways},
+	} {
+		if err := firstBad(
+			check{wire.IsID(c.name), c.variable, fmt.Sprintf("must be 1 to 64 letters, digits, '_' or '-': %q", c.name)},
+			check{!taken[c.name], c.variable, fmt.Sprintf("is the name of another stream: %q", c.name)},
+		); err != nil {
+			return err
+		}
+		taken[c.name] = true
+	}
+	return nil
+}

@@ -1,0 +1,38 @@
+package main
+
+import (
+	"strings"
+	"testing"
+)
+
+// TestBadValues holds that a value which cannot work ends a command at once, with exit
+// code 2 and the name of its variable or flag.
+func TestBadValues(t *testing.T) {
+	t.Parallel()
+	for args, name := range map[string]string{
+		"up --grpc-port=260000":                       "--grpc-port",
+		"up --nats-port=-1":                           "--nats-port",
+		"up --postgres-connections=0":                 "PONIX_POSTGRES_CONNECTIONS",
+		"up --clickhouse-connections=0":               "PONIX_CLICKHOUSE_CONNECTIONS",
+		"up --clickhouse-ttl=-1h":                     "PONIX_CLICKHOUSE_TTL",
+		"up --conversion-max-depth=-1":                "PONIX_CONVERSION_MAX_DEPTH",
+		"serve --concurrency=0":                       "PONIX_CONCURRENCY",
+		"serve --device-cache-ttl=-5s":                "PONIX_DEVICE_CACHE_TTL",
+		"serve --nats-replay-window=-1h":              "PONIX_NATS_REPLAY_WINDOW",
+		"serve --nats-batch-wait-secs=40":             "PONIX_NATS_BATCH_WAIT_SECS",
+		"serve --nats-raw-stream=a.b":                 "PONIX_NATS_RAW_STREAM",
+		"serve --nats-raw-stream=":                    "PONIX_NATS_RAW_STREAM",
+		"serve --nats-raw-stream=processed_envelopes": "PONIX_PROCESSED_ENVELOPES_STREAM",
+		"serve --nats-gateway-stream=dead_letters":    "PONIX_NATS_GATEWAY_STREAM",
+		"tail --device=a.b":                           "--device",
+		"token --ttl=-1s --role=admin --subject=s":    "--ttl",
+	} {
+		t.Run(args, func(t *testing.T) {
+			t.Parallel()
+			_, err := call(t, []string{"PONIX_AUTH_SECRET=0123456789abcdef0123456789abcdef"}, strings.Fields(args)...)
+			if err == nil || !strings.Contains(err.Error(), "exit code 2") || !strings.Contains(err.Error(), name) {
+				t.Errorf("got %v, want exit code 2 and %s", err, name)
+			}
+		})
+	}
+}
