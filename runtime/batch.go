@@ -151,7 +151,9 @@ func runBatch[T any](ctx context.Context, t *trigger, batch []jetstream.Msg, rea
 		if err != nil {
 			c := t.call(msg)
 			c.Trace = trace.SpanContextFromContext(wire.ExtractTrace(ctx, c.Header))
-			if !errors.As(err, new(*panicError)) { // which has a few attempts
+			if errors.As(err, new(*panicError)) { // which has a few attempts
+				t.host.Logger.Error("read", "source", t.name, "error", err)
+			} else {
 				err = Terminate(err)
 			}
 			t.settle(msg, c, err)

@@ -107,3 +107,29 @@ func TestSameIDOfTwoDevices(t *testing.T) {
 	start(t, nc, identity())
 	wantResults(t, js, 2, "processed_envelopes.o.a", "processed_envelopes.o.b")
 }
+
+// TestStreamDeleted has an instance make a deleted stream again, whose sequences begin
+// anew: what is sent then is no repeat of what was.
+func TestStreamDeleted(t *testing.T) {
+	t.Parallel()
+	nc := runtimetest.NATS(t)
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	start(t, nc, identity())
+	sendRaw(t, js, "", "o", "a")
+	wantResults(t, js, 1, "processed_envelopes.o.a")
+	if err := js.DeleteStream(t.Context(), "raw_envelopes"); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the stream is there again", func() bool {
+		_, err := js.Consumer(t.Context(), "raw_envelopes", "convert")
+		return err == nil
+	})
+	sendRaw(t, js, "", "o", "a")
+	eventually(t, "there is another result", func() bool {
+		s, err := js.Stream(t.Context(), "processed_envelopes")
+		return err == nil && s.CachedInfo().State.Msgs == 2
+	})
+}

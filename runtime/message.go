@@ -51,7 +51,7 @@ func (t *trigger) describe(msg jetstream.Msg) Message {
 			m.Stored = at
 		}
 	} else if m.ID = h.Get(jetstream.MsgIDHeader); m.ID == "" {
-		m.ID = t.epoch + "-" + strconv.FormatUint(m.Sequence, 10)
+		m.ID = *t.epoch.Load() + "-" + strconv.FormatUint(m.Sequence, 10)
 	}
 	if len(m.ID) > maxID { // with it, what is made of the message had larger headers than NATS takes
 		sum := sha256.Sum256([]byte(m.ID))

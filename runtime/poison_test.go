@@ -3,9 +3,11 @@ package runtime_test
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"net"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -32,11 +34,14 @@ func TestPoison(t *testing.T) {
 	const good = `{"organizationId":"o","deviceId":"d"}`
 	long := strings.Repeat("x", 65_480) // with its name, as long as headers may be
 	for name, m := range map[string]*nats.Msg{
-		"a long header":                     {Data: []byte{0xff}, Header: nats.Header{"Custom": {long[:65_300]}}},
-		"an error that quotes a long name":  {Data: []byte(`{"` + long + `":1}`)},
-		"a long id":                         {Data: []byte(good), Header: nats.Header{jetstream.MsgIDHeader: {long}}},
-		"a long id of a replayed letter":    {Data: []byte(good), Header: nats.Header{"Ponix-Envelope-Id": {long}}},
-		"a header that nats.go cannot send": nil,
+		"a long header":                    {Data: []byte{0xff}, Header: nats.Header{"Custom": {long[:65_300]}}},
+		"an error that quotes a long name": {Data: []byte(`{"` + long + `":1}`)},
+		"a long id":                        {Data: []byte(good), Header: nats.Header{jetstream.MsgIDHeader: {long}}},
+		"a long id of a replayed letter":   {Data: []byte(good), Header: nats.Header{"Ponix-Envelope-Id": {long}}},
+		"a header that looks like a heartbeat of the server's": {Header: nats.Header{"Status": {"100"}}},
+		"a header that looks like the end of the consumer":     {Header: nats.Header{"Status": {"409"}, "Description": {"Consumer Deleted"}}},
+		"a header that nats.go cannot send":                    nil,
+		"many empty headers":                                   nil,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -45,10 +50,19 @@ func TestPoison(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			start(t, nc, identity())
-			if m == nil {
+			cfg := testStreams()
+			cfg.AckWait = 2 * time.Second // for what the client has thrown away, believing that its consumer is gone
+			h, err := runtime.Start(t.Context(), runtime.Config{Conn: nc, Streams: cfg, Timeout: time.Second, Logger: slog.New(slog.DiscardHandler)}, identity())
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { h.Stop() }) //nolint:errcheck // the test is over
+			switch {
+			case name == "many empty headers":
+				err = publishRaw(t, nc.ConnectedUrl(), strings.TrimSuffix(strings.Repeat("a:\r\n", 15_000), "\r\n"))
+			case m == nil:
 				err = publishRaw(t, nc.ConnectedUrl(), "sent by: a device")
-			} else {
+			default:
 				m.Subject = "raw_envelopes.o.d"
 				_, err = js.PublishMsg(t.Context(), m)
 			}
@@ -65,7 +79,12 @@ func TestPoison(t *testing.T) {
 					n += s.CachedInfo().State.Msgs
 				}
 				c, err := js.Consumer(t.Context(), "raw_envelopes", "convert")
-				return err == nil && n == 1 && c.CachedInfo().AckFloor.Stream == 1
+				return err == nil && n == 1 && c.CachedInfo().NumAckPending == 0 && c.CachedInfo().NumPending == 0
+			})
+			sendRaw(t, js, "", "o", "next")
+			eventually(t, "the next is converted", func() bool {
+				c, err := js.Consumer(t.Context(), "raw_envelopes", "convert")
+				return err == nil && c.CachedInfo().AckFloor.Stream == 2
 			})
 		})
 	}

@@ -20,7 +20,7 @@ const retentionEvery = time.Second
 // Streams keep messages by limits, not by interest: that way a replay window is
 // possible, and a consumer that is created late misses nothing. Any number of
 // hosts may do this at once.
-func (h *Host) retain(stream jetstream.Stream, spec streams.Stream) {
+func (h *Host) retain(stream jetstream.Stream, spec streams.Stream, function string) {
 	if spec.Window <= 0 || h.retained[spec.Name] {
 		return
 	}
@@ -33,7 +33,7 @@ func (h *Host) retain(stream jetstream.Stream, spec streams.Stream) {
 			case <-h.watching.Done():
 				return
 			case <-tick.C:
-				err := h.purge(h.watching, stream, spec)
+				err := h.purge(h.watching, stream, spec, function)
 				if err != nil && h.watching.Err() == nil && h.Conn.IsConnected() {
 					h.Logger.Warn("retention", "stream", spec.Name, "error", err)
 				}
@@ -48,7 +48,7 @@ const (
 	purgeAt = 0.5
 )
 
-func (h *Host) purge(ctx context.Context, stream jetstream.Stream, spec streams.Stream) error {
+func (h *Host) purge(ctx context.Context, stream jetstream.Stream, spec streams.Stream, function string) error {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	info, err := stream.Info(ctx)
@@ -63,8 +63,16 @@ func (h *Host) purge(ctx context.Context, stream jetstream.Stream, spec streams.
 	}
 	first := info.State.FirstSeq
 	upTo, err := ackFloor(ctx, stream, info.State.Consumers)
-	if err != nil || upTo < first {
+	if err != nil {
 		return err
+	}
+	if upTo < info.State.LastSeq {
+		if err := h.buryStatus(ctx, stream, function, max(upTo+1, first)); err != nil {
+			return err
+		}
+	}
+	if upTo < first {
+		return nil
 	}
 	if spec.MaxBytes > 0 && filled > purgeAt {
 		upTo = first + (upTo-first)/2 // the older half; the rest in a second, if need be

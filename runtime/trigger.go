@@ -22,7 +22,7 @@ type trigger struct {
 	*binding
 	stream   streams.Stream
 	consumer string
-	epoch    string
+	epoch    atomic.Pointer[string] // of the stream as it is now
 }
 
 // newTrigger finds the consumer, shows it in the service and arranges for the
@@ -36,13 +36,20 @@ func newTrigger(ctx context.Context, b *binding, s streams.Stream, durable strin
 	if err != nil {
 		return nil, nil, err
 	}
-	t := &trigger{binding: b, stream: s, consumer: durable, epoch: epoch(stream.CachedInfo().Created)}
+	t := &trigger{binding: b, stream: s, consumer: durable}
+	t.begins(stream)
 	b.service.addTrigger(endpointSpec{
 		name: durable, subject: strings.Join(s.Subjects, ","), group: s.Name + "/" + durable, counters: &b.counters,
 		metadata: map[string]string{"trigger." + durable + ".stream": s.Name, "trigger." + durable + ".consumer": durable},
 	})
-	b.host.retain(stream, s)
+	b.host.retain(stream, s, b.function)
 	return t, c, nil
+}
+
+// begins notes which of the streams of that name this is.
+func (t *trigger) begins(stream jetstream.Stream) {
+	e := epoch(stream.CachedInfo().Created)
+	t.epoch.Store(&e)
 }
 
 func checkTrigger(s streams.Stream, durable string) func() error {
@@ -75,8 +82,11 @@ func (t *trigger) consume(c jetstream.Consumer, buffer int, f func(jetstream.Msg
 				f(msg)
 			},
 			jetstream.PullMaxMessagesWithBytesLimit(buffer, max(pullBytes, int(t.host.Conn.MaxPayload())+1<<20)),
-			jetstream.ConsumeErrHandler(func(_ jetstream.ConsumeContext, err error) {
+			jetstream.ConsumeErrHandler(func(cc jetstream.ConsumeContext, err error) {
 				t.host.Logger.Warn("consume", "source", t.name, "error", err)
+				if (errors.Is(err, nats.ErrNoResponders) || errors.Is(err, jetstream.ErrNoHeartbeat)) && t.gone() {
+					cc.Stop() // the server told nobody, as no request for messages was there
+				}
 			}))
 	}
 	cc, err := begin(c)
@@ -125,10 +135,15 @@ func (t *trigger) resume(quit context.Context, begin func(jetstream.Consumer) (j
 		if err := streams.Ensure(ctx, t.host.js, t.stream); err != nil {
 			return nil, err
 		}
-		c, err := t.host.js.Consumer(ctx, t.stream.Name, t.consumer)
+		stream, err := t.host.js.Stream(ctx, t.stream.Name)
 		if err != nil {
 			return nil, err
 		}
+		c, err := stream.Consumer(ctx, t.consumer)
+		if err != nil {
+			return nil, err
+		}
+		t.begins(stream) // sequences start again in another stream of that name
 		return begin(c)
 	}
 	for attempt := 1; !t.host.Conn.IsClosed(); attempt++ {
@@ -144,6 +159,14 @@ func (t *trigger) resume(quit context.Context, begin func(jetstream.Consumer) (j
 		t.host.Logger.Error("the consumer is gone and cannot be made again", "source", t.name, "error", err)
 	}
 	return nil
+}
+
+// gone tells whether the server has no such consumer any more.
+func (t *trigger) gone() bool {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	_, err := t.host.js.Consumer(ctx, t.stream.Name, t.consumer)
+	return errors.Is(err, jetstream.ErrConsumerNotFound) || errors.Is(err, jetstream.ErrStreamNotFound)
 }
 
 func payloadSize(msg jetstream.Msg) int { return len(msg.Data()) }

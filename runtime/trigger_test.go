@@ -320,6 +320,38 @@ func TestConsumerDeleted(t *testing.T) {
 	wantResults(t, js, 2, "processed_envelopes.o.a", "processed_envelopes.o.b")
 }
 
+// TestConsumerDeletedWhileBusy does so while the instance asks for nothing, so that the
+// server has nobody to tell.
+func TestConsumerDeletedWhileBusy(t *testing.T) {
+	t.Parallel()
+	nc := runtimetest.NATS(t)
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	goOn := make(chan struct{})
+	start(t, nc, runtime.Func("convert", runtime.OnMessage(testStreams().RawEnvelopes(), "convert", func(context.Context, *envelopev1.RawEnvelope) error {
+		<-goOn
+		return nil
+	})))
+	const all = 60
+	for range all {
+		publish(t, nc, "d")
+	}
+	eventually(t, "no request for messages waits", func() bool {
+		c, err := js.Consumer(t.Context(), "raw_envelopes", "convert")
+		return err == nil && c.CachedInfo().NumAckPending > 0 && c.CachedInfo().NumWaiting == 0
+	})
+	if err := js.DeleteConsumer(t.Context(), "raw_envelopes", "convert"); err != nil {
+		t.Fatal(err)
+	}
+	close(goOn)
+	eventually(t, "all is done", func() bool {
+		c, err := js.Consumer(t.Context(), "raw_envelopes", "convert")
+		return err == nil && c.CachedInfo().AckFloor.Stream == all
+	})
+}
+
 // TestPanicInABatch has a reader and a handler panic over one message each: the others
 // are done at once, and the process lives.
 func TestPanicInABatch(t *testing.T) {

@@ -21,11 +21,12 @@ type benchMemory struct {
 	Idle    time.Duration `default:"5s" help:"Time for which an instance does nothing."`
 	Count   int           `default:"200000" help:"Envelopes of a load."`
 	Backlog int           `default:"2000000" help:"Envelopes that wait behind them, in one of the cases."`
+	Large   int           `default:"1000" help:"Envelopes of 250 kB, in one of the cases."`
 }
 
 func (c *benchMemory) Run(e *env) error {
 	return c.world(e, bench.Engines{Postgres: true, ClickHouse: true}, func(w *bench.World) (bench.Suite, error) {
-		return bench.Memory{Idle: c.Idle, Count: c.Count, Backlog: c.Backlog}.Suite(e.ctx, w)
+		return bench.Memory{Idle: c.Idle, Count: c.Count, Backlog: c.Backlog, Large: c.Large}.Suite(e.ctx, w)
 	})
 }
 

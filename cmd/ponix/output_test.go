@@ -14,7 +14,7 @@ import (
 // TestCells shows values of ClickHouse as a person reads them, and as JSON holds them.
 func TestCells(t *testing.T) {
 	t.Parallel()
-	one := uint8(1)
+	one, at := uint8(1), time.Date(2026, 11, 27, 1, 2, 3, 4000, time.UTC)
 	for _, tt := range []struct {
 		value        any
 		cell, inJSON string
@@ -26,7 +26,8 @@ func TestCells(t *testing.T) {
 		{[]uint8{1, 2}, "[1 2]", "[1,2]"},
 		{*big.NewInt(5), "5", "5"},
 		{math.NaN(), "NaN", "null"},
-		{time.Date(2026, 11, 27, 1, 2, 3, 4000, time.UTC), "2026-11-27 01:02:03.000004", `"2026-11-27T01:02:03.000004Z"`},
+		{&at, "2026-11-27 01:02:03.000004", `"2026-11-27T01:02:03.000004Z"`},
+		{at, "2026-11-27 01:02:03.000004", `"2026-11-27T01:02:03.000004Z"`},
 	} {
 		if got := cell(tt.value); got != tt.cell {
 			t.Errorf("%T %v is shown as %s, want %s", tt.value, tt.value, got, tt.cell)

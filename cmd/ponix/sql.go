@@ -113,6 +113,10 @@ func cell(v any) string {
 	switch x := v.(type) {
 	case nil:
 		return "NULL"
+	case *time.Time: // else a Stringer, below
+		if x != nil {
+			return cell(*x)
+		}
 	case time.Time:
 		return x.UTC().Format("2006-01-02 15:04:05.999999")
 	case clickhouse.Dynamic: // a path of a JSON column

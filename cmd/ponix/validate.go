@@ -64,7 +64,7 @@ func (e engines) validate() error {
 // validateStreams holds the names that are chosen for streams to what a subject can
 // start with, and to being different.
 func validateStreams(s streams.Config) error {
-	taken := map[string]bool{s.DeadLetters().Name: true}
+	taken := map[string]bool{s.DeadLetters().Name: true, s.EndDeviceEvents().Name: true, s.OrganizationEvents().Name: true}
 	for _, c := range []struct{ variable, name string }{
 		{"PONIX_NATS_RAW_STREAM", s.Raw}, {"PONIX_PROCESSED_ENVELOPES_STREAM", s.Processed}, {"PONIX_NATS_GATEWAY_STREAM", s.Gateways},
 	} {

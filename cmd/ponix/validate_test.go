@@ -24,6 +24,7 @@ func TestBadValues(t *testing.T) {
 		"serve --nats-raw-stream=":                    "PONIX_NATS_RAW_STREAM",
 		"serve --nats-raw-stream=processed_envelopes": "PONIX_PROCESSED_ENVELOPES_STREAM",
 		"serve --nats-gateway-stream=dead_letters":    "PONIX_NATS_GATEWAY_STREAM",
+		"serve --nats-raw-stream=end_devices":         "PONIX_NATS_RAW_STREAM",
 		"tail --device=a.b":                           "--device",
 		"token --ttl=-1s --role=admin --subject=s":    "--ttl",
 	} {

@@ -151,9 +151,9 @@ func (o *owner) reconcile() (more bool) {
 	for id, s := range o.sessions {
 		known, there := o.view.state(id)
 		switch {
-		case s.stopping:
 		case !there:
 			s.stop(true)
+		case s.stopping:
 		case !s.serves(known.state.Gateway):
 			s.stop(!s.staysAt(known.state.Gateway))
 		case o.giving[id], o.view.claimOf(id).owner != o.me:

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -43,7 +44,7 @@ type session struct {
 	status  *status
 
 	cancel context.CancelFunc
-	forget bool // set before cancel
+	forget atomic.Bool // before cancel, or while it ends
 	done   chan struct{}
 
 	stopping bool // for its owner, as told
@@ -58,7 +59,10 @@ func (s *session) clientID() string { return "ponix-" + s.gateway.GatewayId }
 // stop ends the session; done is closed when it has ended. To forget is for a
 // broker that will not be needed again.
 func (s *session) stop(forget bool) {
-	s.forget, s.stopping = forget, true
+	if forget {
+		s.forget.Store(true)
+	}
+	s.stopping = true
 	s.cancel()
 }
 
@@ -167,7 +171,7 @@ func (s *session) stay(ctx context.Context, l *link) error {
 		l.drain(drainTimeout)
 		l.fail(ctx.Err())
 	}
-	l.close(ctx.Err() != nil && s.forget)
+	l.close(ctx.Err() != nil && s.forget.Load())
 	return l.err
 }
 

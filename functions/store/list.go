@@ -13,14 +13,21 @@ import (
 	envelopev1 "ponix/proto/ponix/envelope/v1"
 )
 
+// What is far larger than a page stays in ClickHouse, but for two rows: page.Cut tells
+// by the second that there are more. A row has a sixth of its text as a message at least.
 const listSQL = `
-SELECT occurred_at, processed_at, toString(data), envelope_id
+SELECT occurred_at, processed_at, text, envelope_id FROM (
+SELECT *, row_number() OVER w AS number, sum(length(text)) OVER w - length(text) AS before FROM (
+SELECT occurred_at, processed_at, toString(data) AS text, envelope_id
 FROM processed_envelopes FINAL
 WHERE organization_id = {organization:String} AND end_device_id = {device:String}`
 
 const orderSQL = `
 ORDER BY occurred_at DESC, envelope_id DESC
-LIMIT {limit:UInt32}`
+LIMIT {limit:UInt32})
+WINDOW w AS (ORDER BY occurred_at DESC, envelope_id DESC ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW))
+WHERE number <= 2 OR before <= {bytes:UInt64}
+ORDER BY occurred_at DESC, envelope_id DESC`
 
 // list returns a page of a device's envelopes, newest first.
 func (f store) list(ctx context.Context, req *envelopev1.ListProcessedEnvelopesRequest) (*envelopev1.ListProcessedEnvelopesResponse, error) {

@@ -17,6 +17,7 @@ func listQuery(req *envelopev1.ListProcessedEnvelopesRequest, size int) (string,
 		clickhouse.Named("organization", req.OrganizationId),
 		clickhouse.Named("device", req.EndDeviceId),
 		clickhouse.Named("limit", size+1),
+		clickhouse.Named("bytes", 8*page.MaxBytes),
 	}
 	for _, bound := range []struct {
 		field, name, operator string

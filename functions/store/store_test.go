@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"log/slog"
+	goruntime "runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -385,6 +386,25 @@ func TestLargePages(t *testing.T) {
 	}
 	if len(read) != rows || pages < 2 {
 		t.Errorf("%d of %d rows on %d pages", len(read), rows, pages)
+	}
+}
+
+// TestMemoryOfAPage holds that what is read for a page of large rows is bounded as the
+// page is, whatever its size in rows.
+func TestMemoryOfAPage(t *testing.T) { // alone: it counts what everybody allocates
+	e := start(t, 1<<28)
+	data := `{"s":"` + strings.Repeat("x", 900_000) + `"}`
+	for i := range 100 {
+		if err := e.write(t, made(t, strconv.Itoa(i), noon, data)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var before, after goruntime.MemStats
+	goruntime.ReadMemStats(&before)
+	resp := e.list(t, &envelopev1.ListProcessedEnvelopesRequest{PageSize: 1000})
+	goruntime.ReadMemStats(&after)
+	if mib := (after.TotalAlloc - before.TotalAlloc) >> 20; len(resp.Envelopes) == 0 || resp.NextPageToken == "" || mib > 100 {
+		t.Errorf("a page of %d rows took %d MiB", len(resp.Envelopes), mib)
 	}
 }
 

@@ -100,7 +100,10 @@ func Shorten(letter *nats.Msg) *nats.Msg {
 		if reserved(k) {
 			continue
 		}
-		if left -= len(k) + len(strings.Join(letter.Header[k], "")); left < 0 {
+		for _, v := range letter.Header[k] { // each is a line of its own
+			left -= len(k) + len(v) + 4
+		}
+		if left < 0 {
 			delete(letter.Header, k)
 		}
 	}

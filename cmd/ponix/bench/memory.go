@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+	"github.com/nats-io/nats.go"
 
 	"ponix/nats/streams"
 	"ponix/runtime/local"
@@ -17,6 +18,7 @@ type Memory struct {
 	Idle    time.Duration // for which it does nothing
 	Count   int           // envelopes of a load
 	Backlog int           // envelopes that wait behind them
+	Large   int           // envelopes of a load of large ones
 }
 
 // The bounds, in MiB.
@@ -26,8 +28,8 @@ const (
 )
 
 // Suite measures the most memory that an instance with every function ever has in
-// RAM: when it does nothing, under full load, with a backlog, and while ClickHouse
-// is slow. Each round is a process of its own.
+// RAM: when it does nothing, under full load, with a backlog, while ClickHouse is slow,
+// and with payloads of nearly the limit. Each round is a process of its own.
 func (m Memory) Suite(ctx context.Context, w *World) (Suite, error) {
 	if err := w.tables(ctx); err != nil {
 		return Suite{}, err
@@ -44,6 +46,13 @@ func (m Memory) Suite(ctx context.Context, w *World) (Suite, error) {
 	if err != nil {
 		return Suite{}, err
 	}
+	picture := make([]byte, 250_000) // 256 KiB is the limit
+	large, err := w.raw(ctx, "large", m.Large, func(to streams.Stream, i int) (*nats.Msg, error) {
+		return envelopeOf(to, i, camera, picture)
+	})
+	if err != nil {
+		return Suite{}, err
+	}
 	s := Suite{
 		Name: "memory", About: "the most memory that `ponix serve` with every function has in RAM",
 		Metrics: []Metric{RSS, Rate, CPU},
@@ -52,6 +61,7 @@ func (m Memory) Suite(ctx context.Context, w *World) (Suite, error) {
 			{"full load", func(ctx context.Context, r *Round) error { return load.loaded(ctx, r, db, m.Count) }},
 			{"a backlog", func(ctx context.Context, r *Round) error { return backlog.loaded(ctx, r, db, m.Count) }},
 			{"a slow ClickHouse", func(ctx context.Context, r *Round) error { return load.behind(ctx, r, db) }},
+			{"payloads of 250 kB", func(ctx context.Context, r *Round) error { return large.loaded(ctx, r, db, m.Large) }},
 		},
 	}
 	for _, c := range s.Cases {

@@ -12,8 +12,11 @@ import (
 	"ponix/runtime/config"
 )
 
+// camera is a device whose payload becomes a text.
+const camera = "dc27sm1ksdua0kascam0"
+
 // tables makes the tables of PostgreSQL, with the organization and the devices that
-// directory answers for.
+// directory answers for, and a camera.
 func (w *World) tables(ctx context.Context) error {
 	m, err := migrations.Postgres(w.PostgresURL(""))
 	if err != nil {
@@ -31,13 +34,16 @@ func (w *World) tables(ctx context.Context) error {
 	if _, err := pool.Exec(ctx, "INSERT INTO organizations (id, name) VALUES ($1, 'ponix bench')", organization); err != nil {
 		return err
 	}
+	device := func(id, name, expression string) error {
+		_, err := pool.Exec(ctx, "INSERT INTO end_devices (id, organization_id, name, payload_conversion) VALUES ($1, $2, $3, $4)", id, organization, name, expression)
+		return err
+	}
 	for i := range devices {
-		if _, err := pool.Exec(ctx, "INSERT INTO end_devices (id, organization_id, name, payload_conversion) VALUES ($1, $2, $3, $4)",
-			deviceID(i), organization, fmt.Sprintf("thermometer %d", i), decodeAll); err != nil {
+		if err := device(deviceID(i), fmt.Sprintf("thermometer %d", i), decodeAll); err != nil {
 			return err
 		}
 	}
-	return nil
+	return device(camera, "camera", `{"picture": base64.encode(input)}`)
 }
 
 // clickHouse makes the tables of ClickHouse, and returns a way to them.

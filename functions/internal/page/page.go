@@ -20,9 +20,9 @@ import (
 const (
 	defaultSize = 100
 	maxSize     = 1000
-	// maxBytes is what the items of a page have at most, encoded, unless one item
+	// MaxBytes is what the items of a page have at most, encoded, unless one item
 	// alone has more. NATS takes 1 MiB by default, and JSON is larger.
-	maxBytes = 400 << 10
+	MaxBytes = 400 << 10
 )
 
 // Key is the place of an item in a list, newest first: a time in microseconds
@@ -95,7 +95,7 @@ func Cut[M proto.Message](items []M, size int, scope string, key func(M) Key) (p
 	bytes := 0
 	for i, item := range items {
 		bytes += proto.Size(item)
-		if i == size || (i > 0 && bytes > maxBytes) {
+		if i == size || (i > 0 && bytes > MaxBytes) {
 			return items[:i], Token(scope, key(items[i-1]))
 		}
 	}

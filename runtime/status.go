@@ -1,0 +1,67 @@
+package runtime
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"ponix/runtime/deadletter"
+)
+
+// buryStatus makes a dead letter of the first message at or after that sequence, which
+// is not settled, where it has no payload and a header Status: nats.go takes such a
+// message for a word of the server's (a heartbeat, the end of the consumer), so that no
+// handler ever gets it, and it would come again for ever.
+func (h *Host) buryStatus(ctx context.Context, stream jetstream.Stream, function string, from uint64) error {
+	info := stream.CachedInfo()
+	m, err := h.nextMessage(ctx, info.Config.Name, from)
+	if err != nil || m == nil || len(m.Data) > 0 || m.header.Get("Status") == "" {
+		return err
+	}
+	letter := deadletter.Letter{
+		Function: function, Reason: "STATUS_HEADER", Error: "the message has no payload and a header Status, which is the server's alone",
+		ID: epoch(info.Created) + "-" + strconv.FormatUint(m.Sequence, 10), Stored: m.Time,
+		Stream: info.Config.Name, Subject: m.Subject, Sequence: m.Sequence, Header: m.header,
+	}.Message(h.Streams.DeadLetters().Name)
+	letter.Header.Del("Status") // or nobody could read the letter, either
+	if _, err := h.js.PublishMsg(ctx, deadletter.Shorten(letter)); err != nil {
+		return err
+	}
+	if err := stream.DeleteMsg(ctx, m.Sequence); err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) {
+		return err
+	}
+	return nil
+}
+
+// stored is a message as the server's STREAM.MSG.GET has it.
+type stored struct {
+	Subject  string    `json:"subject"`
+	Sequence uint64    `json:"seq"`
+	Headers  []byte    `json:"hdrs"`
+	Data     []byte    `json:"data"`
+	Time     time.Time `json:"time"`
+	header   nats.Header
+}
+
+// nextMessage is the first at or after a sequence if it has headers, and nil otherwise.
+// It is not read directly: then nats.go would take its headers for the server's answer,
+// too.
+func (h *Host) nextMessage(ctx context.Context, stream string, from uint64) (*stored, error) {
+	reply, err := h.Conn.RequestWithContext(ctx, "$JS.API.STREAM.MSG.GET."+stream, []byte(`{"seq":`+strconv.FormatUint(from, 10)+`,"next_by_subj":">"}`))
+	if err != nil {
+		return nil, err
+	}
+	var answer struct {
+		Message *stored `json:"message"`
+	}
+	if err := json.Unmarshal(reply.Data, &answer); err != nil || answer.Message == nil || len(answer.Message.Headers) == 0 {
+		return nil, err
+	}
+	answer.Message.header, err = nats.DecodeHeadersMsg(answer.Message.Headers)
+	return answer.Message, err
+}
