@@ -2,6 +2,7 @@ package runtime
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -51,11 +52,26 @@ func (b *binding) chain(h Handler) Handler {
 	}
 }
 
-// decode makes a message of c's payload and holds it to the rules of its .proto.
-func decode[M proto.Message](v *validator, c *Call) (M, error) {
+// decode makes a message of c's payload and holds it to the rules of its .proto, and
+// to checks.
+func decode[M proto.Message](v *validator, c *Call, checks ...func(M) []*Violation) (M, error) {
 	m := newOf[M]()
 	if err := wire.Unmarshal(c.Data, m); err != nil {
 		return m, Error(codes.InvalidArgument, "UNDECODABLE", "the payload is not a %s: %v", m.ProtoReflect().Descriptor().FullName(), err)
 	}
-	return m, v.validate(m)
+	bad, err := v.violations(m)
+	if err != nil {
+		return m, err
+	}
+	for _, check := range checks {
+		for _, more := range check(m) {
+			if !slices.ContainsFunc(bad, func(b *Violation) bool { return b.Field == more.Field }) {
+				bad = append(bad, more)
+			}
+		}
+	}
+	if bad != nil {
+		return m, Invalid(bad...)
+	}
+	return m, nil
 }

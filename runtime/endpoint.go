@@ -19,9 +19,13 @@ import (
 // Endpoint serves one RPC. Use the generated constant for rpc, for example
 // organizationv1.OrganizationService_GetOrganization_FullMethodName.
 //
+// Checks find what is wrong with a request beside what the rules of its .proto say.
+// They run after those, also where a rule is broken, so that a caller hears of all
+// bad fields at once; of one field the rule counts.
+//
 // All instances share the requests. At most Config.Concurrency of them run at a
 // time in one instance; above that callers get RESOURCE_EXHAUSTED.
-func Endpoint[Req, Resp proto.Message](rpc string, h func(context.Context, Req) (Resp, error)) Binding {
+func Endpoint[Req, Resp proto.Message](rpc string, h func(context.Context, Req) (Resp, error), checks ...func(Req) []*Violation) Binding {
 	return Binding{
 		name:  rpc,
 		check: func() error { return checkMethod[Req, Resp](rpc) },
@@ -32,7 +36,7 @@ func Endpoint[Req, Resp proto.Message](rpc string, h func(context.Context, Req) 
 				return err
 			}
 			e.handle = b.chain(access(method)(func(ctx context.Context, c *Call) ([]byte, error) {
-				req, err := decode[Req](b.host.validator, c)
+				req, err := decode(b.host.validator, c, checks...)
 				if err != nil {
 					return nil, err
 				}

@@ -91,11 +91,16 @@ func publicStatus(err error) *status.Status {
 	case errors.As(err, &s): // not status.FromError, which adds the wrapping text
 		return s.GRPCStatus()
 	case errors.Is(err, context.DeadlineExceeded):
-		return status.New(codes.DeadlineExceeded, "the deadline passed before the call was done")
+		return plainStatus(codes.DeadlineExceeded, "the deadline passed before the call was done")
 	case errors.Is(err, context.Canceled):
-		return status.New(codes.Canceled, "the call was cancelled")
+		return plainStatus(codes.Canceled, "the call was cancelled")
 	}
 	return status.New(codes.Internal, "internal error")
+}
+
+// plainStatus has the code's name for a reason.
+func plainStatus(code codes.Code, text string) *status.Status {
+	return status.Convert(Error(code, strings.ToUpper(codeName(code)), "%s", text))
 }
 
 // PublicText is the public message of err, or its whole text where it has none: for

@@ -33,9 +33,8 @@ func newValidator() (*validator, error) {
 	return &validator{rules: v}, err
 }
 
-// validate holds m to its rules. Violations are INVALID_ARGUMENT with one field
-// violation each.
-func (v *validator) validate(m proto.Message) error {
+// violations holds m to its rules.
+func (v *validator) violations(m proto.Message) ([]*Violation, error) {
 	d := m.ProtoReflect().Descriptor()
 	k, known := v.kinds.Load(d)
 	if !known {
@@ -43,15 +42,15 @@ func (v *validator) validate(m proto.Message) error {
 		v.kinds.Store(d, k)
 	}
 	if k := k.(kind); !k.ruled || k.good(m.ProtoReflect()) {
-		return nil
+		return nil, nil
 	}
 	err := v.rules.Validate(m, ruled)
 	if err == nil {
-		return nil
+		return nil, nil
 	}
 	var bad *protovalidate.ValidationError
 	if !errors.As(err, &bad) {
-		return fmt.Errorf("the rules of %s: %w", m.ProtoReflect().Descriptor().FullName(), err)
+		return nil, fmt.Errorf("the rules of %s: %w", m.ProtoReflect().Descriptor().FullName(), err)
 	}
 	var out []*Violation
 	for _, x := range bad.Violations {
@@ -61,7 +60,7 @@ func (v *validator) validate(m proto.Message) error {
 			Reason:      reasonOfRule(x.Proto.GetRuleId()),
 		})
 	}
-	return Invalid(out...)
+	return out, nil
 }
 
 // ruled keeps the validator out of google.protobuf.Struct, which can have no rules

@@ -53,8 +53,8 @@ func TestOnlyIDs(t *testing.T) {
 	}
 	for _, id := range ids {
 		m := &organizationv1.GetOrganizationRequest{OrganizationId: id}
-		if fast, whole := v.validate(m), v.rules.Validate(m); (fast == nil) != (whole == nil) {
-			t.Errorf("%q: %v, but protovalidate says %v", id, fast, whole)
+		if fast, err := v.violations(m); err != nil || (fast == nil) != (v.rules.Validate(m) == nil) {
+			t.Errorf("%q: %v, but protovalidate says %v", id, fast, v.rules.Validate(m))
 		}
 	}
 }

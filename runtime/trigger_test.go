@@ -51,7 +51,7 @@ func letters(t *testing.T, nc *nats.Conn) map[string]deadletter.Letter {
 		t.Fatal(err)
 	}
 	out := map[string]deadletter.Letter{}
-	if err := q.Each(t.Context(), deadletter.Filter{}, func(l deadletter.Letter) error { out[l.Reason] = l; return nil }); err != nil {
+	if err := q.Each(t.Context(), deadletter.Filter{}, func(l deadletter.Letter) (err error) { out[l.Reason], err = q.Get(t.Context(), l.Number); return err }); err != nil {
 		t.Fatal(err)
 	}
 	return out

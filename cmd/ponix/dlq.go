@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -74,7 +75,7 @@ func (c *dlqList) Run(e *env) error {
 				return nil
 			}
 			if c.Format == "json" {
-				l.Payload, l.Header = nil, nil
+				l.Header = nil
 				return e.out.json(l)
 			}
 			rows = append(rows, []string{strconv.FormatUint(l.Number, 10), l.Died.Format(time.DateTime), l.Function, l.Reason, l.Subject, strconv.Itoa(l.Deliveries), l.Error})
@@ -146,16 +147,21 @@ func (c *dlqSome) each(e *env, did string, f func(*deadletter.Queue, deadletter.
 				return err
 			}
 		}
-		for i, n := range numbers {
+		done := 0
+		for _, n := range numbers {
 			l, err := q.Get(e.ctx, n)
 			if err == nil {
 				err = f(q, l)
 			}
-			if err != nil {
-				return fmt.Errorf("dead letter %d (%d were %s before it): %w", n, i, did, err)
+			switch {
+			case err == nil:
+				done++
+			case filtered && errors.Is(err, deadletter.ErrNotFound): // somebody else was faster
+			default:
+				return fmt.Errorf("dead letter %d (%d were %s before it): %w", n, done, did, err)
 			}
 		}
-		fmt.Fprintf(e.out, "%d %s\n", len(numbers), did)
+		fmt.Fprintf(e.out, "%d %s\n", done, did)
 		return nil
 	})
 }

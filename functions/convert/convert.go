@@ -106,9 +106,13 @@ func (f converter) run(ctx context.Context, dev device, raw *envelopev1.RawEnvel
 	case dev.organization.Value() != raw.OrganizationId:
 		return conversion.Result{}, runtime.Error(codes.FailedPrecondition, "ORGANIZATION_MISMATCH", "device %s does not belong to organization %q", raw.DeviceId, raw.OrganizationId)
 	case dev.organizationDeleted:
-		return conversion.Result{}, runtime.Error(codes.FailedPrecondition, "ORGANIZATION_DELETED", "organization %s is deleted", raw.OrganizationId)
+		return conversion.Result{}, deleted(raw.OrganizationId)
 	}
 	return f.evaluate(ctx, dev.expression.Value(), dev.input(raw.Payload, received))
+}
+
+func deleted(organization string) error {
+	return runtime.Error(codes.FailedPrecondition, "ORGANIZATION_DELETED", "organization %s is deleted", organization)
 }
 
 // input is what an expression sees of a payload of the device.
@@ -140,6 +144,9 @@ func (f converter) dryRun(ctx context.Context, req *envelopev1.ConvertPayloadReq
 		dev, err := f.devices.resolve(ctx, id, time.Now())
 		if err != nil {
 			return nil, err
+		}
+		if dev.organizationDeleted {
+			return nil, deleted(dev.organization.Value())
 		}
 		expression, in = dev.expression.Value(), dev.input(in.Payload, in.ReceivedAt)
 	}

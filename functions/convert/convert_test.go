@@ -116,7 +116,11 @@ func (e *env) wantDead(t *testing.T, want map[string]string) {
 		got := map[string]string{}
 		if err := q.Each(t.Context(), deadletter.Filter{}, func(l deadletter.Letter) error {
 			var raw envelopev1.RawEnvelope
-			if err := proto.Unmarshal(l.Payload, &raw); err != nil {
+			whole, err := q.Get(t.Context(), l.Number)
+			if err != nil {
+				return err
+			}
+			if err := proto.Unmarshal(whole.Payload, &raw); err != nil {
 				return err
 			}
 			got[raw.DeviceId] = l.Reason
@@ -322,4 +326,14 @@ func TestDryRun(t *testing.T) {
 	functiontest.WantError(t, err, codes.NotFound, "UNKNOWN_DEVICE")
 	_, err = e.ConvertPayload(t.Context(), &envelopev1.ConvertPayloadRequest{Payload: payload})
 	functiontest.WantInvalid(t, err, "source")
+}
+
+// TestDryRunOfADeletedOrganization has it end as the pipeline does.
+func TestDryRunOfADeletedOrganization(t *testing.T) {
+	t.Parallel()
+	e := start(t, standard)
+	e.deleted["gone"] = true
+	e.set("gone-1", `{"a": 1}`)
+	_, err := e.ConvertPayload(t.Context(), &envelopev1.ConvertPayloadRequest{Source: &envelopev1.ConvertPayloadRequest_DeviceId{DeviceId: "gone-1"}})
+	functiontest.WantError(t, err, codes.FailedPrecondition, "ORGANIZATION_DELETED")
 }

@@ -26,11 +26,15 @@ import (
 func New(db *pgxpool.Pool, check func(expression string) error) runtime.Function {
 	d := devices{db, check}
 	return runtime.Func("end-device",
-		runtime.Endpoint(pb.EndDeviceService_CreateEndDevice_FullMethodName, d.create),
+		runtime.Endpoint(pb.EndDeviceService_CreateEndDevice_FullMethodName, d.create,
+			func(r *pb.CreateEndDeviceRequest) []*runtime.Violation { return d.checkConversion(r.PayloadConversion) }),
 		runtime.Endpoint(pb.EndDeviceService_GetEndDevice_FullMethodName, d.get),
 		runtime.Endpoint(pb.EndDeviceService_BatchGetEndDevices_FullMethodName, d.batchGet),
 		runtime.Endpoint(pb.EndDeviceService_ListEndDevices_FullMethodName, d.list),
-		runtime.Endpoint(pb.EndDeviceService_UpdateEndDevice_FullMethodName, d.update),
+		runtime.Endpoint(pb.EndDeviceService_UpdateEndDevice_FullMethodName, d.update,
+			func(r *pb.UpdateEndDeviceRequest) []*runtime.Violation {
+				return d.checkConversion(r.GetPayloadConversion())
+			}),
 		runtime.Endpoint(pb.EndDeviceService_DeleteEndDevice_FullMethodName, d.delete)).
 		Described("end devices and their payload conversions")
 }
@@ -51,23 +55,22 @@ func unknown(id string) error {
 }
 
 // checkConversion holds a payload_conversion to what the pipeline can run.
-func (d devices) checkConversion(expression string) error {
-	if expression == "" {
+func (d devices) checkConversion(expression string) []*runtime.Violation {
+	wrong := ""
+	if strings.ContainsRune(expression, 0) {
+		wrong = "must have no NUL"
+	} else if expression != "" {
+		if err := d.check(expression); err != nil {
+			wrong = runtime.PublicText(err)
+		}
+	}
+	if wrong == "" {
 		return nil
 	}
-	if strings.ContainsRune(expression, 0) {
-		return runtime.InvalidField("payload_conversion", "must have no NUL")
-	}
-	if err := d.check(expression); err != nil {
-		return runtime.InvalidField("payload_conversion", "%s", runtime.PublicText(err))
-	}
-	return nil
+	return []*runtime.Violation{{Field: "payload_conversion", Description: wrong}}
 }
 
 func (d devices) create(ctx context.Context, req *pb.CreateEndDeviceRequest) (*pb.CreateEndDeviceResponse, error) {
-	if err := d.checkConversion(req.PayloadConversion); err != nil {
-		return nil, err
-	}
 	dev, err := postgres.Row(ctx, d.db, scan, postgres.UnknownOrganization(req.OrganizationId), createSQL,
 		xid.New().String(), req.OrganizationId, strings.TrimSpace(req.Name), req.PayloadConversion)
 	return &pb.CreateEndDeviceResponse{EndDevice: dev}, err
@@ -84,9 +87,6 @@ func (d devices) batchGet(ctx context.Context, req *pb.BatchGetEndDevicesRequest
 }
 
 func (d devices) update(ctx context.Context, req *pb.UpdateEndDeviceRequest) (*pb.UpdateEndDeviceResponse, error) {
-	if err := d.checkConversion(req.GetPayloadConversion()); err != nil {
-		return nil, err
-	}
 	name := req.Name
 	if name != nil {
 		name = new(strings.TrimSpace(*name))

@@ -228,3 +228,14 @@ func TestListSizes(t *testing.T) {
 	e.Exec(t, "INSERT INTO end_devices (id, organization_id, name) SELECT 'd' || n, $1, 'sensor' FROM generate_series(1, 1002) AS n", org)
 	functiontest.Sizes(t, list(t, c, org))
 }
+
+// TestEveryBadField holds that all bad fields are told at once, by whatever they are found.
+func TestEveryBadField(t *testing.T) {
+	t.Parallel()
+	e, c := start(t)
+	_, err := c.CreateEndDevice(t.Context(), &pb.CreateEndDeviceRequest{OrganizationId: "no id", Name: " ", PayloadConversion: "bad"})
+	functiontest.WantInvalid(t, err, "organization_id", "name", "payload_conversion")
+	d := create(t, c, e.Organization(t))
+	_, err = c.UpdateEndDevice(t.Context(), &pb.UpdateEndDeviceRequest{DeviceId: d.DeviceId, Name: new(""), PayloadConversion: new("'\x00'")})
+	functiontest.WantInvalid(t, err, "name", "payload_conversion")
+}

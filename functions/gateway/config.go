@@ -14,7 +14,7 @@ import (
 
 // checkConfig holds a gateway's config, nil for none, to its type, UNSPECIFIED
 // for any.
-func checkConfig(t pb.GatewayType, emqx *pb.EMQXGatewayConfig) error {
+func checkConfig(t pb.GatewayType, emqx *pb.EMQXGatewayConfig) []*runtime.Violation {
 	if emqx == nil {
 		return nil
 	}
@@ -29,10 +29,7 @@ func checkConfig(t pb.GatewayType, emqx *pb.EMQXGatewayConfig) error {
 	} else if n, err := strconv.ParseUint(cmp.Or(u.Port(), "1"), 10, 16); err != nil || n == 0 {
 		bad = append(bad, &runtime.Violation{Field: "emqx_config.broker_url", Description: "has the port " + u.Port() + ": there are 1 to 65535"})
 	}
-	if bad != nil {
-		return runtime.Invalid(bad...)
-	}
-	return nil
+	return bad
 }
 
 // encodeConfig is the column's value: nil where there is no config.

@@ -1,7 +1,8 @@
 // Package gateway manages gateways: the MQTT brokers that devices publish to.
 //
-// The gateways of a deleted organization can still be read one by one, and
-// deleted. They are neither listed nor changed.
+// An organization's gateways are deleted with it. Where only the organization was, by
+// SQL, they can still be read one by one, and deleted; they are neither listed nor
+// changed.
 package gateway
 
 import (
@@ -24,10 +25,12 @@ import (
 func New(db *pgxpool.Pool) runtime.Function {
 	g := gateways{db}
 	return runtime.Func("gateway",
-		runtime.Endpoint(pb.GatewayService_CreateGateway_FullMethodName, g.create),
+		runtime.Endpoint(pb.GatewayService_CreateGateway_FullMethodName, g.create,
+			func(r *pb.CreateGatewayRequest) []*runtime.Violation { return checkConfig(r.Type, r.GetEmqxConfig()) }),
 		runtime.Endpoint(pb.GatewayService_GetGateway_FullMethodName, g.get),
 		runtime.Endpoint(pb.GatewayService_ListGateways_FullMethodName, g.list),
-		runtime.Endpoint(pb.GatewayService_UpdateGateway_FullMethodName, g.update),
+		runtime.Endpoint(pb.GatewayService_UpdateGateway_FullMethodName, g.update,
+			func(r *pb.UpdateGatewayRequest) []*runtime.Violation { return checkConfig(r.Type, r.GetEmqxConfig()) }),
 		runtime.Endpoint(pb.GatewayService_DeleteGateway_FullMethodName, g.delete)).
 		Described("gateways: MQTT brokers that devices publish to")
 }
@@ -49,9 +52,6 @@ func unknown(id string) error {
 }
 
 func (g gateways) create(ctx context.Context, req *pb.CreateGatewayRequest) (*pb.CreateGatewayResponse, error) {
-	if err := checkConfig(req.Type, req.GetEmqxConfig()); err != nil {
-		return nil, err
-	}
 	config, err := encodeConfig(req.GetEmqxConfig())
 	if err != nil {
 		return nil, err
@@ -67,9 +67,6 @@ func (g gateways) get(ctx context.Context, req *pb.GetGatewayRequest) (*pb.GetGa
 }
 
 func (g gateways) update(ctx context.Context, req *pb.UpdateGatewayRequest) (*pb.UpdateGatewayResponse, error) {
-	if err := checkConfig(req.Type, req.GetEmqxConfig()); err != nil {
-		return nil, err
-	}
 	config, err := encodeConfig(req.GetEmqxConfig())
 	if err != nil {
 		return nil, err

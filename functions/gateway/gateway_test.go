@@ -249,3 +249,19 @@ func TestByHand(t *testing.T) {
 		t.Fatalf("got %v %s, %v", reply.Header, reply.Data, err)
 	}
 }
+
+// TestEveryBadField holds that each bad field is told at once, and once, by whatever it
+// is found.
+func TestEveryBadField(t *testing.T) {
+	t.Parallel()
+	e, c := start(t)
+	for _, url := range []string{"mqtt://h:99999", "http://h:99999", "mqtt://u:%zz@h"} {
+		req := request("no id", url)
+		req.Name, req.Type = " ", 7
+		_, err := c.CreateGateway(t.Context(), req)
+		functiontest.WantInvalid(t, err, "organization_id", "name", "type", "emqx_config.broker_url")
+		g := create(t, c, e.Organization(t))
+		_, err = c.UpdateGateway(t.Context(), &pb.UpdateGatewayRequest{GatewayId: g.GatewayId, Name: " ", Config: &pb.UpdateGatewayRequest_EmqxConfig{EmqxConfig: &pb.EMQXGatewayConfig{BrokerUrl: url}}})
+		functiontest.WantInvalid(t, err, "name", "emqx_config.broker_url")
+	}
+}

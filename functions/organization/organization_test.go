@@ -205,3 +205,23 @@ func TestNothingLeaks(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// TestGatewaysEndWithTheirOrganization holds that those of an organization are deleted
+// with it, and no others.
+func TestGatewaysEndWithTheirOrganization(t *testing.T) {
+	t.Parallel()
+	e, c := start(t)
+	org, other := e.Organization(t), e.Organization(t)
+	for _, o := range []string{org, other} {
+		e.Exec(t, `INSERT INTO gateways (id, organization_id, name, status, type, config)
+			VALUES ('g-' || $1, $1, 'roof', 'GATEWAY_STATUS_ACTIVE', 'GATEWAY_TYPE_EMQX', '{"broker_url": "mqtt://h"}')`, o)
+	}
+	if _, err := c.DeleteOrganization(t.Context(), &pb.DeleteOrganizationRequest{OrganizationId: org}); err != nil {
+		t.Fatal(err)
+	}
+	var same bool
+	if err := e.DB.QueryRow(t.Context(), `SELECT bool_and((g.organization_id = $1) = (g.deleted_at IS NOT NULL)) AND bool_and(g.deleted_at IS NOT DISTINCT FROM o.deleted_at)
+		FROM gateways g JOIN organizations o ON o.id = g.organization_id`, org).Scan(&same); err != nil || !same {
+		t.Errorf("other gateways, or at other times: %v, %v", same, err)
+	}
+}

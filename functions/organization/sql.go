@@ -15,11 +15,18 @@ UPDATE organizations SET name = $2, updated_at = clock_timestamp()
 WHERE id = $1 AND deleted_at IS NULL
 RETURNING ` + columns
 
-// deleteSQL takes one moment for both times.
+// deleteSQL takes one moment for both times. The organization's gateways go with it:
+// nobody would see them any more, and what they take would be dead letters.
 const deleteSQL = `
-UPDATE organizations SET (updated_at, deleted_at) = (SELECT t, t FROM clock_timestamp() AS t)
-WHERE id = $1 AND deleted_at IS NULL
-RETURNING ` + columns
+WITH gone AS (
+    UPDATE organizations SET (updated_at, deleted_at) = (SELECT t, t FROM clock_timestamp() AS t)
+    WHERE id = $1 AND deleted_at IS NULL
+    RETURNING ` + columns + `
+), gateways_gone AS (
+    UPDATE gateways AS g SET updated_at = gone.deleted_at, deleted_at = gone.deleted_at
+    FROM gone WHERE g.organization_id = gone.id AND g.deleted_at IS NULL
+)
+SELECT ` + columns + ` FROM gone`
 
 const listSQL = `
 SELECT ` + columns + ` FROM organizations

@@ -62,7 +62,23 @@ func (f store) insertPatiently(ctx context.Context, rows []row) error {
 }
 
 // insert writes rows as one block: all of them or none.
+//
+// In a list of many types ClickHouse takes a number for the first type of the path
+// that can hold it, which an earlier row of the block may have made Float64. So rows
+// with lists that have integers beyond 2^53 come first.
 func (f store) insert(ctx context.Context, rows []row, token string) error {
+	if slices.ContainsFunc(rows, func(r row) bool { return r.first }) {
+		rows = slices.Clone(rows)
+		slices.SortStableFunc(rows, func(a, b row) int {
+			switch {
+			case a.first == b.first:
+				return 0
+			case a.first:
+				return -1
+			}
+			return 1
+		})
+	}
 	ctx = clickhouse.Context(ctx, clickhouse.WithSettings(clickhouse.Settings{
 		"insert_deduplication_token": token,
 		// A block may span any number of months: clocks of devices are wrong.

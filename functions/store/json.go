@@ -171,6 +171,21 @@ func holdsInexact(list []any) bool {
 	})
 }
 
+// hasInexactList tells whether such a list is anywhere in v.
+func hasInexactList(v any) bool {
+	switch x := v.(type) {
+	case []any:
+		return holdsInexact(x) || slices.ContainsFunc(x, hasInexactList)
+	case map[string]any:
+		for _, item := range x {
+			if hasInexactList(item) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // appendWhole is appendAny in such a list: beside a Float64 the integer would be none.
 func appendWhole(dst []byte, v any) ([]byte, error) {
 	switch x := v.(type) {

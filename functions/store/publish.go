@@ -22,9 +22,9 @@ func (f store) publish(ctx context.Context, req *envelopev1.PublishRawEnvelopesR
 	msgs := make([]*nats.Msg, len(req.Envelopes))
 	var bad []*runtime.Violation
 	for i, e := range req.Envelopes {
-		for field, id := range map[string]string{"organization_id": e.OrganizationId, "device_id": e.DeviceId} {
-			if !wire.IsID(id) {
-				bad = append(bad, &runtime.Violation{Field: fmt.Sprintf("envelopes[%d].%s", i, field), Description: "must be an id: 1 to 64 letters, digits, '_' or '-'"})
+		for _, f := range []struct{ name, id string }{{"organization_id", e.OrganizationId}, {"device_id", e.DeviceId}} {
+			if !wire.IsID(f.id) {
+				bad = append(bad, &runtime.Violation{Field: fmt.Sprintf("envelopes[%d].%s", i, f.name), Description: "must be an id: 1 to 64 letters, digits, '_' or '-'"})
 			}
 		}
 		data, err := proto.Marshal(e)

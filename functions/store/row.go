@@ -16,7 +16,8 @@ type row struct {
 	object               packed // data, where it is simple
 	text                 string // data as JSON, where it is not
 	id                   string
-	index                int // in the batch or request
+	index                int  // in the batch or request
+	first                bool // of its block, see insert
 }
 
 // The range of DateTime64(6) as far as ClickHouse's client writes and reads it: it
@@ -49,6 +50,10 @@ func newRow(e *envelopev1.ProcessedEnvelope) (row, error) {
 		return r, runtime.Error(codes.InvalidArgument, "DATA_INVALID", "%v", err)
 	}
 	r.text = string(data)
+	if len(e.DataJson) > 0 {
+		v, _ := parseJSON(e.DataJson) // as appendData did
+		r.first = hasInexactList(v)
+	}
 	return r, nil
 }
 

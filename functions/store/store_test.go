@@ -541,3 +541,44 @@ func TestPublish(t *testing.T) {
 		t.Errorf("the first message is %d, %v", info.State.FirstSeq, err)
 	}
 }
+
+// TestExactInMixedLists holds that an integer beyond 2^53 stays exact in a list of many
+// types, whatever lists other rows of its block have.
+func TestExactInMixedLists(t *testing.T) {
+	t.Parallel()
+	for i, lists := range [][]string{
+		{`{"a":[9007199254740993,"x"]}`},
+		{`{"a":[9007199254740993,"x"]}`, `{"a":[1,"x"]}`},
+		{`{"a":[1,"x"]}`, `{"a":[9007199254740993,"x"]}`},
+		{`{"a":["x",1]}`, `{"a":["x",9007199254740993]}`},
+		{`{"a":["x",1,[false]]}`, `{"a":["x",9223372036854775807,[false]]}`},
+		{`{"a":[1,true]}`, `{"a":[9223372036854775807,true]}`},
+		{`{"a":[[1],["x"]]}`, `{"a":[[9223372036854775807],["x"]]}`},
+		{`{"a":[1,"x"]}`, `{"a":[18446744073709551615,"x"]}`},
+		{`{"a":[1,2]}`, `{"a":[9007199254740993,2]}`, `{"a":["x",2]}`},
+		{`{"a":[1,"x"],"b":9007199254740993}`, `{"a":[9007199254740993,"x"]}`},
+		{`{"a":[-9007199254740993,"x"]}`, `{"a":[18446744073709551615,"x"]}`, `{"a":[9007199254740995,"x",1]}`},
+	} {
+		e := start(t, 1<<20)
+		var all []*envelopev1.ProcessedEnvelope
+		for n, text := range lists {
+			m := made(t, fmt.Sprint("e", i, n), noon.Add(time.Duration(n)*time.Second), `{}`)
+			m.Data, m.DataJson = nil, []byte(text)
+			all = append(all, m)
+		}
+		if err := e.write(t, all...); err != nil {
+			t.Fatal(err)
+		}
+		got := e.list(t, &envelopev1.ListProcessedEnvelopesRequest{}).Envelopes
+		for n, was := range lists {
+			g := got[len(got)-1-n]
+			shown := string(g.DataJson)
+			if shown == "" {
+				shown = text(t, g.Data)
+			}
+			if shown != was {
+				t.Errorf("%v: %s became %s", lists, was, shown)
+			}
+		}
+	}
+}

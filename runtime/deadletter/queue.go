@@ -37,13 +37,18 @@ func (f Filter) matches(l Letter) bool {
 	return (f.Function == "" || f.Function == l.Function) && (f.Reason == "" || f.Reason == l.Reason)
 }
 
-// Each calls f for each matching letter, oldest first, until f returns an error.
+// quiet is how long Each waits for a letter before it looks whether there is one.
+const quiet = time.Second
+
+// Each calls f for each matching letter, oldest first, until f returns an error. The
+// letters come without their payloads: many large ones would be more than a NATS
+// server sends ahead, and it would end the connection again and again.
 func (q *Queue) Each(ctx context.Context, filter Filter, f func(Letter) error) error {
 	info, err := q.stream.Info(ctx)
 	if err != nil || info.State.Msgs == 0 {
 		return err
 	}
-	c, err := q.stream.OrderedConsumer(ctx, jetstream.OrderedConsumerConfig{})
+	c, err := q.stream.OrderedConsumer(ctx, jetstream.OrderedConsumerConfig{HeadersOnly: true})
 	if err != nil {
 		return err
 	}
@@ -52,8 +57,20 @@ func (q *Queue) Each(ctx context.Context, filter Filter, f func(Letter) error) e
 		return err
 	}
 	defer it.Stop()
+	var last uint64
 	for {
-		msg, err := it.Next(jetstream.NextContext(ctx))
+		msg, err := q.next(ctx, it)
+		if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+			// What was left may have been dropped meanwhile by somebody else.
+			m, err := q.stream.GetMsg(ctx, last+1, jetstream.WithGetMsgSubject(">"))
+			switch {
+			case errors.Is(err, jetstream.ErrMsgNotFound), err == nil && m.Sequence > info.State.LastSeq:
+				return nil
+			case err != nil:
+				return err
+			}
+			continue
+		}
 		if err != nil {
 			return err
 		}
@@ -61,16 +78,22 @@ func (q *Queue) Each(ctx context.Context, filter Filter, f func(Letter) error) e
 		if err != nil {
 			return err
 		}
-		l := parse(&jetstream.RawStreamMsg{Sequence: meta.Sequence.Stream, Time: meta.Timestamp, Header: msg.Headers(), Data: msg.Data()})
+		l := parse(&jetstream.RawStreamMsg{Sequence: meta.Sequence.Stream, Time: meta.Timestamp, Header: msg.Headers()})
 		if filter.matches(l) {
 			if err := f(l); err != nil {
 				return err
 			}
 		}
-		if meta.Sequence.Stream >= info.State.LastSeq || meta.NumPending == 0 {
+		if last = meta.Sequence.Stream; last >= info.State.LastSeq || meta.NumPending == 0 {
 			return nil
 		}
 	}
+}
+
+func (q *Queue) next(ctx context.Context, it jetstream.MessagesContext) (jetstream.Msg, error) {
+	ctx, cancel := context.WithTimeout(ctx, quiet)
+	defer cancel()
+	return it.Next(jetstream.NextContext(ctx))
 }
 
 // ErrNotFound is returned for a number that no dead letter has.
@@ -113,8 +136,10 @@ func (q *Queue) Replay(ctx context.Context, l Letter) error {
 // Drop removes a letter for good.
 func (q *Queue) Drop(ctx context.Context, l Letter) error {
 	err := q.stream.DeleteMsg(ctx, l.Number)
-	if errors.Is(err, jetstream.ErrMsgNotFound) {
-		return fmt.Errorf("%d: %w", l.Number, ErrNotFound)
+	if err != nil { // NATS has one code for all that it cannot delete
+		if _, missing := q.Get(ctx, l.Number); errors.Is(missing, ErrNotFound) {
+			return missing
+		}
 	}
 	return err
 }
