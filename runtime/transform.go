@@ -3,6 +3,7 @@ package runtime
 import (
 	"context"
 	"errors"
+	"strings"
 	"sync"
 
 	"github.com/nats-io/nats.go"
@@ -23,7 +24,7 @@ const (
 
 // Transform calls h for each message of the stream from and publishes what it
 // returns to the stream to, on the subject with the tokens of subject. The result's
-// Nats-Msg-Id is that subject and the message's id, and the message is acknowledged
+// Nats-Msg-Id has those tokens and the message's id, and the message is acknowledged
 // only when the result is stored: each message gives exactly one result.
 // Errors of h mean what they mean to [OnMessage].
 func Transform[In, Out proto.Message](from streams.Stream, durable string, to streams.Stream, subject func(Out) []string, h func(context.Context, In) (Out, error)) Binding {
@@ -92,7 +93,8 @@ func (t *trigger) publish(pub *Publisher, msg jetstream.Msg, c *Call, data []byt
 	result := results.Get().(*nats.Msg)
 	result.Subject, result.Data = c.subject, data
 	// Who publishes chooses the id: it tells repeats of his own, not what others send.
-	result.Header[jetstream.MsgIDHeader][0] = c.subject + " " + c.Message.ID
+	_, scope, _ := strings.Cut(c.subject, ".")
+	result.Header[jetstream.MsgIDHeader][0] = scope + " " + c.Message.ID
 	wire.InjectTrace(c.Trace, result.Header)
 	pub.Publish(result, func(err error) {
 		if errors.Is(err, nats.ErrMaxPayload) {

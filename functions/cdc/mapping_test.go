@@ -66,12 +66,14 @@ func TestEventsAreWhatGetReturns(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	gone := proto.CloneOf(changed.Gateway) // with its organization
+	gone.UpdatedAt, gone.DeletedAt = deleted.Organization.DeletedAt, deleted.Organization.DeletedAt
 	for stream, want := range map[string][]proto.Message{
 		"organizations": {before.Organization, deleted.Organization},
 		"end_devices":   {device.EndDevice, renamed.EndDevice},
-		"gateways":      {gw.Gateway, changed.Gateway},
+		"gateways":      {gw.Gateway, changed.Gateway, gone},
 	} {
-		for i, ev := range e.events(t, stream, 2) {
+		for i, ev := range e.events(t, stream, len(want)) {
 			if got := decode(t, ev, want[i].ProtoReflect().New().Interface()); !proto.Equal(got, want[i]) {
 				t.Errorf("%s %d (%s): got %v, want %v", stream, i, ev.operation, got, want[i])
 			}

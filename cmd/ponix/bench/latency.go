@@ -109,7 +109,8 @@ func (t target) load(ctx context.Context, r *Round, rate int, d time.Duration) e
 	var got atomic.Int64
 	when := schedule{time.Now().Add(100 * time.Millisecond), rate}
 	cc, err := out.Consume(func(m jetstream.Msg) {
-		text, ours := strings.CutPrefix(m.Headers().Get(jetstream.MsgIDHeader), prefix)
+		id := m.Headers().Get(jetstream.MsgIDHeader)
+		text, ours := strings.CutPrefix(id[strings.LastIndexByte(id, ' ')+1:], prefix) // Ponix puts whose it is before it
 		i, err := strconv.Atoi(text)
 		if !ours || err != nil {
 			return
