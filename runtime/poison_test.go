@@ -12,14 +12,16 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"ponix/nats/streams"
 	envelopev1 "ponix/proto/ponix/envelope/v1"
 	"ponix/runtime"
 	"ponix/runtime/runtimetest"
 )
 
 // identity makes of a raw envelope a processed one with its ids.
-func identity() runtime.Function {
-	cfg := testStreams()
+func identity() runtime.Function { return identityOn(testStreams()) }
+
+func identityOn(cfg streams.Config) runtime.Function {
 	return runtime.Func("convert", runtime.Transform(cfg.RawEnvelopes(), "convert", cfg.ProcessedEnvelopes(),
 		func(e *envelopev1.ProcessedEnvelope) []string { return []string{e.OrganizationId, e.EndDeviceId} },
 		func(ctx context.Context, e *envelopev1.RawEnvelope) (*envelopev1.ProcessedEnvelope, error) {
@@ -52,7 +54,7 @@ func TestPoison(t *testing.T) {
 			}
 			cfg := testStreams()
 			cfg.AckWait = 2 * time.Second // for what the client has thrown away, believing that its consumer is gone
-			h, err := runtime.Start(t.Context(), runtime.Config{Conn: nc, Streams: cfg, Timeout: time.Second, Logger: slog.New(slog.DiscardHandler)}, identity())
+			h, err := runtime.Start(t.Context(), runtime.Config{Conn: nc, Streams: cfg, Timeout: time.Second, Logger: slog.New(slog.DiscardHandler)}, identityOn(cfg))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -88,6 +90,40 @@ func TestPoison(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestManyStatusHeaders sends many that look like the end of the consumer: each holds up
+// the others, but not for a second each.
+func TestManyStatusHeaders(t *testing.T) {
+	t.Parallel()
+	nc := runtimetest.NATS(t)
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := testStreams()
+	cfg.AckWait = 2 * time.Second
+	h, err := runtime.Start(t.Context(), runtime.Config{Conn: nc, Streams: cfg, Timeout: time.Second, Logger: slog.New(slog.DiscardHandler)}, identityOn(cfg))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { h.Stop() }) //nolint:errcheck // the test is over
+	for range 40 {
+		if _, err := js.PublishMsg(t.Context(), &nats.Msg{Subject: "raw_envelopes.o.d", Header: nats.Header{"Status": {"409"}, "Description": {"Consumer Deleted"}}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const others = 100
+	for i := range others {
+		sendRaw(t, js, "", "o", fmt.Sprint("d", i))
+	}
+	runtimetest.Eventually(t, 25*time.Second, func() error {
+		s, err := js.Stream(t.Context(), "processed_envelopes")
+		if err == nil && s.CachedInfo().State.Msgs != others {
+			err = fmt.Errorf("%d of %d others are converted", s.CachedInfo().State.Msgs, others)
+		}
+		return err
+	})
 }
 
 // publishRaw publishes with a header as nats.go does not write it.

@@ -13,16 +13,34 @@ import (
 	"ponix/runtime/deadletter"
 )
 
+// statusAhead is how many other messages are looked at after one of buryStatus.
+const statusAhead = 256
+
 // buryStatus makes a dead letter of the first message at or after that sequence, which
 // is not settled, where it has no payload and a header Status: nats.go takes such a
 // message for a word of the server's (a heartbeat, the end of the consumer), so that no
-// handler ever gets it, and it would come again for ever.
+// handler ever gets it, and it would come again for ever. Where there is one there may be
+// many, each of which can hold up all others: then it looks further.
 func (h *Host) buryStatus(ctx context.Context, stream jetstream.Stream, function string, from uint64) error {
-	info := stream.CachedInfo()
-	m, err := h.nextMessage(ctx, info.Config.Name, from)
-	if err != nil || m == nil || len(m.Data) > 0 || m.header.Get("Status") == "" {
-		return err
+	for look := 1; look > 0; look-- {
+		m, err := h.nextMessage(ctx, stream.CachedInfo().Config.Name, from)
+		if err != nil || m == nil {
+			return err
+		}
+		from = m.Sequence + 1
+		if len(m.Data) > 0 || m.header.Get("Status") == "" {
+			continue
+		}
+		if err := h.buryStored(ctx, stream, function, m); err != nil {
+			return err
+		}
+		look = statusAhead
 	}
+	return nil
+}
+
+func (h *Host) buryStored(ctx context.Context, stream jetstream.Stream, function string, m *stored) error {
+	info := stream.CachedInfo()
 	letter := deadletter.Letter{
 		Function: function, Reason: "STATUS_HEADER", Error: "the message has no payload and a header Status, which is the server's alone",
 		ID: epoch(info.Created) + "-" + strconv.FormatUint(m.Sequence, 10), Stored: m.Time,
@@ -48,7 +66,7 @@ type stored struct {
 	header   nats.Header
 }
 
-// nextMessage is the first at or after a sequence if it has headers, and nil otherwise.
+// nextMessage is the first at or after a sequence, nil where there is none.
 // It is not read directly: then nats.go would take its headers for the server's answer,
 // too.
 func (h *Host) nextMessage(ctx context.Context, stream string, from uint64) (*stored, error) {
@@ -59,8 +77,11 @@ func (h *Host) nextMessage(ctx context.Context, stream string, from uint64) (*st
 	var answer struct {
 		Message *stored `json:"message"`
 	}
-	if err := json.Unmarshal(reply.Data, &answer); err != nil || answer.Message == nil || len(answer.Message.Headers) == 0 {
+	if err := json.Unmarshal(reply.Data, &answer); err != nil || answer.Message == nil {
 		return nil, err
+	}
+	if len(answer.Message.Headers) == 0 {
+		return answer.Message, nil
 	}
 	answer.Message.header, err = nats.DecodeHeadersMsg(answer.Message.Headers)
 	return answer.Message, err

@@ -44,7 +44,7 @@ func (o *owner) confirm(ctx context.Context, r *reader) error {
 			return nil
 		case now = <-tick.C:
 		}
-		if quiet := now.Sub(time.Unix(0, r.heard.Load())); quiet > silence {
+		if quiet := now.Sub(r.began) - time.Duration(r.heard.Load()); quiet > silence {
 			return fmt.Errorf("%w for %v", errSilent, quiet.Round(time.Second))
 		}
 		every := idleEvery
@@ -75,8 +75,9 @@ func (o *owner) confirm(ctx context.Context, r *reader) error {
 // somebody else.
 func (o *owner) advance(ctx context.Context) error {
 	lsn, waiting := o.progress.confirmable()
-	if lsn <= o.state.Confirmed && o.progress.events.Load() == o.sent {
-		return nil
+	moved := lsn > o.state.Confirmed || o.progress.events.Load() != o.sent
+	if !moved && (waiting.IsZero() || waiting.Equal(o.state.Waiting)) {
+		return nil // what waited before this owner has not come yet
 	}
 	o.state.Confirmed, o.state.Waiting = max(lsn, o.state.Confirmed), waiting
 	o.tell()

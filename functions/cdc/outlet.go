@@ -84,6 +84,11 @@ const lookBack = 100
 // open looks up what the stream has.
 func (o *outlet) open(ctx context.Context) error {
 	s, err := o.js.Stream(ctx, o.Name)
+	if errors.Is(err, jetstream.ErrStreamNotFound) { // somebody has deleted it
+		if err = streams.Ensure(ctx, o.js, o.Stream); err == nil {
+			s, err = o.js.Stream(ctx, o.Name)
+		}
+	}
 	if err != nil {
 		return fmt.Errorf("stream %s: %w", o.Name, err)
 	}

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/jackc/pglogrepl"
 	"github.com/rs/xid"
 
 	"ponix/functions/internal/postgres"
@@ -103,6 +104,7 @@ type owner struct {
 	state    *state
 	system   string
 	timeline string
+	end      pglogrepl.LSN // of the log, when it took over
 	outlets  map[*entity]*outlet
 	pub      *runtime.Publisher
 	schema   map[string]string // of each table
@@ -123,7 +125,7 @@ const (
 
 // takeOver learns where PostgreSQL and the last owner are.
 func (o *owner) takeOver(ctx context.Context) (err error) {
-	if o.system, o.timeline, err = o.identify(ctx); err != nil {
+	if o.system, o.timeline, o.end, err = o.identify(ctx); err != nil {
 		return err
 	}
 	if o.state, err = o.keeper.load(ctx); err != nil {
@@ -136,7 +138,7 @@ func (o *owner) takeOver(ctx context.Context) (err error) {
 
 // prepare leaves a slot that has every change since what was published last.
 func (o *owner) prepare(ctx context.Context) error {
-	missed, err := o.publication(ctx, o.Publication, o.entities, o.schema)
+	missed, err := o.publication(ctx, o.Publication, o.entities, o.schema, o.distrust)
 	if err != nil {
 		return err
 	}
@@ -148,8 +150,8 @@ func (o *owner) prepare(ctx context.Context) error {
 		return fmt.Errorf("slot %s is not one of pgoutput in this database: name another with PONIX_CDC_SLOT_NAME", o.Slot)
 	}
 	fresh := !slot.exists && o.state.revision == 0
-	gap := slot.gap(o.state, o.system)
-	if gap == "" {
+	gap := slot.gap(o.state, o.system, o.end)
+	if missed != "" {
 		gap = missed
 	}
 	if gap == "" {
@@ -168,6 +170,16 @@ func (o *owner) prepare(ctx context.Context) error {
 	return o.snapshot(ctx)
 }
 
+// distrust notes that the slot has not seen every change, before the publication is
+// mended: whoever fails on the way leaves that to the next owner.
+func (o *owner) distrust(ctx context.Context) error {
+	if !o.state.Complete {
+		return nil
+	}
+	o.state.Complete = false
+	return o.keeper.save(ctx, o.state)
+}
+
 // report tells of a slot that has to be made again.
 func (o *owner) report(ctx context.Context, gap string, fresh bool) {
 	log := o.instance.Logger().With("slot", o.Slot)
@@ -184,7 +196,7 @@ func (o *owner) report(ctx context.Context, gap string, fresh bool) {
 // on an owner that lost the lock and does not know it can write neither.
 func (o *owner) claim(ctx context.Context) error {
 	o.state.Owner, o.state.PID = o.instance.ID(), o.conn.PID()
-	o.state.Events, o.state.Waiting = 0, time.Time{}
+	o.state.Events = 0 // what waits is still waiting
 	if err := o.keeper.save(ctx, o.state); err != nil {
 		return err
 	}

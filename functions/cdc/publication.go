@@ -21,8 +21,8 @@ FROM pg_publication AS p WHERE p.pubname = %[1]s`
 
 // publication makes the publication agree with our tables. Where it did not have
 // all of their changes, an existing slot has not seen them all: gap says why. It
-// sets the schema of each table.
-func (s *session) publication(ctx context.Context, name string, entities []*entity, schema map[string]string) (gap string, err error) {
+// sets the schema of each table. Before it closes a gap it calls distrust.
+func (s *session) publication(ctx context.Context, name string, entities []*entity, schema map[string]string, distrust func(context.Context) error) (gap string, err error) {
 	var tables []string
 	for _, e := range entities {
 		rows, err := s.rows(ctx, fmt.Sprintf(tableSQL, literal(e.table)))
@@ -43,12 +43,20 @@ func (s *session) publication(ctx context.Context, name string, entities []*enti
 		return "", err
 	}
 	if len(rows) == 0 {
+		if err := distrust(ctx); err != nil {
+			return "", err
+		}
 		_, err := s.rows(ctx, "CREATE PUBLICATION "+identifier(name)+" FOR TABLE "+list)
 		return "the publication " + name + " was gone", err
 	}
 	whole, others, all := string(rows[0][0]) == "t", string(rows[0][1]) == "t", string(rows[0][2]) == "t"
 	if whole && !others {
 		return "", nil
+	}
+	if !whole {
+		if err := distrust(ctx); err != nil {
+			return "", err
+		}
 	}
 	if !all {
 		if _, err := s.rows(ctx, "ALTER PUBLICATION "+identifier(name)+" SET TABLE "+list); err != nil {

@@ -37,7 +37,7 @@ func (s *session) slot(ctx context.Context, name string) (slot, error) {
 
 // gap is why the slot cannot be trusted to have every change since what was
 // published last; empty where it can.
-func (s slot) gap(st *state, system string) string {
+func (s slot) gap(st *state, system string, end pglogrepl.LSN) string {
 	switch {
 	case !s.exists && st.revision == 0:
 		return "there is none yet"
@@ -51,16 +51,19 @@ func (s slot) gap(st *state, system string) string {
 		return "it belongs to another PostgreSQL cluster than before"
 	case !st.Complete:
 		return "its snapshot was not finished"
+	case end < st.Confirmed: // a position does not say any more which change it is of
+		return fmt.Sprintf("PostgreSQL's log ends at %s, and what came before %s was published: it was put back to an earlier state", end, st.Confirmed)
 	case s.confirmed > st.Confirmed:
 		return fmt.Sprintf("it is at %s, and only what came before %s is known to be published", s.confirmed, st.Confirmed)
 	}
 	return ""
 }
 
-// identify returns the id of the PostgreSQL cluster and of its timeline.
-func (s *session) identify(ctx context.Context) (system, timeline string, err error) {
+// identify returns the id of the PostgreSQL cluster and of its timeline, and where its
+// log ends.
+func (s *session) identify(ctx context.Context) (system, timeline string, end pglogrepl.LSN, err error) {
 	r, err := pglogrepl.IdentifySystem(ctx, s.conn)
-	return r.SystemID, strconv.Itoa(int(r.Timeline)), err
+	return r.SystemID, strconv.Itoa(int(r.Timeline)), r.XLogPos, err
 }
 
 // create makes the slot. The transaction that is open on the session then sees

@@ -58,12 +58,13 @@ func (c *capture) status(ctx context.Context, _ *cdcv1.GetCdcStatusRequest) (*cd
 		resp.ConfirmedLsn, resp.ServerLsn, resp.LagBytes = now.confirmed, now.server, uint64(max(0, now.lag))
 		resp.Active = now.pid != 0
 	}
+	resp.LagSeconds = lagSeconds(st.Waiting) // whoever works on it
 	switch {
 	case resp.Active && now.pid == st.PID:
-		resp.Owner, resp.LagSeconds = st.Owner, lagSeconds(st.Waiting)
+		resp.Owner = st.Owner
 	case resp.Active: // it has not got so far as to say who it is
 	default:
-		resp.LagSeconds = lagSeconds(st.Written)
+		resp.LagSeconds = max(resp.LagSeconds, lagSeconds(st.Written))
 	}
 	return resp, nil
 }

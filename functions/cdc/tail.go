@@ -23,8 +23,7 @@ func (o *owner) tail(ctx context.Context) error {
 	outer := ctx
 	ctx, cancel := context.WithCancelCause(ctx)
 	o.failed = cancel
-	r := &reader{owner: o, relations: map[uint32]*relation{}}
-	r.heard.Store(time.Now().UnixNano())
+	r := &reader{owner: o, relations: map[uint32]*relation{}, began: time.Now()}
 	// Reading has no context of its own, which would cost a goroutine per message.
 	stop := context.AfterFunc(ctx, func() {
 		o.conn.Conn().SetReadDeadline(time.Unix(1, 0)) //nolint:errcheck // it is closed already
@@ -53,8 +52,9 @@ func (o *owner) tail(ctx context.Context) error {
 type reader struct {
 	*owner
 	relations map[uint32]*relation // nil: a table that is not ours
-	heard     atomic.Int64         // when PostgreSQL last sent something, in nanoseconds
-	asked     atomic.Bool          // PostgreSQL wants an answer
+	began     time.Time
+	heard     atomic.Int64 // when PostgreSQL last sent something, in nanoseconds since began: clocks are set
+	asked     atomic.Bool  // PostgreSQL wants an answer
 
 	tx    *transaction // that is being read
 	event event
@@ -70,7 +70,7 @@ func (r *reader) read(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		r.heard.Store(time.Now().UnixNano())
+		r.heard.Store(int64(time.Since(r.began)))
 		switch m := m.(type) {
 		case *pgproto3.CopyData:
 			if err := r.copied(ctx, m.Data); err != nil {

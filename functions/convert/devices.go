@@ -45,7 +45,7 @@ type Devices struct {
 
 	mu      sync.RWMutex // of what follows, and of writing to unknown and owners
 	known   map[string]device
-	changes uint64 // events so far
+	changes uint64 // events so far that may concern any device
 }
 
 // device is what matters of an end device, as it was at a moment, with its

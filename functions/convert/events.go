@@ -3,6 +3,7 @@ package convert
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 	"unique"
 
@@ -20,21 +21,25 @@ import (
 const remains = 30 * time.Second
 
 // follow forgets what events say has changed. Every instance follows on its own,
-// from now on, and starts with nothing remembered: an ordered consumer comes
-// back by itself where it has lost its place.
+// from now on, and starts with nothing remembered, also where it has lost its place.
 func (d *Devices) follow(js jetstream.JetStream, s streams.Stream, forget func([]byte) error) func(context.Context) error {
 	return func(ctx context.Context) error {
 		c, err := js.OrderedConsumer(ctx, s.Name, jetstream.OrderedConsumerConfig{DeliverPolicy: jetstream.DeliverNewPolicy, InactiveThreshold: remains})
 		if err != nil {
 			return err
 		}
+		lost := make(chan error, 1)
 		cc, err := c.Consume(func(m jetstream.Msg) {
 			if err := forget(m.Data()); err != nil {
 				d.forgetAll() // whatever it was about
 			}
 			runtime.InstanceOf(ctx).Handled(1)
-		}, jetstream.ConsumeErrHandler(func(jetstream.ConsumeContext, error) {
+		}, jetstream.ConsumeErrHandler(func(_ jetstream.ConsumeContext, err error) {
 			d.forgetAll() // events may have been missed
+			select {
+			case lost <- err:
+			default:
+			}
 		}))
 		if err != nil {
 			return err
@@ -44,6 +49,9 @@ func (d *Devices) follow(js jetstream.JetStream, s streams.Stream, forget func([
 		select {
 		case <-ctx.Done():
 			return nil
+		case err := <-lost:
+			// It would go on where it was, and the stream may have begun again.
+			return fmt.Errorf("events may have been missed: %w", err)
 		case <-cc.Closed():
 			return errors.New("the consumer was closed")
 		}
@@ -62,8 +70,7 @@ func (d *Devices) deviceEvent(data []byte) error {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.changes++
-	d.lookups.forget(dev.DeviceId)
+	d.lookups.forget(dev.DeviceId) // what is being fetched of others is as good as before
 	delete(d.known, dev.DeviceId)
 	d.unknown.Remove(dev.DeviceId)
 	return nil

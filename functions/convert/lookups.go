@@ -177,7 +177,12 @@ func (d *Devices) fetch(ctx context.Context, l *lookup) {
 		}, o.err}
 	}
 	d.remember(changes, func() {
+		d.lookups.mu.Lock()
+		defer d.lookups.mu.Unlock()
 		for _, id := range l.ids {
+			if d.lookups.of[id] != l { // an event told of it meanwhile, or somebody asks again
+				continue
+			}
 			if a, ok := l.answers[id]; !ok {
 				delete(d.known, id)
 				d.unknown.Add(id, struct{}{})

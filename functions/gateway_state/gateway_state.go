@@ -14,9 +14,11 @@ package gatewaystate
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"sync"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"google.golang.org/grpc/codes"
 
@@ -28,7 +30,7 @@ import (
 // New returns the function: it follows the events of gateways and answers every
 // method of GatewayStateService.
 func New(js jetstream.JetStream, s streams.Config) runtime.Function {
-	f := &states{gateways: bucket{js: js, name: s.GatewayStates().Bucket}, leases: bucket{js: js, name: s.Leases().Bucket}}
+	f := &states{gateways: bucket{js: js, name: s.GatewayStates().Bucket, config: s.GatewayStates()}, leases: bucket{js: js, name: s.Leases().Bucket, config: s.Leases()}}
 	return runtime.Func("gateway-state",
 		runtime.Endpoint(pb.GatewayStateService_GetGatewayState_FullMethodName, f.get),
 		runtime.Endpoint(pb.GatewayStateService_ListGatewayStates_FullMethodName, f.list),
@@ -41,8 +43,9 @@ type states struct{ gateways, leases bucket }
 
 // bucket is opened when it is first used.
 type bucket struct {
-	js   jetstream.JetStream
-	name string
+	js     jetstream.JetStream
+	name   string
+	config jetstream.KeyValueConfig
 
 	mu     sync.Mutex
 	kv     jetstream.KeyValue
@@ -56,6 +59,11 @@ func (b *bucket) open(ctx context.Context) (jetstream.KeyValue, error) {
 		return b.kv, nil
 	}
 	stream, err := b.js.Stream(ctx, "KV_"+b.name)
+	if errors.Is(err, jetstream.ErrStreamNotFound) { // somebody has deleted it
+		if err = streams.EnsureBuckets(ctx, b.js, b.config); err == nil {
+			stream, err = b.js.Stream(ctx, "KV_"+b.name)
+		}
+	}
 	if err != nil {
 		return nil, runtime.Error(codes.Unavailable, "BUCKET_UNAVAILABLE", "bucket %s: %v", b.name, err)
 	}
@@ -65,6 +73,16 @@ func (b *bucket) open(ctx context.Context) (jetstream.KeyValue, error) {
 	}
 	b.kv, b.stream = kv, stream
 	return kv, nil
+}
+
+// lost has the bucket opened, and made, again where it is gone.
+func (b *bucket) lost(err error) error {
+	if errors.Is(err, nats.ErrNoResponders) || errors.Is(err, jetstream.ErrNoStreamResponse) || errors.Is(err, jetstream.ErrStreamNotFound) {
+		b.mu.Lock()
+		b.kv = nil
+		b.mu.Unlock()
+	}
+	return err
 }
 
 // apply makes the bucket agree with an event, but for what it has of later ones.

@@ -230,3 +230,18 @@ func TestListIsPaged(t *testing.T) {
 	_, err := e.ListGatewayStates(t.Context(), &pb.ListGatewayStatesRequest{OrganizationId: "other", PageToken: "no token"})
 	functiontest.WantInvalid(t, err, "page_token")
 }
+
+// TestDeletedBucket makes the bucket again with the next event.
+func TestDeletedBucket(t *testing.T) {
+	t.Parallel()
+	e := start(t)
+	e.publish(t, "create", gateway("g1", 0))
+	e.wantState(t, "g1", func(*pb.GatewayState) bool { return true })
+	if err := e.js.DeleteKeyValue(t.Context(), "gateways"); err != nil {
+		t.Fatal(err)
+	}
+	g := gateway("g1", 0)
+	g.Name = "again"
+	e.publish(t, "update", g)
+	e.wantState(t, "g1", func(s *pb.GatewayState) bool { return s.Gateway.Name == "again" })
+}

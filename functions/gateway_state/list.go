@@ -28,7 +28,7 @@ func (f *states) get(ctx context.Context, req *pb.GetGatewayStateRequest) (*pb.G
 		return nil, runtime.Error(codes.NotFound, "GATEWAY_NOT_FOUND", "gateway %q does not exist", req.GatewayId)
 	}
 	if err != nil {
-		return nil, unavailable(err)
+		return nil, unavailable(f.gateways.lost(err))
 	}
 	leases, err := f.leases.open(ctx)
 	if err != nil {
@@ -38,7 +38,7 @@ func (f *states) get(ctx context.Context, req *pb.GetGatewayStateRequest) (*pb.G
 	if alive {
 		_, err = leases.Get(ctx, streams.InstanceLease(state.Owner))
 		if err != nil && !errors.Is(err, jetstream.ErrKeyNotFound) {
-			return nil, unavailable(err)
+			return nil, unavailable(f.leases.lost(err))
 		}
 		alive = err == nil
 	}
@@ -111,7 +111,7 @@ func (b *bucket) each(ctx context.Context, pattern string, f func(jetstream.KeyV
 	}
 	w, err := kv.Watch(ctx, pattern, jetstream.IgnoreDeletes())
 	if err != nil {
-		return unavailable(err)
+		return unavailable(b.lost(err))
 	}
 	defer w.Stop() //nolint:errcheck // it only reads
 	for {

@@ -54,7 +54,7 @@ func (b *bucket) change(ctx context.Context, id string, g *pb.Gateway, at positi
 			err = put(ctx, kv, g, at, now)
 		}
 		if !written(err) {
-			return err
+			return b.lost(err)
 		}
 	}
 }
@@ -68,7 +68,10 @@ func (b *bucket) record(ctx context.Context, kv jetstream.KeyValue, id string) (
 	if !errors.Is(err, jetstream.ErrKeyNotFound) {
 		return record{}, err
 	}
-	m, err := b.stream.GetLastMsgForSubject(ctx, b.subject(id))
+	b.mu.Lock()
+	stream := b.stream
+	b.mu.Unlock()
+	m, err := stream.GetLastMsgForSubject(ctx, b.subject(id))
 	switch {
 	case errors.Is(err, jetstream.ErrMsgNotFound):
 		return record{}, nil

@@ -231,3 +231,24 @@ func certificate(t *testing.T) (tls.Certificate, string) {
 	}
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, file
 }
+
+// TestThereAndBack changes a gateway's URL by mistake, and changes it back: a broker that
+// speaks MQTT 3.1.1 has kept the session, but not what it is subscribed to.
+func TestThereAndBack(t *testing.T) {
+	t.Parallel()
+	e := start(t)
+	e.instance(t)
+	b := olderBroker(t)
+	e.gateway(t, "create", "g1", b)
+	e.wantState(t, 10*time.Second, "g1", connected)
+	device := publisher(t, b)
+	done(t, device.Publish("acme/thermometer", 1, false, "one"))
+	e.stored(t, 5*time.Second, 1)
+	e.gateway(t, "update", "g1", "tcp://127.0.0.1:1") // a typo
+	e.wantState(t, 10*time.Second, "g1", failing)
+	e.gateway(t, "update", "g1", b)
+	e.wantState(t, 10*time.Second, "g1", connected)
+	time.Sleep(500 * time.Millisecond)
+	done(t, device.Publish("acme/thermometer", 1, false, "two"))
+	e.stored(t, 10*time.Second, 2)
+}

@@ -38,7 +38,7 @@ func (o *owner) drop(id string) {
 	ctx, cancel := context.WithTimeout(o.ctx, askTimeout)
 	defer cancel()
 	c := o.view.claimOf(id)
-	if c.owner != o.me {
+	if _, is := o.view.state(id); is && c.owner != o.me {
 		return
 	}
 	err := o.leases.Purge(ctx, streams.GatewayLease(id), jetstream.LastRevision(c.revision), jetstream.PurgeTTL(markerTTL))

@@ -35,6 +35,8 @@ type frames struct {
 	*budget
 	lost func(error) // called when nothing more can be read
 
+	properties bool // a PUBLISH has them: MQTT 5
+
 	mu      sync.Mutex // as a sync.Locker
 	collect bool       // between Lock and Unlock
 	out     []byte
@@ -108,23 +110,71 @@ func (f *frames) next() error {
 	}
 	f.left = length
 	const publish = 3
+	var head []byte // of the packet, after its own header
 	if length > maxPacket {
 		if kind>>4 != publish {
 			return errPacket
 		}
-		f.left, f.drop = maxPacket, length-maxPacket
+		if f.properties { // or what is cut is no PUBLISH any more, and comes again for ever
+			if head, f.left, err = f.skipProperties(kind, length); err != nil {
+				return err
+			}
+		}
+		if n := len(head) + f.left; n > maxPacket {
+			f.left, f.drop = maxPacket-len(head), n-maxPacket
+		}
 	}
 	if kind>>4 == publish {
-		f.add(f.left)
+		f.add(len(head) + f.left)
 	}
 	f.header = append(f.header[:0:0], kind)
-	for n := f.left; ; n >>= 7 {
+	for n := len(head) + f.left; ; n >>= 7 {
 		if n < 0x80 {
 			f.header = append(f.header, byte(n))
-			return nil
+			break
 		}
 		f.header = append(f.header, byte(n)|0x80)
 	}
+	f.header = append(f.header, head...)
+	return nil
+}
+
+// skipProperties reads a PUBLISH of MQTT 5 up to its payload, and returns that without
+// its properties, and how long the payload is.
+func (f *frames) skipProperties(kind byte, length int) (head []byte, payload int, err error) {
+	head = make([]byte, 2)
+	if _, err = io.ReadFull(f.in, head); err != nil {
+		return nil, 0, err
+	}
+	n := int(head[0])<<8 | int(head[1])
+	if kind&0x06 != 0 { // a packet id
+		n += 2
+	}
+	head = append(head, make([]byte, n+1)...)
+	if _, err = io.ReadFull(f.in, head[2:2+n]); err != nil {
+		return nil, 0, err
+	}
+	payload = length - 2 - n
+	skip := 0
+	for shift := 0; ; shift += 7 {
+		b, err := f.in.ReadByte()
+		if err != nil {
+			return nil, 0, err
+		}
+		if shift > 21 {
+			return nil, 0, errPacket
+		}
+		payload--
+		skip |= int(b&0x7f) << shift
+		if b < 0x80 {
+			break
+		}
+	}
+	if payload -= skip; payload < 0 {
+		return nil, 0, errPacket
+	}
+	_, err = f.in.Discard(skip)
+	return head, payload, err
 }
 
 // Lock begins a packet: paho.golang writes one in pieces, between Lock and Unlock.

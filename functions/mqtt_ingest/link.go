@@ -52,8 +52,8 @@ type delivery struct {
 	ack    func()        // tells the broker
 }
 
-func newLink() *link {
-	return &link{queue: make(chan *delivery, window), ready: make(chan struct{}), done: make(chan struct{})}
+func newLink(sharing *atomic.Int64) *link {
+	return &link{held: budget{sharing: sharing}, queue: make(chan *delivery, window), ready: make(chan struct{}), done: make(chan struct{})}
 }
 
 // fail ends the link; the first reason counts.

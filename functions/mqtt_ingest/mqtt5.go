@@ -29,6 +29,7 @@ func (s *session) connect5(ctx context.Context, l *link) (resumed bool, err erro
 	if err != nil {
 		return false, err
 	}
+	conn.properties = true
 	expiry, receive := uint32(sessionExpiry), uint16(receiveMaximum)
 	acks := state.NewInMemory()
 	client := paho.NewClient(paho.ClientConfig{

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -29,6 +30,7 @@ type owner struct {
 	raw     streams.Stream
 	roots   *x509.CertPool
 
+	running  atomic.Int64        // sessions
 	sessions map[string]*session // by gateway: those that run, or are about to end
 	giving   map[string]bool     // gateways that are being handed over
 	ended    chan string         // gateways whose session has
@@ -215,15 +217,17 @@ func (o *owner) start(id string) {
 	}
 	ctx, cancel := context.WithCancel(context.WithoutCancel(o.ctx))
 	s := &session{
-		gateway: known.state.Gateway, roots: o.roots, raw: o.raw, out: o.out, owned: o.lease.alive, status: &status{},
+		gateway: known.state.Gateway, roots: o.roots, raw: o.raw, out: o.out, owned: o.lease.alive, status: &status{}, sharing: &o.running,
 		ids: &identity{kv: o.records, gateway: id}, cancel: cancel, done: make(chan struct{}),
 	}
 	s.broker, s.badURL = broker.Parse(known.state.Gateway.GetEmqxConfig().GetBrokerUrl())
 	s.ids.broker = s.broker.Address
 	o.sessions[id] = s
+	o.running.Add(1)
 	go func() {
 		defer cancel()
 		s.run(ctx)
+		o.running.Add(-1)
 		select {
 		case o.ended <- id:
 		case <-o.quit:

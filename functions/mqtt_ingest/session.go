@@ -42,6 +42,7 @@ type session struct {
 	ids     *identity
 	owned   func() bool // whether the instance's lease is alive
 	status  *status
+	sharing *atomic.Int64 // gateways of the instance
 
 	cancel context.CancelFunc
 	forget atomic.Bool // before cancel, or while it ends
@@ -120,11 +121,11 @@ func (s *session) connect(ctx context.Context) (*link, error) {
 	if !s.owned() {
 		return nil, errNotOwned
 	}
-	l := newLink()
+	l := newLink(s.sharing)
 	resumed, err := s.connect5(ctx, l)
 	if errors.Is(err, errOlder) {
 		before := err
-		l = newLink()
+		l = newLink(s.sharing)
 		if resumed, err = s.connect3(ctx, l); err != nil {
 			err = fmt.Errorf("%w; in MQTT 3.1.1: %w", before, err)
 		}
@@ -171,8 +172,16 @@ func (s *session) stay(ctx context.Context, l *link) error {
 		l.drain(drainTimeout)
 		l.fail(ctx.Err())
 	}
-	l.close(ctx.Err() != nil && s.forget.Load())
+	l.close(ctx.Err() != nil && s.forget.Load() && s.unsubscribed(ctx))
 	return l.err
+}
+
+// unsubscribed notes that the broker will have no subscription any more: should the
+// gateway come back to it, a session that is there in MQTT 3.1.1 brings nothing.
+func (s *session) unsubscribed(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), askTimeout)
+	defer cancel()
+	return s.ids.subscribe(ctx, "") == nil
 }
 
 // receive handles a message: it is on its way to JetStream on return. It waits

@@ -121,3 +121,37 @@ func TestThousandGateways(t *testing.T) {
 	done(t, device.Publish("acme/thermometer", 1, false, "one"))
 	e.stored(t, 20*time.Second, gateways)
 }
+
+// TestDeletedMeanwhile deletes a gateway while no instance runs: nothing of it stays.
+func TestDeletedMeanwhile(t *testing.T) {
+	t.Parallel()
+	e := start(t)
+	h := e.instance(t)
+	b := broker(t, "")
+	e.gateway(t, "create", "g1", b.url)
+	e.gateway(t, "create", "g2", b.url)
+	e.wantState(t, 10*time.Second, "g1", connected)
+	e.wantState(t, 10*time.Second, "g2", connected)
+	if err := h.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	e.gateway(t, "softdelete", "g1", b.url)
+	e.instance(t)
+	e.wantState(t, 10*time.Second, "g2", connected)
+	runtimetest.Eventually(t, 10*time.Second, func() error {
+		for _, bucket := range []string{conf.Leases().Bucket, conf.MQTTSessions().Bucket} {
+			kv, err := e.js.KeyValue(t.Context(), bucket)
+			if err != nil {
+				return err
+			}
+			keys, err := kv.Keys(t.Context())
+			if err != nil {
+				return err
+			}
+			if all := strings.Join(keys, " "); strings.Contains(all, "g1") {
+				return fmt.Errorf("%s has %s", bucket, all)
+			}
+		}
+		return nil
+	})
+}

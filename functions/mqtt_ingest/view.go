@@ -118,7 +118,7 @@ type share struct {
 	quota int      // gateways that the instance should own
 	mine  []string // those that it owns, sorted
 	free  []string // those that nobody owns who is alive, sorted
-	stale []string // those of its own that are no gateways any more
+	stale []string // those of its own, or of nobody who is alive, that are no gateways any more
 }
 
 // share divides the gateways. Every instance has the same quota, but for those
@@ -154,7 +154,8 @@ func (v *view) share(me string) share {
 		}
 	}
 	for g, c := range v.claims {
-		if _, is := v.gateways[g]; !is && c.owner == me {
+		_, is := v.gateways[g]
+		if _, alive := v.instances[c.owner]; !is && (c.owner == me || c.owner != "" && !alive) {
 			s.stale = append(s.stale, g)
 		}
 	}

@@ -4,6 +4,7 @@ package organization
 
 import (
 	"context"
+	"errors"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
@@ -62,8 +63,20 @@ func (o organizations) update(ctx context.Context, req *pb.UpdateOrganizationReq
 }
 
 func (o organizations) delete(ctx context.Context, req *pb.DeleteOrganizationRequest) (*pb.DeleteOrganizationResponse, error) {
-	org, err := o.row(ctx, deleteSQL, req.OrganizationId)
-	return &pb.DeleteOrganizationResponse{Organization: org}, err
+	var org *pb.Organization
+	err := pgx.BeginFunc(ctx, o.db, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, lockSQL, req.OrganizationId); err != nil {
+			return err
+		}
+		rows, _ := tx.Query(ctx, deleteSQL, req.OrganizationId) // CollectOneRow returns its error
+		var err error
+		org, err = pgx.CollectOneRow(rows, scan)
+		return err
+	})
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil, postgres.UnknownOrganization(req.OrganizationId)
+	}
+	return &pb.DeleteOrganizationResponse{Organization: org}, postgres.Error(err)
 }
 
 func (o organizations) list(ctx context.Context, req *pb.ListOrganizationsRequest) (*pb.ListOrganizationsResponse, error) {

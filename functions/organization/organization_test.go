@@ -1,6 +1,8 @@
 package organization_test
 
 import (
+	"context"
+	"errors"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -16,6 +18,7 @@ import (
 	"ponix/functions/organization"
 	pb "ponix/proto/ponix/organization/v1"
 	"ponix/runtime"
+	"ponix/runtime/runtimetest"
 	"ponix/runtime/wire"
 )
 
@@ -223,5 +226,48 @@ func TestGatewaysEndWithTheirOrganization(t *testing.T) {
 	if err := e.DB.QueryRow(t.Context(), `SELECT bool_and((g.organization_id = $1) = (g.deleted_at IS NOT NULL)) AND bool_and(g.deleted_at IS NOT DISTINCT FROM o.deleted_at)
 		FROM gateways g JOIN organizations o ON o.id = g.organization_id`, org).Scan(&same); err != nil || !same {
 		t.Errorf("other gateways, or at other times: %v, %v", same, err)
+	}
+}
+
+// TestGatewayDuringDeletion makes a gateway while its organization is deleted.
+func TestGatewayDuringDeletion(t *testing.T) {
+	t.Parallel()
+	e, c := start(t)
+	o := e.Organization(t)
+	ctx := context.WithoutCancel(t.Context())
+	tx, err := e.DB.Begin(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tx.Rollback(ctx) //nolint:errcheck // it is committed
+	// createSQL of functions/gateway
+	if _, err := tx.Exec(ctx, `INSERT INTO gateways (id, organization_id, name, status, type, config)
+SELECT 'g', o.id, 'n', 'GATEWAY_STATUS_ACTIVE', 'GATEWAY_TYPE_EMQX', '{"broker_url": "mqtt://h"}' FROM organizations AS o
+WHERE o.id = $1 AND o.deleted_at IS NULL
+FOR SHARE`, o); err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() {
+		_, err := c.DeleteOrganization(ctx, &pb.DeleteOrganizationRequest{OrganizationId: o})
+		done <- err
+	}()
+	runtimetest.Eventually(t, 10*time.Second, func() error {
+		var waiting bool
+		const sql = "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock')"
+		if err := e.DB.QueryRow(ctx, sql).Scan(&waiting); err != nil {
+			return err
+		}
+		if !waiting {
+			return errors.New("nobody waits")
+		}
+		return nil
+	})
+	if err := errors.Join(tx.Commit(ctx), <-done); err != nil {
+		t.Fatal(err)
+	}
+	var gone bool
+	if err := e.DB.QueryRow(ctx, "SELECT deleted_at IS NOT NULL FROM gateways WHERE id = 'g'").Scan(&gone); err != nil || !gone {
+		t.Errorf("the gateway of the deleted organization is there: %v, %v", gone, err)
 	}
 }

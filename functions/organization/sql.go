@@ -15,6 +15,10 @@ UPDATE organizations SET name = $2, updated_at = clock_timestamp()
 WHERE id = $1 AND deleted_at IS NULL
 RETURNING ` + columns
 
+// lockSQL comes before deleteSQL: it waits for gateways that are being made, which that
+// sees only where it begins when they are there.
+const lockSQL = `SELECT FROM organizations WHERE id = $1 FOR NO KEY UPDATE`
+
 // deleteSQL takes one moment for both times. The organization's gateways go with it:
 // nobody would see them any more, and what they take would be dead letters.
 const deleteSQL = `

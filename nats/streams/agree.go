@@ -13,6 +13,9 @@ import (
 // those that agree already.
 func stream(ctx context.Context, js jetstream.JetStream, s Stream) (jetstream.Stream, error) {
 	have, err := js.Stream(ctx, s.Name)
+	if err == nil {
+		s.Replicas = max(s.Replicas, have.CachedInfo().Config.Replicas) // see Ensure
+	}
 	if err == nil && streamsAgree(have.CachedInfo().Config, s.StreamConfig) {
 		return have, nil
 	}
@@ -25,6 +28,9 @@ func stream(ctx context.Context, js jetstream.JetStream, s Stream) (jetstream.St
 // consumer is the same of a stream's durable consumer.
 func consumer(ctx context.Context, s jetstream.Stream, want jetstream.ConsumerConfig) error {
 	have, err := s.Consumer(ctx, want.Durable)
+	if err == nil {
+		want.Replicas = max(want.Replicas, have.CachedInfo().Config.Replicas) // see Ensure
+	}
 	if err == nil && consumersAgree(have.CachedInfo().Config, want) {
 		return nil
 	}
@@ -44,6 +50,7 @@ func bucket(ctx context.Context, js jetstream.JetStream, want jetstream.KeyValue
 			return err
 		}
 		is := status.Config()
+		want.Replicas = max(want.Replicas, is.Replicas) // see Ensure
 		is.Metadata, is.MaxValueSize = want.Metadata, max(is.MaxValueSize, 0)
 		if reflect.DeepEqual(is, want) {
 			return nil

@@ -18,6 +18,9 @@ const electing = 30 * time.Second
 
 // Ensure creates the streams with their consumers, and updates those that exist
 // with other limits, all at a time. It may run in any number of processes at once.
+//
+// Replicas only become more: an instance that does not know of the cluster must not take
+// away, in passing, what keeps messages where a node is lost.
 func Ensure(ctx context.Context, js jetstream.JetStream, streams ...Stream) error {
 	group, ctx := errgroup.WithContext(ctx)
 	for _, s := range streams {
@@ -80,11 +83,18 @@ func untilElected(ctx context.Context, f func(context.Context) error) error {
 	return err
 }
 
+// replicasExceedStream is what a cluster says to a consumer's replicas until it has given
+// the stream as many.
+const replicasExceedStream = 10126
+
 // leaderless tells whether err is that of a cluster that has not elected a leader
 // yet: it says so, or it says nothing.
 func leaderless(err error) bool {
 	var api *jetstream.APIError
 	if errors.As(err, &api) {
+		if api.ErrorCode == replicasExceedStream {
+			return true
+		}
 		return api.Code == http.StatusServiceUnavailable && api.ErrorCode != jetstream.JSErrCodeJetStreamNotEnabled && api.ErrorCode != jetstream.JSErrCodeJetStreamNotEnabledForAccount
 	}
 	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, nats.ErrTimeout)

@@ -19,7 +19,7 @@ type Config struct {
 	Raw          string        `name:"nats-raw-stream" default:"raw_envelopes" help:"Stream of raw envelopes; its subjects start with its name."`
 	Processed    string        `name:"processed-envelopes-stream" default:"processed_envelopes" help:"Stream of processed envelopes; its subjects start with its name."`
 	Gateways     string        `name:"nats-gateway-stream" default:"gateways" help:"Stream of gateway events."`
-	Replicas     int           `name:"nats-replicas" default:"1" enum:"1,3,5" help:"Replicas of each stream and bucket: ${enum}."`
+	Replicas     int           `name:"nats-replicas" default:"1" enum:"1,3,5" help:"Replicas of each stream and bucket: ${enum}. Those that have more keep them."`
 	MaxBytes     int64         `name:"nats-stream-max-bytes" default:"2147483648" help:"Bytes that each of the two envelope streams holds before it refuses new messages."`
 	AckWait      time.Duration `name:"nats-ack-wait" default:"30s" help:"How long a message may be worked on before another instance gets it: after an instance was killed, what it had in hand waits this long."`
 	OwnSubject   bool          `name:"nats-own-subject" help:"Take a raw envelope only from the subject of its own organization and device. With NATS users that may publish to their own subject alone, nobody sends for another."`

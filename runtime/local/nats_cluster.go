@@ -55,9 +55,16 @@ func (c *Cluster) startNATSCluster(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	lost := make(chan error, len(nodes))
 	for _, n := range nodes {
-		go func() { c.failed <- <-n.failed }()
+		go func() { lost <- <-n.failed }()
 	}
+	go func() { // the others go on, as long as they are most
+		for range len(nodes) / 2 {
+			o.Logger.Error("a node of NATS is lost, the others go on; it comes back with the next start", "error", <-lost)
+		}
+		c.failed <- <-lost
+	}()
 	return AwaitJetStream(ctx, c.NATSURL)
 }
 

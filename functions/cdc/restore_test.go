@@ -1,0 +1,151 @@
+package cdc_test
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"ponix/runtime/runtimetest"
+)
+
+// wantEventOf waits for an event of organizations that has this text in it.
+func (e *env) wantEventOf(t *testing.T, text string) {
+	t.Helper()
+	runtimetest.Eventually(t, 20*time.Second, func() error {
+		s, err := e.js.Stream(t.Context(), "organizations")
+		if err != nil {
+			return err
+		}
+		for n := s.CachedInfo().State.LastSeq; n >= max(1, s.CachedInfo().State.FirstSeq); n-- {
+			m, err := s.GetMsg(t.Context(), n)
+			if err == nil && bytes.Contains(m.Data, []byte(text)) {
+				return nil
+			}
+		}
+		st, err := e.status(t)
+		return errors.Join(fmt.Errorf("no event has %q; %v", text, st), err)
+	})
+}
+
+// TestRestoredFromACopy puts PostgreSQL back to a copy of its files: what is written
+// then is at places of the log whose events were published before, and is no repeat.
+func TestRestoredFromACopy(t *testing.T) {
+	t.Parallel()
+	pg := startServer(t)
+	e := newEnvOn(t, pg.dsn)
+	e.instance(t)
+	e.streaming(t)
+	e.exec(t, "INSERT INTO organizations (id, name) VALUES ('o', 'first')")
+	e.wantEventOf(t, "first")
+	pg.stop(t)
+	dir, backup := pg.options.DataDir, filepath.Join(t.TempDir(), "backup")
+	if err := exec.Command("cp", "-a", dir, backup).Run(); err != nil { // with owners and modes
+		t.Fatal(err)
+	}
+	pg.start(t)
+	e.streaming(t)
+	e.exec(t, "INSERT INTO organizations (id, name) SELECT 'lost' || n, 'lost' || n FROM generate_series(1, 2000) AS n")
+	e.wantEventOf(t, "lost2000")
+	time.Sleep(time.Second) // until that is noted
+	pg.stop(t)
+	if err := os.RemoveAll(dir); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(backup, dir); err != nil {
+		t.Fatal(err)
+	}
+	pg.start(t)
+	e.streaming(t)
+	e.exec(t, "INSERT INTO organizations (id, name) VALUES ('new', 'after it')")
+	e.wantEventOf(t, "after it")
+}
+
+// TestHoleIsRemembered drops a table from the publication, and lets whoever mends that
+// fail afterwards: the next owner knows that the slot has not seen everything.
+func TestHoleIsRemembered(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t)
+	e.config.RetryDelay = 200
+	stop := e.instance(t)
+	e.streaming(t)
+	e.exec(t, "INSERT INTO organizations (id, name) VALUES ('o', 'before')")
+	e.wantEventOf(t, "before")
+	stop()
+	e.free(t)
+	e.exec(t, "ALTER PUBLICATION ponix_cdc_publication DROP TABLE organizations")
+	e.exec(t, "INSERT INTO organizations (id, name) VALUES ('p', 'in the hole')")
+	state, err := e.js.Stream(t.Context(), "KV_"+e.streams.CaptureState().Bucket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	limit := func(bytes int32) {
+		t.Helper()
+		c := state.CachedInfo().Config
+		c.MaxMsgSize = bytes
+		if _, err := e.js.UpdateStream(t.Context(), c); err != nil {
+			t.Fatal(err)
+		}
+	}
+	limit(1) // NATS takes no state now
+	e.instance(t)
+	time.Sleep(2 * time.Second) // for some attempts
+	limit(-1)
+	e.wantEventOf(t, "in the hole")
+}
+
+// TestDeletedStream deletes a stream of events under the tail, which makes it again.
+func TestDeletedStream(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t)
+	e.config.RetryDelay = 200
+	e.instance(t)
+	e.streaming(t)
+	e.exec(t, "INSERT INTO organizations (id, name) VALUES ('o', 'before')")
+	e.wantEventOf(t, "before")
+	if err := e.js.DeleteStream(t.Context(), "organizations"); err != nil {
+		t.Fatal(err)
+	}
+	e.exec(t, "INSERT INTO organizations (id, name) VALUES ('p', 'after')")
+	e.wantEventOf(t, "after")
+}
+
+// TestLagOfAStuckEvent holds that the status says for how long an event has waited,
+// however often it was tried.
+func TestLagOfAStuckEvent(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t)
+	e.config.RetryDelay = 200
+	e.instance(t)
+	e.streaming(t)
+	s, err := e.js.Stream(t.Context(), "organizations")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := s.CachedInfo().Config
+	c.MaxMsgs, c.Discard = 1, jetstream.DiscardNew
+	if _, err := e.js.UpdateStream(t.Context(), c); err != nil {
+		t.Fatal(err)
+	}
+	e.exec(t, "INSERT INTO organizations (id, name) VALUES ('o', 'fits')")
+	e.wantEventOf(t, "fits")
+	e.exec(t, "INSERT INTO organizations (id, name) VALUES ('p', 'does not')")
+	began := time.Now()
+	e.wantError(t, "maximum messages")
+	runtimetest.Eventually(t, 20*time.Second, func() error {
+		for range 5 { // in a row, as it is tried again and again
+			st, err := e.status(t)
+			if err != nil || st.LagSeconds < 3 {
+				return fmt.Errorf("after %v the lag is %v s, %w", time.Since(began), st.GetLagSeconds(), err)
+			}
+			time.Sleep(100 * time.Millisecond)
+		}
+		return nil
+	})
+}
