@@ -63,7 +63,7 @@ bench *args: build
     #!/usr/bin/env bash
     set -euo pipefail
     for suite in convert pipeline devices ingest cdc rpc latency start "memory --rounds 1" "durability --rounds 3"; do
-        bin/ponix bench $suite {{args}} 2>/dev/null
+        bin/ponix bench $suite {{args}} 2> >(grep ^ponix: >&2)
     done
 
 # Fail where a ratio is below nine tenths of its goal in three short tries, or memory above its bound; rpc-64 is rpc without one client alone
