@@ -23,8 +23,9 @@ const (
 )
 
 // Transform calls h for each message of the stream from and publishes what it
-// returns to the stream to, on the subject with the tokens of subject. The result's
-// Nats-Msg-Id has those tokens and the message's id, and the message is acknowledged
+// returns to the stream to, on the subject with the tokens of subject, of which the
+// last says whose it is. The result's Nats-Msg-Id has that one and the message's id,
+// and the message is acknowledged
 // only when the result is stored: each message gives exactly one result.
 // Errors of h mean what they mean to [OnMessage].
 func Transform[In, Out proto.Message](from streams.Stream, durable string, to streams.Stream, subject func(Out) []string, h func(context.Context, In) (Out, error)) Binding {
@@ -93,8 +94,7 @@ func (t *trigger) publish(pub *Publisher, msg jetstream.Msg, c *Call, data []byt
 	result := results.Get().(*nats.Msg)
 	result.Subject, result.Data = c.subject, data
 	// Who publishes chooses the id: it tells repeats of his own, not what others send.
-	_, scope, _ := strings.Cut(c.subject, ".")
-	result.Header[jetstream.MsgIDHeader][0] = scope + " " + c.Message.ID
+	result.Header[jetstream.MsgIDHeader][0] = c.subject[strings.LastIndexByte(c.subject, '.')+1:] + " " + c.Message.ID
 	wire.InjectTrace(c.Trace, result.Header)
 	pub.Publish(result, func(err error) {
 		if errors.Is(err, nats.ErrMaxPayload) {

@@ -203,7 +203,7 @@ func publishesOnce(t *testing.T, atomic bool) {
 		t.Fatal(err)
 	}
 	var e envelopev1.ProcessedEnvelope
-	if err := wire.Unmarshal(m.Data, &e); err != nil || e.EnvelopeId == "" || m.Header.Get("Nats-Msg-Id") != "o.b "+e.EnvelopeId {
+	if err := wire.Unmarshal(m.Data, &e); err != nil || e.EnvelopeId == "" || m.Header.Get("Nats-Msg-Id") != "b "+e.EnvelopeId {
 		t.Errorf("%v %v: %v", m.Header, &e, err)
 	}
 }

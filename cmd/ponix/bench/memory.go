@@ -155,7 +155,7 @@ func (p *pipeline) behind(ctx context.Context, r *Round, db driver.Conn) error {
 	return c.most(r)
 }
 
-// slowly lets a process run for a fiftieth of the time, until end is called.
+// slowly lets a process run for a hundredth of the time, until end is called.
 func slowly(pid int) (end func()) {
 	stop, ended := make(chan struct{}), make(chan struct{})
 	go func() {
@@ -165,7 +165,7 @@ func slowly(pid int) (end func()) {
 			for _, s := range []struct {
 				signal syscall.Signal
 				then   time.Duration
-			}{{syscall.SIGSTOP, 98 * time.Millisecond}, {syscall.SIGCONT, 2 * time.Millisecond}} {
+			}{{syscall.SIGSTOP, 198 * time.Millisecond}, {syscall.SIGCONT, 2 * time.Millisecond}} {
 				syscall.Kill(pid, s.signal) //nolint:errcheck // likewise
 				select {
 				case <-stop:
