@@ -18,7 +18,6 @@ import (
 	"ponix/functions/organization"
 	pb "ponix/proto/ponix/organization/v1"
 	"ponix/runtime"
-	"ponix/runtime/runtimetest"
 	"ponix/runtime/wire"
 )
 
@@ -252,17 +251,7 @@ FOR SHARE`, o); err != nil {
 		_, err := c.DeleteOrganization(ctx, &pb.DeleteOrganizationRequest{OrganizationId: o})
 		done <- err
 	}()
-	runtimetest.Eventually(t, 10*time.Second, func() error {
-		var waiting bool
-		const sql = "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock')"
-		if err := e.DB.QueryRow(ctx, sql).Scan(&waiting); err != nil {
-			return err
-		}
-		if !waiting {
-			return errors.New("nobody waits")
-		}
-		return nil
-	})
+	e.SomebodyWaits(t)
 	if err := errors.Join(tx.Commit(ctx), <-done); err != nil {
 		t.Fatal(err)
 	}

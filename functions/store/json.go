@@ -77,19 +77,22 @@ const maxExact = 1 << 53
 
 // appendData appends an envelope's data as the JSON text that ClickHouse gets:
 // every number with a point or an exponent, so that one path holds 20 and 20.5
-// as the same type, Float64; only integers beyond 2^53 stay integers.
-func appendData(dst []byte, e *envelopev1.ProcessedEnvelope) ([]byte, error) {
+// as the same type, Float64; only integers beyond 2^53 stay integers. inLists tells
+// whether one of those is in a list.
+func appendData(dst []byte, e *envelopev1.ProcessedEnvelope) (data []byte, inLists bool, err error) {
 	if len(e.DataJson) == 0 {
-		return appendStruct(dst, e.Data)
+		data, err = appendStruct(dst, e.Data)
+		return data, false, err
 	}
 	v, err := parseJSON(e.DataJson)
 	if err != nil {
-		return dst, fmt.Errorf("data_json: %w", err)
+		return dst, false, fmt.Errorf("data_json: %w", err)
 	}
 	if _, ok := v.(map[string]any); !ok {
-		return dst, errors.New("data_json is not a JSON object")
+		return dst, false, errors.New("data_json is not a JSON object")
 	}
-	return appendAny(dst, v)
+	data, err = appendAny(dst, v)
+	return data, hasInexactList(v), err
 }
 
 func appendStruct(dst []byte, s *structpb.Struct) ([]byte, error) {

@@ -24,7 +24,7 @@ type row struct {
 // counts nanoseconds in an int64, and what is later becomes a time before 1700.
 var (
 	earliest = time.Date(1900, 1, 1, 0, 0, 0, 0, time.UTC)
-	latest   = time.Date(2262, 1, 1, 0, 0, 0, 0, time.UTC)
+	latest   = time.Date(2261, 12, 31, 23, 59, 59, 999_999_999, time.UTC)
 )
 
 // newRow makes a row of an envelope. Its errors are final.
@@ -45,15 +45,11 @@ func newRow(e *envelopev1.ProcessedEnvelope) (row, error) {
 			return r, nil
 		}
 	}
-	data, err := appendData(nil, e)
+	data, first, err := appendData(nil, e)
 	if err != nil {
 		return r, runtime.Error(codes.InvalidArgument, "DATA_INVALID", "%v", err)
 	}
-	r.text = string(data)
-	if len(e.DataJson) > 0 {
-		v, _ := parseJSON(e.DataJson) // as appendData did
-		r.first = hasInexactList(v)
-	}
+	r.text, r.first = string(data), first
 	return r, nil
 }
 

@@ -41,8 +41,12 @@ func (p *program) runWhole(in *Input) (Result, error) {
 	return b.result()
 }
 
+// quick is the bytes of a payload up to which an evaluation without a loop is over
+// before others could be in its way.
+const quick = 16 << 10
+
 func (p *program) runCEL(ctx context.Context, in *Input) (Result, error) {
-	if p.loops {
+	if p.loops || len(in.Payload) > quick {
 		// As many at a time as there are processors: an evaluation's time is not
 		// spent on waiting for others.
 		select {

@@ -27,17 +27,7 @@ func DuringDeletion(t *testing.T, e *Env, organization string, commit bool, crea
 	}
 	done := make(chan error, 1)
 	go func() { done <- create() }()
-	runtimetest.Eventually(t, 10*time.Second, func() error {
-		var waiting bool
-		const sql = "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock')"
-		if err := e.DB.QueryRow(ctx, sql).Scan(&waiting); err != nil {
-			return err
-		}
-		if !waiting {
-			return errors.New("nobody waits for the deletion")
-		}
-		return nil
-	})
+	e.SomebodyWaits(t)
 	if !commit {
 		if err := errors.Join(tx.Rollback(ctx), <-done); err != nil {
 			t.Errorf("the deletion was rolled back: %v", err)
@@ -48,4 +38,21 @@ func DuringDeletion(t *testing.T, e *Env, organization string, commit bool, crea
 		t.Fatal(err)
 	}
 	WantError(t, <-done, codes.NotFound, "ORGANIZATION_NOT_FOUND")
+}
+
+// SomebodyWaits waits until a statement waits for a lock.
+func (e *Env) SomebodyWaits(t *testing.T) {
+	t.Helper()
+	ctx := context.WithoutCancel(t.Context())
+	runtimetest.Eventually(t, 10*time.Second, func() error {
+		var waiting bool
+		const sql = "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock')"
+		if err := e.DB.QueryRow(ctx, sql).Scan(&waiting); err != nil {
+			return err
+		}
+		if !waiting {
+			return errors.New("nobody waits")
+		}
+		return nil
+	})
 }
