@@ -3,6 +3,7 @@ package runtime
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 
 	validatepb "buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go/buf/validate"
@@ -56,11 +57,35 @@ func (v *validator) violations(m proto.Message) ([]*Violation, error) {
 	for _, x := range bad.Violations {
 		out = append(out, &Violation{
 			Field:       protovalidate.FieldPathString(x.Proto.GetField()),
-			Description: x.Proto.GetMessage(),
+			Description: describe(d, x),
 			Reason:      reasonOfRule(x.Proto.GetRuleId()),
 		})
 	}
 	return out, nil
+}
+
+// describe says what a field of d must be: where protovalidate speaks of its own
+// rules, by the names that callers know.
+func describe(d protoreflect.MessageDescriptor, x *protovalidate.Violation) string {
+	var names []string
+	switch id := x.Proto.GetRuleId(); {
+	case strings.HasPrefix(id, "enum.") && x.FieldDescriptor != nil:
+		values := x.FieldDescriptor.Enum().Values()
+		for i := range values.Len() {
+			if v := values.Get(i); v.Number() != 0 {
+				names = append(names, string(v.Name()))
+			}
+		}
+		return "must be " + strings.Join(names, " or ")
+	case id == "required":
+		if o := d.Oneofs().ByName(protoreflect.Name(protovalidate.FieldPathString(x.Proto.GetField()))); o != nil {
+			for i := range o.Fields().Len() {
+				names = append(names, string(o.Fields().Get(i).Name()))
+			}
+			return "must be set: " + strings.Join(names, " or ")
+		}
+	}
+	return x.Proto.GetMessage()
 }
 
 // ruled keeps the validator out of google.protobuf.Struct, which can have no rules

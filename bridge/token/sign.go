@@ -13,8 +13,8 @@ import (
 // Sign makes a token for p that a Verifier with the same Config takes until ttl
 // has passed. It needs the secret: the keys of a key set sign elsewhere.
 func Sign(c Config, p wire.Principal, ttl time.Duration) (string, error) {
-	if len(c.Secret) < minSecret {
-		return "", fmt.Errorf("the secret has %d bytes, and must have %d at least", len(c.Secret), minSecret)
+	if len(c.Secret) < MinSecret {
+		return "", fmt.Errorf("the secret has %d bytes, and must have %d at least", len(c.Secret), MinSecret)
 	}
 	if err := p.Validate(); err != nil {
 		return "", err

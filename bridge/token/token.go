@@ -31,11 +31,13 @@ type Config struct {
 	Logger   *slog.Logger // default slog.Default()
 }
 
+// MinSecret is how many bytes a secret has at least (RFC 7518, section 3.2).
+const MinSecret = 32
+
 const (
-	minSecret = 32   // bytes, RFC 7518, section 3.2
-	minRSA    = 2048 // bits, RFC 7518, section 3.3
-	maxToken  = 16 << 10
-	leeway    = 30 * time.Second // by which clocks may differ
+	minRSA   = 2048 // bits, RFC 7518, section 3.3
+	maxToken = 16 << 10
+	leeway   = 30 * time.Second // by which clocks may differ
 )
 
 // Verifier holds tokens to a Config.
@@ -50,8 +52,8 @@ func New(ctx context.Context, c Config) (*Verifier, error) {
 	v := &Verifier{secret: c.Secret}
 	var methods []string
 	if len(c.Secret) > 0 {
-		if len(c.Secret) < minSecret {
-			return nil, fmt.Errorf("the secret has %d bytes, and must have %d at least", len(c.Secret), minSecret)
+		if len(c.Secret) < MinSecret {
+			return nil, fmt.Errorf("the secret has %d bytes, and must have %d at least", len(c.Secret), MinSecret)
 		}
 		methods = append(methods, jwt.SigningMethodHS256.Alg())
 	}

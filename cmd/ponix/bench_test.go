@@ -100,7 +100,7 @@ func TestBenchCheck(t *testing.T) {
 			return func(_ context.Context, r *bench.Round) error { runs++; r.Set(bench.Rate, v); return nil }
 		}
 		m := measured{Rounds: 1, Tries: 2, Tolerance: 0.9, Check: true}
-		err := m.show(&env{ctx: t.Context(), out: &output{io.Discard, false}}, bench.Suite{
+		err := m.show(&env{ctx: t.Context(), out: &output{Writer: io.Discard, colour: false}}, bench.Suite{
 			Name: "half and whole", Metrics: []bench.Metric{bench.Rate}, Cases: []bench.Case{{Name: "half", Run: always(1)}, {Name: "whole", Run: always(2)}},
 			Goals: []bench.Goal{{Of: "half", Base: "whole", Metric: bench.Rate, Bound: bound}},
 		})

@@ -81,8 +81,14 @@ func (c *dlqList) Run(e *env) error {
 			rows = append(rows, []string{strconv.FormatUint(l.Number, 10), l.Died.Format(time.DateTime), l.Function, l.Reason, l.Subject, strconv.Itoa(l.Deliveries), l.Error})
 			return nil
 		})
-		if err != nil || c.Format == "json" {
+		if err != nil {
 			return err
+		}
+		if c.Format == "json" {
+			if more := total - c.Limit; c.Limit > 0 && more > 0 {
+				e.log.Warn("there are more dead letters: --limit 0 shows all", "more", more)
+			}
+			return nil
 		}
 		if len(rows) == 0 {
 			fmt.Fprintln(e.out, "no dead letters")

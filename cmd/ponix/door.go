@@ -40,13 +40,17 @@ func (d door) config(ctx context.Context, e *env) (bridge.Config, error) {
 	}
 	c.Tokens, err = token.New(ctx, token.Config{JWKS: d.JWKS, Secret: secret, Issuer: d.Issuer, Audience: d.Audience, Logger: e.log})
 	if err != nil {
-		return c, &config.Error{Variable: "PONIX_AUTH_JWKS and PONIX_AUTH_SECRET", Cause: err}
+		variable := "PONIX_AUTH_JWKS"
+		if secret != nil && len(secret) < token.MinSecret {
+			variable = "PONIX_AUTH_SECRET"
+		}
+		return c, &config.Error{Variable: variable, Cause: err}
 	}
 	return c, nil
 }
 
-// open listens for a bridge of that config. It is exposed where authentication is
-// off and not only this machine reaches it.
+// open listens for a bridge of that config. It is exposed where anybody is let in,
+// and not only this machine reaches it.
 func (d door) open(e *env) (c bridge.Config, ln net.Listener, exposed bool, err error) {
 	if c, err = d.config(e.ctx, e); err != nil {
 		return c, nil, false, err
@@ -55,7 +59,7 @@ func (d door) open(e *env) (c bridge.Config, ln net.Listener, exposed bool, err 
 		return c, nil, false, err
 	}
 	addr, ok := ln.Addr().(*net.TCPAddr)
-	return c, ln, c.Tokens == nil && (!ok || !addr.IP.IsLoopback()), nil
+	return c, ln, c.Tokens == nil && d.TLSClientCA == "" && (!ok || !addr.IP.IsLoopback()), nil
 }
 
 // noPasswords refuses an address with a password in it on the command line,

@@ -62,7 +62,10 @@ func run(args []string) int {
 	// A second Ctrl-C ends the process at once, but not the copies of the first
 	// that just and npx pass on.
 	context.AfterFunc(ctx, func() { time.AfterFunc(time.Second, stop) })
-	err = command.Run(&env{ctx: ctx, log: log, out: newOutput(os.Stdout)})
+	out := newOutput(os.Stdout)
+	if err = command.Run(&env{ctx: ctx, log: log, out: out}); err == nil {
+		err = out.failure()
+	}
 	switch {
 	case err == nil:
 		return 0

@@ -1,12 +1,14 @@
 package main
 
 import (
+	"bufio"
 	"encoding/json"
 	"fmt"
 	"io"
 	"os"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"text/tabwriter"
 	"unicode"
 	"unicode/utf8"
@@ -23,10 +25,27 @@ type format struct {
 type output struct {
 	io.Writer
 	colour bool
+	failed atomic.Pointer[error] // the first that a write failed with
 }
 
 func newOutput(f *os.File) *output {
-	return &output{f, term.IsTerminal(int(f.Fd())) && os.Getenv("NO_COLOR") == ""}
+	return &output{Writer: f, colour: term.IsTerminal(int(f.Fd())) && os.Getenv("NO_COLOR") == ""}
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	n, err := o.Writer.Write(p)
+	if err != nil {
+		o.failed.CompareAndSwap(nil, &err)
+	}
+	return n, err
+}
+
+// failure is the error of what was written so far, such as on a full disk.
+func (o *output) failure() error {
+	if err := o.failed.Load(); err != nil {
+		return *err
+	}
+	return nil
 }
 
 // The colours that are used, as ANSI escape codes.
@@ -75,6 +94,7 @@ func (o *output) table(header []string, rows [][]string) {
 			width[i] = max(width[i], utf8.RuneCountInString(cell))
 		}
 	}
+	b := bufio.NewWriter(o)
 	line := func(cells []string, code string) {
 		for i, cell := range cells {
 			if i < len(cells)-1 {
@@ -83,14 +103,15 @@ func (o *output) table(header []string, rows [][]string) {
 			if code != "" {
 				cell = o.paint(code, cell)
 			}
-			io.WriteString(o, cell) //nolint:errcheck // a closed terminal
+			b.WriteString(cell) //nolint:errcheck // see failure
 		}
-		fmt.Fprintln(o)
+		b.WriteByte('\n') //nolint:errcheck // see failure
 	}
 	line(header, bold)
 	for _, r := range rows {
 		line(r, "")
 	}
+	b.Flush() //nolint:errcheck // see failure
 }
 
 // pairs shows names and values below each other.
@@ -99,7 +120,7 @@ func (o *output) pairs(kv ...string) {
 	for i := 0; i+1 < len(kv); i += 2 {
 		fmt.Fprintf(w, "%s\t%s\n", kv[i], plainly(kv[i+1]))
 	}
-	w.Flush() //nolint:errcheck // a closed terminal
+	w.Flush() //nolint:errcheck // see failure
 }
 
 // json writes v as one line.

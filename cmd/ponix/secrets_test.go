@@ -220,8 +220,8 @@ func TestUpKeepsSecrets(t *testing.T) {
 	p.waitFor(t, 90*time.Second, `^ready  gRPC`)
 	p.processes(t)
 	quiet(t, "up", p.out.String()+p.log.String())
-	if strings.Contains(p.out.String(), "authentication is off") {
-		t.Errorf("it is on:\n%s", p.out)
+	if out := p.out.String(); strings.Contains(out, "authentication is off") || !strings.Contains(out, " token --subject me --role admin)\n") || !strings.Contains(out, "PONIX_GRPC_REFLECTION") {
+		t.Errorf("it is on:\n%s", out)
 	}
 	args[2] = t.TempDir()
 	p = start(t, nil, args...)

@@ -23,7 +23,7 @@ func (c *streamsCommand) Run(e *env) error {
 	if err != nil {
 		return err
 	}
-	if err := runtime.Prepare(e.ctx, runtime.Config{Conn: nc, Streams: c.Streams, Logger: e.log}, fns...); err != nil {
+	if err := runtime.Prepare(e.ctx, runtime.Config{Conn: nc, Streams: c.Streams, Timeout: c.Streams.AckWait / 2, Logger: e.log}, fns...); err != nil {
 		return err
 	}
 	fmt.Fprintln(e.out, "the streams are up to date")

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"os"
 	"strings"
 	"syscall"
 	"testing"
@@ -90,6 +91,7 @@ func TestTour(t *testing.T) {
 	}
 
 	c.overMQTT(t, p, org)
+	c.intoNothing(t, device)
 
 	p.interrupt(t)
 	began := time.Now()
@@ -98,6 +100,24 @@ func TestTour(t *testing.T) {
 		t.Errorf("the second start took %v", took)
 	}
 	c.wantData(t, device, `{"data":{"temperature_1":27.2}}`, `{"data":{"temperature_1":-4.1}}`)
+}
+
+// intoNothing holds that what cannot be written, as on a full disk, is an error.
+func (c *cluster) intoNothing(t *testing.T, device string) {
+	t.Helper()
+	nothing, err := os.Open(os.DevNull) // to read
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nothing.Close() //nolint:errcheck // it is only read
+	for _, args := range [][]string{{"sql", "SELECT 1"}, {"sql", "--format", "json", "SELECT 1"}, {"ps"}, {"dlq", "list"}, {"gateway", "status"}, {"cdc", "status"}, {"migrate", "status"}, {"streams"}, {"send", "--device", device, "--hex", "00"}} {
+		cmd := command(t.Context(), t, c.env, args...)
+		var log bytes.Buffer
+		cmd.Stdout, cmd.Stderr = nothing, &log
+		if err := cmd.Run(); cmd.ProcessState.ExitCode() != 1 || !strings.Contains(log.String(), "ponix: write /dev/stdout:") {
+			t.Errorf("%q: %v, %s", args, err, &log)
+		}
+	}
 }
 
 // TestThreeNATSNodes runs the main job on a cluster of three servers.

@@ -157,29 +157,54 @@ func (c *upCommand) connect(e *env, cluster *local.Cluster) (*nats.Conn, error) 
 }
 
 func (c *upCommand) ready(out *output, grpc string, conf bridge.Config, took time.Duration) {
-	self, how := os.Args[0], "grpcurl"
-	if conf.TLS == nil {
-		how += " -plaintext"
-	}
-	if conf.Tokens != nil {
-		how += " -expand-headers -H 'authorization: Bearer ${TOKEN}'"
-	}
 	if conf.Tokens == nil {
-		fmt.Fprintln(out, out.paint(yellow, "! authentication is off: whoever is on this machine reads and changes everything; PONIX_AUTH_JWKS or PONIX_AUTH_SECRET switches it on"))
+		who := "is on this machine"
+		if c.TLSClientCA != "" {
+			who = "has a certificate of " + c.TLSClientCA
+		}
+		fmt.Fprintln(out, out.paint(yellow, "! authentication is off: whoever "+who+" reads and changes everything; PONIX_AUTH_JWKS or PONIX_AUTH_SECRET switches it on"))
 	}
 	fmt.Fprintf(out, "%s  gRPC %s  NATS %s  ClickHouse %s  (%s)\n", out.paint(bold+";"+green, "ready"), grpc, c.NATS.Redacted(), c.ClickHouse.Redacted(), seconds(took))
 	fmt.Fprintf(out, "%s\n", out.paint(dim, "try:"))
-	tries := []string{
-		how + " -d '{\"name\":\"acme\"}' " + grpc + " ponix.organization.v1.OrganizationService/CreateOrganization",
-		"nats micro ls",
-		self + " sql 'SELECT * FROM processed_envelopes FINAL'",
+	self := os.Args[0]
+	var tries []string
+	if conf.Tokens != nil {
+		how := "export TOKEN=…, a JSON Web Token with the role admin"
+		if secret, err := c.Secret(); err == nil && secret != nil {
+			how = "export TOKEN=$(" + self + " token --subject me --role admin)"
+		}
+		tries = append(tries, how)
+		if !conf.Reflection {
+			tries = append(tries, "# grpcurl finds the services where PONIX_GRPC_REFLECTION=true")
+		}
 	}
+	tries = append(tries,
+		c.grpcurl(conf)+" -d '{\"name\":\"acme\"}' "+grpc+" ponix.organization.v1.OrganizationService/CreateOrganization",
+		"nats micro ls",
+		self+" sql 'SELECT * FROM processed_envelopes FINAL'")
 	if c.MQTT {
 		tries = append(tries, fmt.Sprintf("mosquitto_pub -p %d -q 1 -t <organization_id>/<device_id> -m hello", c.MQTTPort))
 	}
 	for _, try := range tries {
 		fmt.Fprintf(out, "  %s\n", try)
 	}
+}
+
+// grpcurl is the beginning of a command that the bridge lets in.
+func (c *upCommand) grpcurl(conf bridge.Config) string {
+	how := "grpcurl"
+	switch {
+	case conf.TLS == nil:
+		how += " -plaintext"
+	case c.TLSClientCA != "":
+		how += " -cacert <file> -cert <file> -key <file>"
+	default:
+		how += " -cacert <file>"
+	}
+	if conf.Tokens != nil {
+		how += " -expand-headers -H 'authorization: Bearer ${TOKEN}'"
+	}
+	return how
 }
 
 // progress shows each part as it gets ready.

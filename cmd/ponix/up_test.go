@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"crypto/tls"
 	"fmt"
 	"net"
 	"os"
@@ -11,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"ponix/bridge"
 	"ponix/runtime/runtimetest"
 )
 
@@ -140,4 +142,18 @@ func TestNothingOutlivesUp(t *testing.T) {
 	})
 	_, c = up(t, dir)
 	c.wantRows(t, 10*time.Second, 1)
+}
+
+// TestReadyWithCertificates holds what is said where clients have certificates.
+func TestReadyWithCertificates(t *testing.T) {
+	t.Parallel()
+	var c upCommand
+	c.TLSClientCA = "clients.pem"
+	var b strings.Builder
+	c.ready(&output{Writer: &b}, "localhost:50051", bridge.Config{TLS: &tls.Config{}}, time.Second)
+	for _, want := range []string{"whoever has a certificate of clients.pem", "grpcurl -cacert <file> -cert <file> -key <file> -d"} {
+		if !strings.Contains(b.String(), want) {
+			t.Errorf("%q is missing:\n%s", want, &b)
+		}
+	}
 }

@@ -27,6 +27,7 @@ func TestBadValues(t *testing.T) {
 		"serve --nats-raw-stream=end_devices":         "PONIX_NATS_RAW_STREAM",
 		"tail --device=a.b":                           "--device",
 		"token --ttl=-1s --role=admin --subject=s":    "--ttl",
+		"bridge --auth-jwks=/nowhere":                 "ponix: PONIX_AUTH_JWKS: ",
 	} {
 		t.Run(args, func(t *testing.T) {
 			t.Parallel()

@@ -9,8 +9,10 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/protoadapt"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"ponix/functions/internal/conversion"
@@ -18,6 +20,7 @@ import (
 	enddevicev1 "ponix/proto/ponix/end_device/v1"
 	envelopev1 "ponix/proto/ponix/envelope/v1"
 	"ponix/runtime"
+	"ponix/runtime/wire"
 )
 
 // New returns the function: the pipeline's conversion, and its dry run.
@@ -108,7 +111,8 @@ func (f converter) run(ctx context.Context, dev device, raw *envelopev1.RawEnvel
 	case dev.organizationDeleted:
 		return conversion.Result{}, deleted(raw.OrganizationId)
 	}
-	return f.evaluate(ctx, dev.expression.Value(), dev.input(raw.Payload, received))
+	result, err := f.Convert(ctx, dev.expression.Value(), dev.input(raw.Payload, received))
+	return result, refusal(err)
 }
 
 func deleted(organization string) error {
@@ -123,14 +127,13 @@ func (d device) input(payload []byte, received time.Time) conversion.Input {
 	}
 }
 
-// evaluate runs an expression; its errors are fit for callers.
-func (f converter) evaluate(ctx context.Context, expression string, in conversion.Input) (conversion.Result, error) {
-	result, err := f.Convert(ctx, expression, in)
+// refusal is what callers and dead letters get for err.
+func refusal(err error, details ...protoadapt.MessageV1) error {
 	var bad *conversion.Error
 	if errors.As(err, &bad) {
-		return result, runtime.Error(codes.InvalidArgument, bad.Reason, "%s", bad.Message)
+		return wire.Error(codes.InvalidArgument, bad.Reason, bad.Message, details...)
 	}
-	return result, err
+	return err
 }
 
 // dryRun converts a payload that a caller sends.
@@ -150,11 +153,32 @@ func (f converter) dryRun(ctx context.Context, req *envelopev1.ConvertPayloadReq
 		}
 		expression, in = dev.expression.Value(), dev.input(in.Payload, in.ReceivedAt)
 	}
-	result, err := f.evaluate(ctx, expression, in)
+	result, err := f.Convert(ctx, expression, in)
 	if err != nil {
-		return nil, err
+		return nil, refusal(err, badFields(req, err)...)
 	}
 	return &envelopev1.ConvertPayloadResponse{Data: result.Struct()}, nil
+}
+
+// badFields names the field of a request that err is about, where it is one alone.
+func badFields(req *envelopev1.ConvertPayloadRequest, err error) []protoadapt.MessageV1 {
+	var bad *conversion.Error
+	if !errors.As(err, &bad) {
+		return nil
+	}
+	field := ""
+	switch bad.Reason {
+	case conversion.InvalidExpression, conversion.ExpressionTooLong:
+		if req.GetDeviceId() == "" {
+			field = "expression"
+		}
+	case conversion.PayloadTooLarge:
+		field = "payload"
+	}
+	if field == "" {
+		return nil
+	}
+	return []protoadapt.MessageV1{&errdetails.BadRequest{FieldViolations: []*runtime.Violation{{Field: field, Description: bad.Message, Reason: bad.Reason}}}}
 }
 
 // visible asks for a device as the caller, to whom another tenant's is unknown.

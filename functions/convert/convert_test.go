@@ -314,13 +314,22 @@ func TestDryRun(t *testing.T) {
 			t.Errorf("got %v, %v", resp, err)
 		}
 	}
-	for reason, req := range map[string]*envelopev1.ConvertPayloadRequest{
-		"EVALUATION_FAILED":  byExpression("{'x': input.u8(4)}"),
-		"INVALID_EXPRESSION": byExpression("{'x': nothing}"),
-		"NO_EXPRESSION":      {Source: &envelopev1.ConvertPayloadRequest_DeviceId{DeviceId: "o-2"}},
+	e.set("o-broken", `{"n": `)
+	large := byExpression("{'x': 1}")
+	large.Payload = make([]byte, 256<<10+1)
+	for _, tt := range []struct {
+		reason string
+		fields []string
+		req    *envelopev1.ConvertPayloadRequest
+	}{
+		{"EVALUATION_FAILED", nil, byExpression("{'x': input.u8(4)}")},
+		{"INVALID_EXPRESSION", []string{"expression"}, byExpression("{'x': nothing}")},
+		{"INVALID_EXPRESSION", nil, &envelopev1.ConvertPayloadRequest{Source: &envelopev1.ConvertPayloadRequest_DeviceId{DeviceId: "o-broken"}}},
+		{"PAYLOAD_TOO_LARGE", []string{"payload"}, large},
+		{"NO_EXPRESSION", nil, &envelopev1.ConvertPayloadRequest{Source: &envelopev1.ConvertPayloadRequest_DeviceId{DeviceId: "o-2"}}},
 	} {
-		_, err := e.ConvertPayload(t.Context(), req)
-		functiontest.WantError(t, err, codes.InvalidArgument, reason)
+		_, err := e.ConvertPayload(t.Context(), tt.req)
+		functiontest.WantError(t, err, codes.InvalidArgument, tt.reason, tt.fields...)
 	}
 	_, err := e.ConvertPayload(t.Context(), &envelopev1.ConvertPayloadRequest{Source: &envelopev1.ConvertPayloadRequest_DeviceId{DeviceId: "o-3"}})
 	functiontest.WantError(t, err, codes.NotFound, "UNKNOWN_DEVICE")

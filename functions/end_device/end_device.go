@@ -30,7 +30,8 @@ func New(db *pgxpool.Pool, check func(expression string) error) runtime.Function
 			func(r *pb.CreateEndDeviceRequest) []*runtime.Violation { return d.checkConversion(r.PayloadConversion) }),
 		runtime.Endpoint(pb.EndDeviceService_GetEndDevice_FullMethodName, d.get),
 		runtime.Endpoint(pb.EndDeviceService_BatchGetEndDevices_FullMethodName, d.batchGet),
-		runtime.Endpoint(pb.EndDeviceService_ListEndDevices_FullMethodName, d.list),
+		runtime.Endpoint(pb.EndDeviceService_ListEndDevices_FullMethodName, d.list,
+			page.CheckOwned[*pb.ListEndDevicesRequest](pb.EndDeviceService_ListEndDevices_FullMethodName)),
 		runtime.Endpoint(pb.EndDeviceService_UpdateEndDevice_FullMethodName, d.update,
 			func(r *pb.UpdateEndDeviceRequest) []*runtime.Violation {
 				return d.checkConversion(r.GetPayloadConversion())

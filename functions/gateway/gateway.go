@@ -28,7 +28,8 @@ func New(db *pgxpool.Pool) runtime.Function {
 		runtime.Endpoint(pb.GatewayService_CreateGateway_FullMethodName, g.create,
 			func(r *pb.CreateGatewayRequest) []*runtime.Violation { return checkConfig(r.Type, r.GetEmqxConfig()) }),
 		runtime.Endpoint(pb.GatewayService_GetGateway_FullMethodName, g.get),
-		runtime.Endpoint(pb.GatewayService_ListGateways_FullMethodName, g.list),
+		runtime.Endpoint(pb.GatewayService_ListGateways_FullMethodName, g.list,
+			page.CheckOwned[*pb.ListGatewaysRequest](pb.GatewayService_ListGateways_FullMethodName)),
 		runtime.Endpoint(pb.GatewayService_UpdateGateway_FullMethodName, g.update,
 			func(r *pb.UpdateGatewayRequest) []*runtime.Violation { return checkConfig(r.Type, r.GetEmqxConfig()) }),
 		runtime.Endpoint(pb.GatewayService_DeleteGateway_FullMethodName, g.delete)).

@@ -139,6 +139,11 @@ func TestInvalid(t *testing.T) {
 	org := e.Organization(t)
 	_, err := c.CreateGateway(t.Context(), &pb.CreateGatewayRequest{Name: " "})
 	functiontest.WantInvalid(t, err, "organization_id", "name", "type", "config")
+	for _, want := range []string{"type: must be GATEWAY_TYPE_EMQX", "config: must be set: emqx_config"} {
+		if text := status.Convert(err).Message(); !strings.Contains(text, want) {
+			t.Errorf("%q does not say %q", text, want)
+		}
+	}
 	req := request(org, broker)
 	req.Type = 7
 	_, err = c.CreateGateway(t.Context(), req)

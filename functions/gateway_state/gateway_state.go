@@ -22,6 +22,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"google.golang.org/grpc/codes"
 
+	"ponix/functions/internal/page"
 	"ponix/nats/streams"
 	pb "ponix/proto/ponix/gateway/v1"
 	"ponix/runtime"
@@ -33,7 +34,8 @@ func New(js jetstream.JetStream, s streams.Config) runtime.Function {
 	f := &states{gateways: bucket{js: js, name: s.GatewayStates().Bucket, config: s.GatewayStates()}, leases: bucket{js: js, name: s.Leases().Bucket, config: s.Leases()}}
 	return runtime.Func("gateway-state",
 		runtime.Endpoint(pb.GatewayStateService_GetGatewayState_FullMethodName, f.get),
-		runtime.Endpoint(pb.GatewayStateService_ListGatewayStates_FullMethodName, f.list),
+		runtime.Endpoint(pb.GatewayStateService_ListGatewayStates_FullMethodName, f.list,
+			page.CheckOwned[*pb.ListGatewayStatesRequest](pb.GatewayStateService_ListGatewayStates_FullMethodName)),
 		runtime.OnMessage(s.GatewayEvents(), streams.GatewayState, f.apply)).
 		Keeping(s.GatewayStates(), s.Leases()).
 		Described("what the gateways are doing now")

@@ -46,7 +46,7 @@ func (f *states) get(ctx context.Context, req *pb.GetGatewayStateRequest) (*pb.G
 }
 
 func (f *states) list(ctx context.Context, req *pb.ListGatewayStatesRequest) (*pb.ListGatewayStatesResponse, error) {
-	scope := pb.GatewayStateService_ListGatewayStates_FullMethodName + "\x00" + req.OrganizationId
+	scope := page.Scope(pb.GatewayStateService_ListGatewayStates_FullMethodName, req.OrganizationId)
 	after, err := page.Parse(scope, req.PageToken)
 	if err != nil {
 		return nil, err

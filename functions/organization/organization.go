@@ -26,7 +26,10 @@ func New(db *pgxpool.Pool) runtime.Function {
 		runtime.Endpoint(pb.OrganizationService_GetOrganization_FullMethodName, o.get),
 		runtime.Endpoint(pb.OrganizationService_UpdateOrganization_FullMethodName, o.update),
 		runtime.Endpoint(pb.OrganizationService_DeleteOrganization_FullMethodName, o.delete),
-		runtime.Endpoint(pb.OrganizationService_ListOrganizations_FullMethodName, o.list)).
+		runtime.Endpoint(pb.OrganizationService_ListOrganizations_FullMethodName, o.list,
+			func(r *pb.ListOrganizationsRequest) []*runtime.Violation {
+				return page.Check(page.Scope(pb.OrganizationService_ListOrganizations_FullMethodName), r.PageToken)
+			})).
 		Described("organizations, the tenants")
 }
 

@@ -86,10 +86,10 @@ func appendData(dst []byte, e *envelopev1.ProcessedEnvelope) (data []byte, inLis
 	}
 	v, err := parseJSON(e.DataJson)
 	if err != nil {
-		return dst, false, fmt.Errorf("data_json: %w", err)
+		return dst, false, err
 	}
 	if _, ok := v.(map[string]any); !ok {
-		return dst, false, errors.New("data_json is not a JSON object")
+		return dst, false, errors.New("is not a JSON object")
 	}
 	data, err = appendAny(dst, v)
 	return data, hasInexactList(v), err

@@ -3,7 +3,6 @@ package store
 import (
 	"context"
 	"strconv"
-	"strings"
 	"time"
 
 	"google.golang.org/protobuf/types/known/structpb"
@@ -68,10 +67,8 @@ func key(e *envelopev1.ProcessedEnvelope) page.Key {
 
 // scope is what a page token is good for: this rpc with these filters.
 func scope(req *envelopev1.ListProcessedEnvelopesRequest) string {
-	return strings.Join([]string{
-		envelopev1.EnvelopeService_ListProcessedEnvelopes_FullMethodName, req.OrganizationId, req.EndDeviceId,
-		bound(req.StartTime), bound(req.EndTime),
-	}, "\x00")
+	return page.Scope(envelopev1.EnvelopeService_ListProcessedEnvelopes_FullMethodName,
+		req.OrganizationId, req.EndDeviceId, bound(req.StartTime), bound(req.EndTime))
 }
 
 // bound is a time as text. That of protobuf's String differs between two builds.

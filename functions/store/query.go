@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"ponix/functions/internal/page"
 	envelopev1 "ponix/proto/ponix/envelope/v1"
@@ -20,21 +21,14 @@ func listQuery(req *envelopev1.ListProcessedEnvelopesRequest, size int) (string,
 		clickhouse.Named("bytes", 8*page.MaxBytes),
 	}
 	for _, bound := range []struct {
-		field, name, operator string
-		at                    interface {
-			AsTime() time.Time
-			IsValid() bool
-		}
-		set bool
+		name, operator string
+		at             *timestamppb.Timestamp
 	}{
-		{"start_time", "start", ">=", req.StartTime, req.StartTime != nil},
-		{"end_time", "end", "<", req.EndTime, req.EndTime != nil},
+		{"start", ">=", req.StartTime},
+		{"end", "<", req.EndTime},
 	} {
-		if !bound.set {
+		if bound.at == nil {
 			continue
-		}
-		if !bound.at.IsValid() {
-			return "", nil, runtime.InvalidField(bound.field, "is not a valid time")
 		}
 		sql += " AND occurred_at " + bound.operator + " fromUnixTimestamp64Micro({" + bound.name + ":Int64}, 'UTC')"
 		args = append(args, clickhouse.Named(bound.name, clamp(bound.at.AsTime()).UnixMicro()))
@@ -48,6 +42,16 @@ func listQuery(req *envelopev1.ListProcessedEnvelopesRequest, size int) (string,
 		args = append(args, clickhouse.Named("after", after.Time.UnixMicro()), clickhouse.Named("id", after.ID))
 	}
 	return sql + orderSQL, args, nil
+}
+
+// checkList is what is wrong with the request of a list.
+func checkList(req *envelopev1.ListProcessedEnvelopesRequest) (bad []*runtime.Violation) {
+	for field, at := range map[string]*timestamppb.Timestamp{"start_time": req.StartTime, "end_time": req.EndTime} {
+		if at != nil && !at.IsValid() {
+			bad = append(bad, &runtime.Violation{Field: field, Description: "is not a valid time"})
+		}
+	}
+	return append(bad, page.Check(scope(req), req.PageToken)...)
 }
 
 // clamp brings t into the range of DateTime64(6).

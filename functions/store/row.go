@@ -1,9 +1,8 @@
 package store
 
 import (
+	"fmt"
 	"time"
-
-	"google.golang.org/grpc/codes"
 
 	envelopev1 "ponix/proto/ponix/envelope/v1"
 	"ponix/runtime"
@@ -27,8 +26,8 @@ var (
 	latest   = time.Date(2261, 12, 31, 23, 59, 59, 999_999_999, time.UTC)
 )
 
-// newRow makes a row of an envelope. Its errors are final.
-func newRow(e *envelopev1.ProcessedEnvelope) (row, error) {
+// newRow makes a row of an envelope, or tells of every field that cannot be stored.
+func newRow(e *envelopev1.ProcessedEnvelope) (row, []*runtime.Violation) {
 	r := row{
 		organization: e.OrganizationId, device: e.EndDeviceId, id: e.EnvelopeId,
 		occurred: e.OccurredAt.AsTime(), processed: time.Now(),
@@ -36,32 +35,35 @@ func newRow(e *envelopev1.ProcessedEnvelope) (row, error) {
 	if e.ProcessedAt != nil {
 		r.processed = e.ProcessedAt.AsTime()
 	}
-	if err := r.inRange(); err != nil {
-		return r, err
-	}
+	bad := r.outOfRange()
+	field := "data_json"
 	if len(e.DataJson) == 0 {
+		field = "data"
 		if object, err := pack(e.Data); err == nil && object.simple() {
 			r.object = object
-			return r, nil
+			return r, bad
 		}
 	}
 	data, first, err := appendData(nil, e)
 	if err != nil {
-		return r, runtime.Error(codes.InvalidArgument, "DATA_INVALID", "%v", err)
+		return r, append(bad, &runtime.Violation{Field: field, Description: err.Error(), Reason: "DATA_INVALID"})
 	}
 	r.text, r.first = string(data), first
-	return r, nil
+	return r, bad
 }
 
-// inRange is an error where a time is none of ClickHouse's.
-func (r *row) inRange() error {
+// outOfRange are the times that are none of ClickHouse's.
+func (r *row) outOfRange() (bad []*runtime.Violation) {
 	for i, at := range [...]time.Time{r.occurred, r.processed} {
 		if at.Before(earliest) || at.After(latest) {
-			name := [...]string{"occurred_at", "processed_at"}[i]
-			return runtime.Error(codes.InvalidArgument, "TIME_OUT_OF_RANGE", "%s is %s: the years 1900 to 2261 can be stored", name, at.Format(time.RFC3339))
+			bad = append(bad, &runtime.Violation{
+				Field:       [...]string{"occurred_at", "processed_at"}[i],
+				Description: fmt.Sprintf("is %s: the years 1900 to 2261 can be stored", at.Format(time.RFC3339)),
+				Reason:      "TIME_OUT_OF_RANGE",
+			})
 		}
 	}
-	return nil
+	return bad
 }
 
 // json is the row's data as text.

@@ -4,9 +4,11 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/encoding/protowire"
 
 	envelopev1 "ponix/proto/ponix/envelope/v1"
+	"ponix/runtime"
 )
 
 // read makes a row of a message. What is written as `convert` writes it is scanned;
@@ -19,7 +21,11 @@ func read(data []byte, decode func([]byte) (*envelopev1.ProcessedEnvelope, error
 	if err != nil {
 		return row{}, err
 	}
-	return newRow(e)
+	r, bad := newRow(e)
+	if len(bad) > 0 {
+		return r, runtime.Error(codes.InvalidArgument, bad[0].Reason, "%s: %s", bad[0].Field, bad[0].Description)
+	}
+	return r, nil
 }
 
 // scan reads an envelope that is valid and whose data is simple, and which has each
@@ -57,7 +63,7 @@ func scan(data []byte) (r row, ok bool) {
 		}
 	}
 	const all = 1<<1 | 1<<2 | 1<<3 | 1<<4 | 1<<5 | 1<<6
-	return r, seen == all && r.inRange() == nil
+	return r, seen == all && r.outOfRange() == nil
 }
 
 // scanTime reads a google.protobuf.Timestamp that has its seconds.

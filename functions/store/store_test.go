@@ -273,8 +273,8 @@ func TestPages(t *testing.T) {
 	first := e.list(t, &envelopev1.ListProcessedEnvelopesRequest{PageSize: 1})
 	_, err := e.ListProcessedEnvelopes(t.Context(), &envelopev1.ListProcessedEnvelopesRequest{OrganizationId: "o", EndDeviceId: "e", PageToken: first.NextPageToken})
 	functiontest.WantInvalid(t, err, "page_token")
-	_, err = e.ListProcessedEnvelopes(t.Context(), &envelopev1.ListProcessedEnvelopesRequest{OrganizationId: "o", EndDeviceId: "d", PageSize: -1})
-	functiontest.WantInvalid(t, err, "page_size")
+	_, err = e.ListProcessedEnvelopes(t.Context(), &envelopev1.ListProcessedEnvelopesRequest{OrganizationId: "o", EndDeviceId: "d", PageSize: -1, PageToken: "x", StartTime: &timestamppb.Timestamp{Nanos: -1}, EndTime: &timestamppb.Timestamp{Nanos: -1}})
+	functiontest.WantInvalid(t, err, "page_size", "page_token", "start_time", "end_time")
 	_, err = e.ListProcessedEnvelopes(t.Context(), &envelopev1.ListProcessedEnvelopesRequest{EndDeviceId: "d"})
 	functiontest.WantInvalid(t, err, "organization_id")
 }
@@ -356,7 +356,7 @@ func TestTimes(t *testing.T) {
 		}
 	}
 	for _, at := range []time.Time{time.Date(1899, 12, 31, 0, 0, 0, 0, time.UTC), time.Date(2262, 1, 1, 0, 0, 0, 0, time.UTC), time.Date(2280, 6, 1, 0, 0, 0, 0, time.UTC)} {
-		functiontest.WantInvalid(t, e.write(t, made(t, "1", at, "{}")), "envelopes[0]")
+		functiontest.WantInvalid(t, e.write(t, made(t, "1", at, "{}")), "envelopes[0].occurred_at", "envelopes[0].processed_at")
 	}
 }
 
@@ -415,7 +415,10 @@ func TestWriteIsAllOrNothing(t *testing.T) {
 	old := made(t, "old", time.Date(1800, 1, 1, 0, 0, 0, 0, time.UTC), `{}`)
 	notJSON := made(t, "text", noon, `{}`)
 	notJSON.DataJson = []byte(`[1]`)
-	functiontest.WantInvalid(t, e.write(t, good, old, notJSON), "envelopes[1]", "envelopes[2]")
+	functiontest.WantInvalid(t, e.write(t, good, old, notJSON), "envelopes[1].occurred_at", "envelopes[1].processed_at", "envelopes[2].data_json")
+	all := made(t, "all", time.Date(2300, 1, 1, 0, 0, 0, 0, time.UTC), `{}`)
+	all.ProcessedAt, all.DataJson = old.OccurredAt, []byte(`{"a":`)
+	functiontest.WantInvalid(t, e.write(t, all), "envelopes[0].occurred_at", "envelopes[0].processed_at", "envelopes[0].data_json")
 	functiontest.WantInvalid(t, e.write(t, good, made(t, "twice", noon, `{"a":{"b":1},"a.b":2}`)), "envelopes")
 	noTime := made(t, "x", noon, `{}`)
 	noTime.OccurredAt = nil

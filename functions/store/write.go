@@ -15,10 +15,11 @@ func (f store) write(ctx context.Context, req *envelopev1.WriteProcessedEnvelope
 	rows := make([]row, len(req.Envelopes))
 	var bad []*runtime.Violation
 	for i, e := range req.Envelopes {
-		r, err := newRow(e)
-		if err != nil {
-			bad = append(bad, &runtime.Violation{Field: fmt.Sprintf("envelopes[%d]", i), Description: runtime.PublicText(err)})
+		r, faults := newRow(e)
+		for _, v := range faults {
+			v.Field = fmt.Sprintf("envelopes[%d].%s", i, v.Field)
 		}
+		bad = append(bad, faults...)
 		if r.id == "" {
 			r.id = xid.New().String()
 		}

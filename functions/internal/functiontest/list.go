@@ -30,8 +30,8 @@ func Pages(t *testing.T, list List, create func() string, foreign string) {
 	if got := walk(t, list, 2, func() { want = slices.Insert(want, 0, create()) }); !slices.Equal(got, before) {
 		t.Errorf("with inserts: %v, want %v", got, before)
 	}
-	_, _, err := list(-1, "")
-	WantInvalid(t, err, "page_size")
+	_, _, err := list(-1, "x")
+	WantInvalid(t, err, "page_size", "page_token")
 	for _, token := range []string{foreign, "x", "!"} {
 		_, _, err := list(2, token)
 		WantInvalid(t, err, "page_token")

@@ -10,6 +10,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
+	"strings"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -55,8 +56,7 @@ const (
 	timeLength = 8
 )
 
-// Token returns the token of the page after k. The scope is the rpc with its
-// filters.
+// Token returns the token of the page after k.
 func Token(scope string, k Key) string {
 	b := make([]byte, keyStart, keyStart+timeLength+len(k.ID))
 	b[0] = version
@@ -66,6 +66,31 @@ func Token(scope string, k Key) string {
 	return base64.RawURLEncoding.EncodeToString(b)
 }
 
+// Scope is what a token is good for: an rpc with its filters.
+func Scope(rpc string, filters ...string) string {
+	return strings.Join(append([]string{rpc}, filters...), "\x00")
+}
+
+// Check is what is wrong with a token, for the checks of an endpoint.
+func Check(scope, token string) []*runtime.Violation {
+	if _, err := Parse(scope, token); err != nil {
+		return []*runtime.Violation{badToken}
+	}
+	return nil
+}
+
+// CheckOwned is [Check] for an rpc that lists what an organization has.
+func CheckOwned[R interface {
+	GetOrganizationId() string
+	GetPageToken() string
+}](rpc string) func(R) []*runtime.Violation {
+	return func(req R) []*runtime.Violation {
+		return Check(Scope(rpc, req.GetOrganizationId()), req.GetPageToken())
+	}
+}
+
+var badToken = &runtime.Violation{Field: "page_token", Description: "is not a next_page_token of this rpc with these filters"}
+
 // Parse returns the key in a token that Token made for the same scope, and the
 // zero Key for an empty one. Every other token is INVALID_ARGUMENT.
 func Parse(scope, token string) (Key, error) {
@@ -74,7 +99,7 @@ func Parse(scope, token string) (Key, error) {
 	}
 	b, err := base64.RawURLEncoding.Strict().DecodeString(token)
 	if err != nil || len(b) < keyStart+timeLength || b[0] != version || !bytes.Equal(b[1:keyStart], sum(scope, b[keyStart:])) {
-		return Key{}, runtime.InvalidField("page_token", "is not a next_page_token of this rpc with these filters")
+		return Key{}, runtime.Invalid(badToken)
 	}
 	at := int64(binary.BigEndian.Uint64(b[keyStart:]))
 	return Key{time.UnixMicro(at).UTC(), string(b[keyStart+timeLength:])}, nil

@@ -22,10 +22,7 @@ type PageRequest interface {
 // before, $3 is how many of them it is to return, and then come the filters,
 // which are also what the token is good for.
 func List[M proto.Message](ctx context.Context, db *pgxpool.Pool, scan pgx.RowToFunc[M], key func(M) page.Key, req PageRequest, rpc, sql string, filters ...string) ([]M, string, error) {
-	scope := rpc
-	for _, f := range filters {
-		scope += "\x00" + f
-	}
+	scope := page.Scope(rpc, filters...)
 	after, err := page.Parse(scope, req.GetPageToken())
 	if err != nil {
 		return nil, "", err
