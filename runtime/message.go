@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"ponix/runtime/deadletter"
@@ -23,6 +24,7 @@ type Message struct {
 	Attempt  int       // 1 for the first delivery
 	Sequence uint64    // in its stream
 	Subject  string    // that it was published to
+	Header   nats.Header
 }
 
 // maxID is the bytes of an id at most; of a longer one the hash is taken.
@@ -46,6 +48,7 @@ func (t *trigger) describe(msg jetstream.Msg) Message {
 	m.Attempt, m.Sequence, m.Stored = delivery(msg.Reply())
 	m.Subject = msg.Subject()
 	h := msg.Headers()
+	m.Header = h
 	if m.ID = h.Get(deadletter.IDHeader); m.ID != "" {
 		if at, err := time.Parse(time.RFC3339Nano, h.Get(deadletter.TimeHeader)); err == nil {
 			m.Stored = at

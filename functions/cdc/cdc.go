@@ -17,7 +17,8 @@
 // A slot begins with a snapshot of the tables. Whenever it cannot be trusted to
 // have every change since (see slot.gap), it is dropped and made again, with a
 // fresh snapshot. The ids of its events then begin with another generation; a row
-// that this snapshot does not have was removed while the slot was lost.
+// that this snapshot does not have was removed while the slot was lost, which an event
+// at its end is there to tell.
 //
 // The user of PostgreSQL must own the tables, have CREATE on the database for the
 // publication, and the attribute REPLICATION; wal_level must be logical.

@@ -180,6 +180,7 @@ func (e *env) ask(t testing.TB, sql string) (yes bool, err error) {
 // got is an event as a consumer sees it.
 type got struct {
 	subject, operation, lsn, id string
+	since                       string
 	committed                   time.Time
 	data                        []byte
 }
@@ -220,7 +221,7 @@ func (e *env) eventsWithin(t testing.TB, stream string, n int, within time.Durat
 			if err != nil && h.Get(streams.OperationHeader) != "" {
 				t.Fatal(err)
 			}
-			all = append(all, got{m.Subject(), h.Get(streams.OperationHeader), h.Get(streams.LSNHeader), h.Get(jetstream.MsgIDHeader), at, m.Data()})
+			all = append(all, got{m.Subject(), h.Get(streams.OperationHeader), h.Get(streams.LSNHeader), h.Get(jetstream.MsgIDHeader), h.Get(streams.SinceHeader), at, m.Data()})
 		}
 		if batch.Error() != nil {
 			t.Fatal(batch.Error())

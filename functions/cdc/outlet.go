@@ -123,6 +123,7 @@ type event struct {
 	operation string
 	token     string
 	payload   []byte
+	since     uint64 // where a snapshot began, at its end
 }
 
 // has tells whether the event at p is on the stream.
@@ -155,6 +156,10 @@ func (o *outlet) fill(e event, id string) *nats.Msg {
 	o.values = [...]string{id, strconv.FormatUint(o.last, 10), e.lsn, e.committed, e.operation, o.lastID}
 	if o.lastID != "" {
 		m.Header[jetstream.ExpectedLastMsgIDHeader] = o.values[5:]
+	}
+	delete(m.Header, streams.SinceHeader)
+	if e.since > 0 {
+		m.Header.Set(streams.SinceHeader, strconv.FormatUint(e.since, 10))
 	}
 	return m
 }

@@ -30,22 +30,28 @@ func TestLostSlot(t *testing.T) {
 			e := newEnv(t)
 			stop := e.instance(t)
 			e.streaming(t)
-			e.exec(t, "INSERT INTO organizations (id, name) VALUES ('o', 'a')")
-			e.events(t, "organizations", 1)
+			e.exec(t, "INSERT INTO organizations (id, name) VALUES ('o', 'a'), ('gone', 'a')")
+			e.events(t, "organizations", 2)
 			stop()
 			e.free(t)
 			e.exec(t, "UPDATE organizations SET name = 'b'")
+			e.exec(t, "DELETE FROM organizations WHERE id = 'gone'")
 			for sql := range strings.SplitSeq(c.lose, "; ") {
 				e.exec(t, strings.ReplaceAll(sql, "$slot", "'"+e.config.Slot+"'"))
 			}
 			e.instance(t)
 			e.streaming(t)
-			all := e.events(t, "organizations", 2)
-			if o := decode(t, all[1], &organizationv1.Organization{}); o.Name != "b" || all[1].operation != "snapshot" {
+			all := e.events(t, "organizations", 4)
+			if o := decode(t, all[2], &organizationv1.Organization{}); o.Name != "b" || all[2].operation != "snapshot" {
 				t.Errorf("got %s with %v", kinds(all), o)
 			}
+			if end := all[3]; end.subject != "organizations.complete" || end.operation != "complete" || end.since != "3" || len(end.data) > 0 || len(e.events(t, "end_devices", 0)) > 0 {
+				t.Errorf("what is gone is not told: %s, since %q", kinds(all), end.since)
+			}
 			e.exec(t, "UPDATE organizations SET name = 'c'")
-			e.events(t, "organizations", 3)
+			if last := e.events(t, "organizations", 5)[4]; last.operation != "update" || last.since != "" {
+				t.Errorf("got %v", last)
+			}
 			if s, err := e.status(t); err != nil || !strings.Contains(s.LastError, c.told) {
 				t.Errorf("got %v, %v", s, err)
 			}

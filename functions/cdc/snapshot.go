@@ -48,15 +48,17 @@ func (o *owner) snapshot(ctx context.Context) error {
 	if err := o.keeper.save(ctx, o.state); err != nil {
 		return err
 	}
-	o.instance.Logger().Info("the snapshot is published", "rows", n, "lsn", start.String(), "took", time.Since(began))
+	o.instance.Logger().Info("the snapshot is published", "events", n, "lsn", start.String(), "took", time.Since(began))
 	return nil
 }
 
-// copyTable publishes every row of a table.
+// copyTable publishes every row of a table, and then that these are all, where there
+// were events before: rows that were deleted while nobody read the slot have none.
 func (o *owner) copyTable(ctx context.Context, e *entity, t *transaction, start pglogrepl.LSN, n *uint64) error {
 	if _, err := o.rows(ctx, "DECLARE rows NO SCROLL CURSOR FOR SELECT * FROM "+identifier(e.table)); err != nil {
 		return err
 	}
+	first := o.outlets[e].last + 1
 	ev := event{lsn: start.String(), committed: t.committed.UTC().Format(time.RFC3339Nano), operation: streams.Snapshot, token: streams.Created}
 	for {
 		results, err := o.conn.Exec(ctx, fmt.Sprintf("FETCH %d FROM rows", fetchRows)).ReadAll()
@@ -65,6 +67,11 @@ func (o *owner) copyTable(ctx context.Context, e *entity, t *transaction, start 
 		}
 		r := results[0]
 		if len(r.Rows) == 0 {
+			if first > 1 {
+				*n++
+				ev.at, ev.operation, ev.token, ev.payload, ev.since = position{0, *n}, streams.Complete, streams.Completed, nil, first
+				o.publish(ctx, e, t, ev)
+			}
 			_, err := o.rows(ctx, "CLOSE rows")
 			return err
 		}

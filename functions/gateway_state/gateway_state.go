@@ -15,12 +15,14 @@ package gatewaystate
 import (
 	"context"
 	"errors"
+	"strconv"
 	"strings"
 	"sync"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/proto"
 
 	"ponix/functions/internal/page"
 	"ponix/nats/streams"
@@ -93,6 +95,12 @@ func (f *states) apply(ctx context.Context, g *pb.Gateway) error {
 	at := position{m.Sequence, m.Stored.UnixNano()}
 	deleted := strings.HasSuffix(m.Subject, "."+streams.Deleted)
 	switch {
+	case strings.HasSuffix(m.Subject, "."+streams.Completed):
+		since, err := strconv.ParseUint(m.Header.Get(streams.SinceHeader), 10, 64)
+		if err != nil {
+			return runtime.Terminate(runtime.Error(codes.InvalidArgument, "INVALID_EVENT", "%s: %v", streams.SinceHeader, err))
+		}
+		return f.keep(ctx, since, at)
 	case deleted && g.GatewayId == "":
 		// Every row is gone: those that the bucket has. All events before this one were applied.
 		return f.gateways.each(ctx, ">", func(e jetstream.KeyValueEntry) error { return f.gateways.change(ctx, e.Key(), nil, at) })
@@ -103,4 +111,19 @@ func (f *states) apply(ctx context.Context, g *pb.Gateway) error {
 	default:
 		return f.gateways.change(ctx, g.GatewayId, g, at)
 	}
+}
+
+// keep takes away the gateways that nothing has told of between the sequence since and
+// the event at a position: a snapshot that took the place of a lost slot.
+func (f *states) keep(ctx context.Context, since uint64, at position) error {
+	return f.gateways.each(ctx, ">", func(e jetstream.KeyValueEntry) error {
+		state := &pb.GatewayState{}
+		if err := proto.Unmarshal(e.Value(), state); err != nil {
+			return err
+		}
+		if told := positionOf(state).sequence; since <= told && told < at.sequence {
+			return nil
+		}
+		return f.gateways.change(ctx, e.Key(), nil, at)
+	})
 }

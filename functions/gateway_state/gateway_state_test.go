@@ -155,6 +155,30 @@ func TestStateFollowsTheEvents(t *testing.T) {
 	e.wantGone(t, "g3")
 }
 
+// TestSnapshotInTheMiddle has a snapshot in the place of a lost slot: a gateway that
+// nothing has told of since it began is gone.
+func TestSnapshotInTheMiddle(t *testing.T) {
+	t.Parallel()
+	e := start(t)
+	for _, id := range []string{"gone", "kept"} {
+		e.publish(t, "create", gateway(id, 0))
+	}
+	e.publish(t, "create", gateway("kept", 0))
+	e.publish(t, "complete", &pb.Gateway{}) // of nobody knows what
+	m := nats.NewMsg("gateways.complete")
+	m.Header.Set(streams.SinceHeader, "3")
+	if _, err := e.js.PublishMsg(t.Context(), m); err != nil {
+		t.Fatal(err)
+	}
+	e.publish(t, "create", gateway("new", 0))
+	e.wantState(t, "new", func(*pb.GatewayState) bool { return true })
+	e.wantState(t, "kept", func(*pb.GatewayState) bool { return true })
+	e.wantGone(t, "gone")
+	if dead, err := e.js.Stream(t.Context(), "dead_letters"); err != nil || dead.CachedInfo().State.Msgs != 1 {
+		t.Errorf("the event that says nothing is no dead letter: %v", err)
+	}
+}
+
 // TestConnectionIsKept holds that an event leaves what mqtt-ingest reports, and
 // that an owner counts only while its lease lives.
 func TestConnectionIsKept(t *testing.T) {

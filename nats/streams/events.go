@@ -14,12 +14,14 @@ const (
 	LSNHeader        = "Ponix-Lsn"         // of the commit, as 0/16B3748; of a snapshot: the moment that it shows
 	CommitTimeHeader = "Ponix-Commit-Time" // RFC 3339; of a snapshot: when it was taken
 	OperationHeader  = "Ponix-Operation"   // one of those below
+	SinceHeader      = "Ponix-Since"       // of the end of a snapshot: the sequence in the stream from which on it is
 )
 
 // What PostgreSQL did to the row.
 const (
 	Insert   = "insert"   // <stream>.create with the row
 	Snapshot = "snapshot" // <stream>.create with a row that was there before
+	Complete = "complete" // <stream>.complete with an empty message: a snapshot ends, and a row that nothing has told of since it began is gone
 	Update   = "update"   // <stream>.update with the row as it is now; a soft delete is one
 	Delete   = "delete"   // <stream>.delete with the row as it was
 	Truncate = "truncate" // <stream>.delete with an empty message: every row is gone
@@ -27,9 +29,10 @@ const (
 
 // The last tokens of the events' subjects.
 const (
-	Created = "create"
-	Updated = "update"
-	Deleted = "delete"
+	Created   = "create"
+	Updated   = "update"
+	Deleted   = "delete"
+	Completed = "complete"
 )
 
 // eventsAge is how long events stay that no durable consumer waits for.
