@@ -33,7 +33,7 @@ func (c *cdcStatus) Run(e *env) error {
 	defer cancel()
 	s, err := cdcv1.NewCdcServiceClient(wire.NewClient(nc)).GetCdcStatus(ctx, &cdcv1.GetCdcStatusRequest{})
 	if err != nil {
-		return err
+		return plainStatus(err)
 	}
 	if c.Format == "json" {
 		data, err := protojson.MarshalOptions{UseProtoNames: true, EmitDefaultValues: true}.Marshal(s)

@@ -15,7 +15,7 @@ import (
 )
 
 type gatewayCommand struct {
-	Status gatewayStatusCommand `cmd:"" help:"Show the gateways with their connections."`
+	Status gatewayStatusCommand `cmd:"" default:"withargs" help:"Show the gateways with their connections."`
 }
 
 type gatewayStatusCommand struct {
@@ -26,6 +26,9 @@ type gatewayStatusCommand struct {
 }
 
 func (c *gatewayStatusCommand) Run(e *env) error {
+	if err := idFlag("--organization", c.Organization); err != nil {
+		return err
+	}
 	nc, err := c.Dial("ponix gateway")
 	if err != nil {
 		return err
@@ -80,7 +83,7 @@ func everyOrganization(ctx context.Context, client organizationv1.OrganizationSe
 	for token := ""; ; {
 		resp, err := client.ListOrganizations(ctx, &organizationv1.ListOrganizationsRequest{PageSize: 1000, PageToken: token})
 		if err != nil {
-			return nil, err
+			return nil, plainStatus(err)
 		}
 		for _, o := range resp.Organizations {
 			ids = append(ids, o.Id)
@@ -95,7 +98,7 @@ func eachState(ctx context.Context, client gatewayv1.GatewayStateServiceClient, 
 	for token := ""; ; {
 		resp, err := client.ListGatewayStates(ctx, &gatewayv1.ListGatewayStatesRequest{OrganizationId: organization, PageSize: 1000, PageToken: token})
 		if err != nil {
-			return err
+			return plainStatus(err)
 		}
 		for _, s := range resp.States {
 			if err := f(s); err != nil {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -25,10 +26,8 @@ type tailCommand struct {
 }
 
 func (c *tailCommand) Run(e *env) error {
-	for flag, id := range map[string]string{"--organization": c.Organization, "--device": c.Device} {
-		if id != "" && !wire.IsID(id) {
-			return &usageError{fmt.Errorf("%s must be an id, 1 to 64 letters, digits, '_' or '-': %q", flag, id)}
-		}
+	if err := cmp.Or(idFlag("--organization", c.Organization), idFlag("--device", c.Device)); err != nil {
+		return err
 	}
 	nc, err := c.Dial("ponix tail")
 	if err != nil {

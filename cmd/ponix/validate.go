@@ -27,6 +27,14 @@ func firstBad(checks ...check) error {
 	return nil
 }
 
+// idFlag refuses what is given and can be no id.
+func idFlag(flag, id string) error {
+	if id != "" && !wire.IsID(id) {
+		return &usageError{fmt.Errorf("%s must be an id, 1 to 64 letters, digits, '_' or '-': %q", flag, id)}
+	}
+	return nil
+}
+
 // validate names the variable that has a value which cannot work.
 func (h hosting) validate() error {
 	s, l := h.Streams, h.Limits

@@ -26,6 +26,8 @@ func TestBadValues(t *testing.T) {
 		"serve --nats-gateway-stream=dead_letters":    "PONIX_NATS_GATEWAY_STREAM",
 		"serve --nats-raw-stream=end_devices":         "PONIX_NATS_RAW_STREAM",
 		"tail --device=a.b":                           "--device",
+		"tail --organization=a.b":                     "--organization",
+		"gateway status --organization=a.b":           "--organization",
 		"token --ttl=-1s --role=admin --subject=s":    "--ttl",
 		"bridge --auth-jwks=/nowhere":                 "ponix: PONIX_AUTH_JWKS: ",
 	} {
