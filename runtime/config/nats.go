@@ -4,9 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"net/url"
+	"os"
+	"regexp"
 	"strings"
 	"time"
 
@@ -25,10 +26,16 @@ type NATS struct {
 	InboxPrefix  string `name:"nats-inbox-prefix" help:"What the subjects of replies start with, so that a user can be kept from reading another's; default _INBOX_<user> with a user, and _INBOX without."`
 }
 
+// inboxPrefix is what a subject can start with.
+var inboxPrefix = regexp.MustCompile(`^[^\s.*>]+(\.[^\s.*>]+)*$`)
+
 // options are those of every connection.
 func (c NATS) options(name string) ([]nats.Option, error) {
 	opts := []nats.Option{nats.Name(name), nats.Timeout(5 * time.Second)}
 	if c.Creds != "" {
+		if _, err := os.ReadFile(c.Creds); err != nil {
+			return nil, &Error{"PONIX_NATS_CREDS", err}
+		}
 		opts = append(opts, nats.UserCredentials(c.Creds))
 	}
 	inbox := c.InboxPrefix
@@ -43,10 +50,16 @@ func (c NATS) options(name string) ([]nats.Option, error) {
 		}
 	}
 	if inbox != "" {
+		if !inboxPrefix.MatchString(inbox) {
+			return nil, &Error{"PONIX_NATS_INBOX_PREFIX", fmt.Errorf("must be words with dots between, without spaces, '*' and '>': %q", inbox)}
+		}
 		opts = append(opts, nats.CustomInboxPrefix(inbox))
 	}
 	if (c.Cert == "") != (c.Key == "") {
 		return nil, &Error{"PONIX_NATS_CERT", errors.New("a certificate needs its key, PONIX_NATS_KEY, and the other way round")}
+	}
+	if _, err := clientTLS("PONIX_NATS", c.CA, c.Cert, c.Key); err != nil {
+		return nil, err
 	}
 	if c.CA != "" {
 		opts = append(opts, nats.RootCAs(c.CA))
@@ -67,16 +80,10 @@ func (c NATS) Dial(name string) (*nats.Conn, error) {
 	if err == nil {
 		return nc, nil
 	}
-	if misconfigured(err) {
+	if errors.As(err, new(*url.Error)) {
 		return nil, &Error{"PONIX_NATS_URL", withoutURL(err)}
 	}
 	return nil, fmt.Errorf("NATS at %s: %w", c.Redacted(), err)
-}
-
-// misconfigured tells errors of the settings from those of the server.
-func misconfigured(err error) bool {
-	return errors.As(err, new(*url.Error)) || errors.Is(err, fs.ErrNotExist) || strings.HasPrefix(err.Error(), "nats: error loading") ||
-		strings.HasPrefix(err.Error(), "nats: failed to parse") || strings.HasPrefix(err.Error(), "nats: invalid custom prefix")
 }
 
 // Connect waits until a server answers or ctx is done, and then stays connected

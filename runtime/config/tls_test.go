@@ -228,9 +228,14 @@ func TestWhatCannotBeUsedIsNamed(t *testing.T) {
 		variable string
 	}{
 		"NATS, no key":               {nats(config.NATS{URL: "nats://127.0.0.1:1", Cert: cert}), "PONIX_NATS_CERT"},
-		"NATS, no file":              {nats(config.NATS{URL: "nats://127.0.0.1:1", CA: none}), "PONIX_NATS_URL"},
+		"NATS, no URL":               {nats(config.NATS{URL: "nats://127.0.0.1:x"}), "PONIX_NATS_URL"},
+		"NATS, no authority":         {nats(config.NATS{URL: "nats://127.0.0.1:1", CA: none}), "PONIX_NATS_CA"},
+		"NATS, no certificate":       {nats(config.NATS{URL: "nats://127.0.0.1:1", Cert: none, Key: key}), "PONIX_NATS_CERT"},
+		"NATS, another key":          {nats(config.NATS{URL: "nats://127.0.0.1:1", Cert: cert, Key: otherKey}), "PONIX_NATS_CERT"},
+		"NATS, no credentials":       {nats(config.NATS{URL: "nats://127.0.0.1:1", Creds: none}), "PONIX_NATS_CREDS"},
 		"NATS, no password file":     {nats(config.NATS{URL: "nats://127.0.0.1:1", Username: "u", PasswordFile: none}), "PONIX_NATS_PASSWORD_FILE"},
-		"NATS, a bad inbox":          {nats(config.NATS{URL: "nats://127.0.0.1:1", InboxPrefix: "a.>"}), "PONIX_NATS_URL"},
+		"NATS, a bad inbox":          {nats(config.NATS{URL: "nats://127.0.0.1:1", InboxPrefix: "a.>"}), "PONIX_NATS_INBOX_PREFIX"},
+		"NATS, a user with a space":  {nats(config.NATS{URL: "nats://127.0.0.1:1", Username: "a b"}), "PONIX_NATS_INBOX_PREFIX"},
 		"gRPC, no key":               {grpc(config.GRPC{TLSCert: cert}), "PONIX_GRPC_TLS_KEY"},
 		"gRPC, clients only":         {grpc(config.GRPC{TLSClientCA: a.CA}), "PONIX_GRPC_TLS_CERT"},
 		"gRPC, another key":          {grpc(config.GRPC{TLSCert: cert, TLSKey: otherKey}), "PONIX_GRPC_TLS_CERT"},
