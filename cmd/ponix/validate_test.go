@@ -25,11 +25,13 @@ func TestBadValues(t *testing.T) {
 		"serve --nats-raw-stream=processed_envelopes": "PONIX_PROCESSED_ENVELOPES_STREAM",
 		"serve --nats-gateway-stream=dead_letters":    "PONIX_NATS_GATEWAY_STREAM",
 		"serve --nats-raw-stream=end_devices":         "PONIX_NATS_RAW_STREAM",
-		"tail --device=a.b":                           "--device",
-		"tail --organization=a.b":                     "--organization",
-		"gateway status --organization=a.b":           "--organization",
-		"token --ttl=-1s --role=admin --subject=s":    "--ttl",
-		"bridge --auth-jwks=/nowhere":                 "ponix: PONIX_AUTH_JWKS: ",
+		"migrate status --postgres-sslmode=verify-full --postgres-sslrootcert=/none": "PONIX_POSTGRES_SSLROOTCERT",
+		"migrate up --postgres-sslcert=/none --postgres-sslkey=/none":                "PONIX_POSTGRES_SSLCERT",
+		"tail --device=a.b":                        "--device",
+		"tail --organization=a.b":                  "--organization",
+		"gateway status --organization=a.b":        "--organization",
+		"token --ttl=-1s --role=admin --subject=s": "--ttl",
+		"bridge --auth-jwks=/nowhere":              "ponix: PONIX_AUTH_JWKS: ",
 	} {
 		t.Run(args, func(t *testing.T) {
 			t.Parallel()

@@ -12,6 +12,7 @@ import (
 
 	"github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
@@ -34,7 +35,7 @@ func (c Postgres) Password() (string, error) {
 	return secret("POSTGRES_PASSWORD", c.PasswordFile, "ponix")
 }
 
-// DSN is the connection URL, password included.
+// DSN is the connection URL, password included. The files that it names can be used.
 func (c Postgres) DSN() (string, error) {
 	password, err := c.Password()
 	if err != nil {
@@ -50,6 +51,9 @@ func (c Postgres) DSN() (string, error) {
 		Scheme: "postgres", User: url.UserPassword(c.Username, password),
 		Host: net.JoinHostPort(c.Host, strconv.Itoa(int(c.Port))), Path: "/" + c.Database,
 		RawQuery: query.Encode(),
+	}
+	if _, err := pgx.ParseConfig(u.String()); err != nil {
+		return "", c.unusable()
 	}
 	return u.String(), nil
 }
