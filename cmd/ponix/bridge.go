@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net"
@@ -19,6 +20,9 @@ type bridgeCommand struct {
 }
 
 func (c *bridgeCommand) Run(e *env) error {
+	if err := cmp.Or(c.validate(), firstBad(canListen("PONIX_METRICS_ADDR", c.MetricsAddr))); err != nil {
+		return err
+	}
 	conf, ln, exposed, err := c.open(e)
 	if err != nil {
 		return err

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"net"
 	"time"
 
 	"ponix/nats/streams"
@@ -49,6 +50,8 @@ func (h hosting) validate() error {
 		check{h.MQTT.Lease >= 2*time.Second && h.MQTT.Lease%time.Second == 0, "PONIX_MQTT_LEASE", "must be whole seconds, and at least 2"},
 		check{s.MaxBytes >= 1<<20, "PONIX_NATS_STREAM_MAX_BYTES", "must be at least 1048576 (1 MiB)"},
 		check{s.ReplayWindow >= 0, "PONIX_NATS_REPLAY_WINDOW", "must not be negative"},
+		check{h.Grace > 0, "PONIX_GRACE", "must be above 0"},
+		canListen("PONIX_METRICS_ADDR", h.MetricsAddr),
 		check{h.Timeout > 0 && h.Timeout < s.AckWait, "PONIX_TIMEOUT", "must be above 0 and below PONIX_NATS_ACK_WAIT, " + s.AckWait.String()},
 		check{l.Payload >= 0, "PONIX_CONVERSION_MAX_PAYLOAD", "must not be negative"},
 		check{l.Expression >= 0, "PONIX_CONVERSION_MAX_EXPRESSION", "must not be negative"},
@@ -67,6 +70,20 @@ func (e engines) validate() error {
 		check{e.ClickHouse.Connections >= 1, "PONIX_CLICKHOUSE_CONNECTIONS", "must be at least 1"},
 		check{e.TTL >= 0, "PONIX_CLICKHOUSE_TTL", "must not be negative"},
 	)
+}
+
+// validate names the variable that has a value which cannot work.
+func (d door) validate() error {
+	return firstBad(check{d.GRPCMaxMessage >= 1<<10, "PONIX_GRPC_MAX_MESSAGE", "must be at least 1024 (1 KiB)"})
+}
+
+// canListen tells whether addr is an address to listen on; empty is none.
+func canListen(variable, addr string) check {
+	_, port, err := net.SplitHostPort(addr)
+	if err == nil {
+		_, err = net.LookupPort("tcp", port)
+	}
+	return check{addr == "" || err == nil, variable, fmt.Sprintf("must be host:port: %q", addr)}
 }
 
 // validateStreams holds the names that are chosen for streams to what a subject can

@@ -27,11 +27,18 @@ func TestBadValues(t *testing.T) {
 		"serve --nats-raw-stream=end_devices":         "PONIX_NATS_RAW_STREAM",
 		"migrate status --postgres-sslmode=verify-full --postgres-sslrootcert=/none": "PONIX_POSTGRES_SSLROOTCERT",
 		"migrate up --postgres-sslcert=/none --postgres-sslkey=/none":                "PONIX_POSTGRES_SSLCERT",
-		"tail --device=a.b":                        "--device",
-		"tail --organization=a.b":                  "--organization",
-		"gateway status --organization=a.b":        "--organization",
-		"token --ttl=-1s --role=admin --subject=s": "--ttl",
-		"bridge --auth-jwks=/nowhere":              "ponix: PONIX_AUTH_JWKS: ",
+		"bridge --metrics-addr=nope":                                                 "PONIX_METRICS_ADDR",
+		"serve --metrics-addr=nope":                                                  "PONIX_METRICS_ADDR",
+		"serve --metrics-addr=localhost:nope":                                        "PONIX_METRICS_ADDR",
+		"serve --grace=0s":                                                           "PONIX_GRACE",
+		"up --grace=-1s":                                                             "PONIX_GRACE",
+		"bridge --grpc-max-message=-1":                                               "PONIX_GRPC_MAX_MESSAGE",
+		"bridge --grpc-max-message=1":                                                "PONIX_GRPC_MAX_MESSAGE",
+		"tail --device=a.b":                                                          "--device",
+		"tail --organization=a.b":                                                    "--organization",
+		"gateway status --organization=a.b":                                          "--organization",
+		"token --ttl=-1s --role=admin --subject=s":                                   "--ttl",
+		"bridge --auth-jwks=/nowhere":                                                "ponix: PONIX_AUTH_JWKS: ",
 	} {
 		t.Run(args, func(t *testing.T) {
 			t.Parallel()
