@@ -37,6 +37,8 @@ func TestBadValues(t *testing.T) {
 		"tail --device=a.b":                                                          "--device",
 		"tail --organization=a.b":                                                    "--organization",
 		"gateway status --organization=a.b":                                          "--organization",
+		"token --role=member --subject=s":                                            "all but admins belong to an organization",
+		"token --role=member --subject=s --organization=a.b":                         "the organization must be an id, 1 to 64 letters, digits, '_' or '-'",
 		"token --ttl=-1s --role=admin --subject=s":                                   "--ttl",
 		"bridge --auth-jwks=/nowhere":                                                "ponix: PONIX_AUTH_JWKS: ",
 	} {

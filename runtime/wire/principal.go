@@ -69,8 +69,10 @@ func (p Principal) Validate() error {
 		return errors.New("there is no role")
 	case p.Role == authv1.Role_ROLE_ADMIN && p.Organization != "":
 		return errors.New("an admin belongs to no organization")
-	case p.Role != authv1.Role_ROLE_ADMIN && !IsID(p.Organization):
+	case p.Role != authv1.Role_ROLE_ADMIN && p.Organization == "":
 		return errors.New("all but admins belong to an organization")
+	case p.Role != authv1.Role_ROLE_ADMIN && !IsID(p.Organization):
+		return errors.New("the organization must be an id, 1 to 64 letters, digits, '_' or '-'")
 	}
 	return nil
 }
