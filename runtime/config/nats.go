@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -93,7 +94,7 @@ func (c NATS) Connect(ctx context.Context, name string, log *slog.Logger, opts .
 	if err != nil {
 		return nil, err
 	}
-	connected := make(chan struct{}, 1)
+	connected, failed := make(chan struct{}, 1), make(chan error, 1)
 	opts = append(append(standard,
 		nats.RetryOnFailedConnect(true),
 		nats.MaxReconnects(-1),
@@ -103,6 +104,15 @@ func (c NATS) Connect(ctx context.Context, name string, log *slog.Logger, opts .
 		nats.ReconnectBufSize(-1), // nothing is accepted that may be lost
 		nats.PingInterval(5*time.Second), nats.MaxPingsOutstanding(2),
 		nats.ConnectHandler(func(*nats.Conn) { connected <- struct{}{} }),
+		nats.ReconnectErrHandler(func(_ *nats.Conn, err error) {
+			if errors.Is(err, nats.ErrNoServers) { // of the first try, whose cause it hides
+				return
+			}
+			select {
+			case failed <- err:
+			default: // nobody waits
+			}
+		}),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
 			if err != nil {
 				log.Warn("NATS is disconnected", "error", err)
@@ -120,14 +130,21 @@ func (c NATS) Connect(ctx context.Context, name string, log *slog.Logger, opts .
 	}
 	remind := time.NewTicker(5 * time.Second)
 	defer remind.Stop()
+	var last error
+	waiting := func() { log.Warn("waiting for NATS", "url", c.Redacted(), "error", cmp.Or(nc.LastError(), last)) }
 	for {
-		log.Warn("waiting for NATS", "url", c.Redacted(), "error", nc.LastError())
 		select {
 		case <-connected:
 			return nc, nil
+		case err := <-failed:
+			first := last == nil
+			if last = err; first {
+				waiting()
+			}
 		case <-remind.C:
+			waiting()
 		case <-ctx.Done():
-			err := errors.Join(ctx.Err(), nc.LastError())
+			err := cmp.Or(nc.LastError(), last, ctx.Err())
 			nc.Close()
 			return nil, fmt.Errorf("NATS at %s did not answer: %w", c.Redacted(), err)
 		}

@@ -207,6 +207,21 @@ func TestClickHouseOverTLS(t *testing.T) {
 	}
 }
 
+// TestWaitingSaysWhy holds that the log and the error have what keeps NATS away.
+func TestWaitingSaysWhy(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	defer cancel()
+	var log strings.Builder
+	_, err := config.NATS{URL: "nats://127.0.0.1:1"}.Connect(ctx, "test", slog.New(slog.NewTextHandler(&log, nil)))
+	if want := "NATS at nats://127.0.0.1:1 did not answer: dial tcp 127.0.0.1:1: connect: connection refused"; err == nil || err.Error() != want {
+		t.Errorf("got %v, want %s", err, want)
+	}
+	if n := strings.Count(log.String(), "connection refused"); n != 1 || strings.Count(log.String(), "\n") != 1 {
+		t.Errorf("the log is\n%s", &log)
+	}
+}
+
 // Each setting that cannot be used is named.
 func TestWhatCannotBeUsedIsNamed(t *testing.T) {
 	t.Parallel()
