@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -37,12 +38,17 @@ type psRow struct {
 }
 
 func (c *psCommand) Run(e *env) error {
+	if c.Wait <= 0 {
+		return &usageError{errors.New("--wait must be above 0")}
+	}
 	nc, err := c.Dial("ponix ps")
 	if err != nil {
 		return err
 	}
 	defer nc.Close()
-	rows, err := collectStats(nc, c.Wait)
+	ctx, cancel := untilRefused(e.ctx, nc)
+	defer cancel()
+	rows, err := collectStats(ctx, nc, c.Wait)
 	if err != nil {
 		return err
 	}
@@ -68,7 +74,7 @@ func (c *psCommand) Run(e *env) error {
 }
 
 // collectStats asks every instance of every function.
-func collectStats(nc *nats.Conn, wait time.Duration) ([]psRow, error) {
+func collectStats(ctx context.Context, nc *nats.Conn, wait time.Duration) ([]psRow, error) {
 	inbox := nc.NewInbox()
 	sub, err := nc.SubscribeSync(inbox)
 	if err != nil {
@@ -83,8 +89,11 @@ func collectStats(nc *nats.Conn, wait time.Duration) ([]psRow, error) {
 	}
 	var rows []psRow
 	for {
-		m, err := sub.NextMsg(wait)
-		if errors.Is(err, nats.ErrTimeout) || errors.Is(err, nats.ErrNoResponders) {
+		m, err := nextMsg(ctx, sub, wait)
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, nats.ErrNoResponders) {
 			break
 		}
 		if err != nil {
@@ -107,4 +116,18 @@ func collectStats(nc *nats.Conn, wait time.Duration) ([]psRow, error) {
 		return cmp.Or(cmp.Compare(a.Function, b.Function), cmp.Compare(a.Instance, b.Instance))
 	})
 	return rows, nil
+}
+
+func nextMsg(ctx context.Context, sub *nats.Subscription, wait time.Duration) (*nats.Msg, error) {
+	ctx, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
+	return sub.NextMsgWithContext(ctx)
+}
+
+// untilRefused returns a context that ends where NATS refuses something: that is its
+// cause.
+func untilRefused(ctx context.Context, nc *nats.Conn) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	nc.SetErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { cancel(err) })
+	return ctx, func() { cancel(nil) }
 }

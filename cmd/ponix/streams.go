@@ -1,6 +1,8 @@
 package main
 
 import (
+	"cmp"
+	"context"
 	"fmt"
 
 	"ponix/functions"
@@ -23,8 +25,10 @@ func (c *streamsCommand) Run(e *env) error {
 	if err != nil {
 		return err
 	}
-	if err := runtime.Prepare(e.ctx, runtime.Config{Conn: nc, Streams: c.Streams, Timeout: c.Streams.AckWait / 2, Logger: e.log}, fns...); err != nil {
-		return err
+	ctx, cancel := untilRefused(e.ctx, nc)
+	defer cancel()
+	if err := runtime.Prepare(ctx, runtime.Config{Conn: nc, Streams: c.Streams, Timeout: c.Streams.AckWait / 2, Logger: e.log}, fns...); err != nil {
+		return cmp.Or(context.Cause(ctx), err)
 	}
 	fmt.Fprintln(e.out, "the streams are up to date")
 	return nil

@@ -34,6 +34,8 @@ func TestBadValues(t *testing.T) {
 		"up --grace=-1s":                                                             "PONIX_GRACE",
 		"bridge --grpc-max-message=-1":                                               "PONIX_GRPC_MAX_MESSAGE",
 		"bridge --grpc-max-message=1":                                                "PONIX_GRPC_MAX_MESSAGE",
+		"ps --wait=0s":                                                               "--wait",
+		"ps --wait=-1s":                                                              "--wait",
 		"tail --device=a.b":                                                          "--device",
 		"tail --organization=a.b":                                                    "--organization",
 		"gateway status --organization=a.b":                                          "--organization",
