@@ -102,7 +102,7 @@ var ErrNotFound = errors.New("no such dead letter")
 // Get returns one letter.
 func (q *Queue) Get(ctx context.Context, number uint64) (Letter, error) {
 	m, err := q.stream.GetMsg(ctx, number)
-	if errors.Is(err, jetstream.ErrMsgNotFound) {
+	if number == 0 || errors.Is(err, jetstream.ErrMsgNotFound) { // NATS takes 0 for no number
 		return Letter{}, fmt.Errorf("%d: %w", number, ErrNotFound)
 	}
 	if err != nil {

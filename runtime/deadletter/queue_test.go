@@ -75,13 +75,16 @@ func TestEachOfLargeLetters(t *testing.T) {
 	}
 }
 
-// TestDropTwice drops what is there, what was, and what never was.
+// TestDropTwice drops what is there, what was, and what never was or could be.
 func TestDropTwice(t *testing.T) {
 	t.Parallel()
 	_, q := queue(t, 1, 0)
-	for i, n := range []uint64{1, 1, 2} {
+	for i, n := range []uint64{1, 1, 2, 0} {
 		if err := q.Drop(t.Context(), deadletter.Letter{Number: n}); i == 0 && err != nil || i > 0 && !errors.Is(err, deadletter.ErrNotFound) {
 			t.Errorf("%d: %v", n, err)
+		}
+		if _, err := q.Get(t.Context(), n); !errors.Is(err, deadletter.ErrNotFound) {
+			t.Errorf("%d is still there: %v", n, err)
 		}
 	}
 }
