@@ -1,11 +1,13 @@
 package main
 
 import (
+	"errors"
 	"os"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 
@@ -20,7 +22,11 @@ func TestErrorsArePlain(t *testing.T) {
 		"gateway":                            "exit code 1: ponix: no instance serves ponix.organization.v1.OrganizationService",
 		"gateway status":                     "exit code 1: ponix: no instance serves ponix.organization.v1.OrganizationService",
 		"gateway status --organization acme": "exit code 1: ponix: no instance serves ponix.gateway.v1.GatewayStateService",
-		"cdc status":                         "exit code 1: ponix: no instance serves ponix.cdc.v1.CdcService",
+		"tail":                               "exit code 1: ponix: there is no stream processed_envelopes: ponix serve and ponix streams make it",
+		"dlq":                                "exit code 1: ponix: there is no stream dead_letters: ponix serve and ponix streams make it",
+		"ps --nats-url=nats://127.0.0.1:1":   "exit code 1: ponix: NATS at nats://127.0.0.1:1: nats: no servers available for connection: `ponix up` may not be running, or PONIX_NATS_URL may name another place",
+		"sql --clickhouse-native-url=127.0.0.1:1 SHOW": "exit code 1: ponix: ClickHouse at 127.0.0.1:1: dial tcp 127.0.0.1:1: connect: connection refused: `ponix up` may not be running, or PONIX_CLICKHOUSE_NATIVE_URL may name another place",
+		"cdc status": "exit code 1: ponix: no instance serves ponix.cdc.v1.CdcService",
 	} {
 		t.Run(args, func(t *testing.T) {
 			t.Parallel()
@@ -62,29 +68,58 @@ func TestRefusedByNATS(t *testing.T) {
 	}
 }
 
-// TestInterruptedPS has ps end long before its wait does.
-func TestInterruptedPS(t *testing.T) {
+// TestInterrupted has commands end long before what they wait for.
+func TestInterrupted(t *testing.T) {
 	t.Parallel()
 	srv := runtimetest.NATSServer(t)
 	asked := make(chan *nats.Msg, 1)
 	if _, err := runtimetest.Connect(t, srv).ChanSubscribe("$SRV.STATS", asked); err != nil {
 		t.Fatal(err)
 	}
-	p := start(t, []string{"PONIX_NATS_URL=" + srv.ClientURL()}, "ps", "--wait", "1h")
-	select {
-	case <-asked:
-	case <-time.After(10 * time.Second):
-		t.Fatal("it does not ask")
-	}
-	if err := p.Process.Signal(os.Interrupt); err != nil {
+	o := runtimetest.ClickHouse(t)
+	db, err := clickhouse.Open(o)
+	if err != nil {
 		t.Fatal(err)
 	}
-	select {
-	case <-p.ended:
-	case <-time.After(5 * time.Second):
-		t.Fatal("it goes on")
-	}
-	if p.ProcessState.ExitCode() != 1 || p.out.String() != "" {
-		t.Errorf("it ended with %v and %s%s", p.err, p.out, p.log)
+	t.Cleanup(func() { db.Close() }) //nolint:errcheck // the test is over
+	for name, tt := range map[string]struct {
+		env, args []string
+		waits     func() error
+	}{
+		"ps": {[]string{"PONIX_NATS_URL=" + srv.ClientURL()}, []string{"ps", "--wait", "1h"}, func() error {
+			if len(asked) == 0 {
+				return errors.New("it does not ask")
+			}
+			return nil
+		}},
+		"sql": {
+			[]string{"PONIX_CLICKHOUSE_NATIVE_URL=" + o.Addr[0], "PONIX_CLICKHOUSE_DATABASE=" + o.Auth.Database, "PONIX_CLICKHOUSE_USERNAME=" + o.Auth.Username, "PONIX_CLICKHOUSE_PASSWORD=" + o.Auth.Password},
+			[]string{"sql", "SELECT sleepEachRow(1) FROM numbers(60) SETTINGS max_block_size = 1"},
+			func() error {
+				var n uint64
+				err := db.QueryRow(t.Context(), "SELECT count() FROM system.processes WHERE query LIKE 'SELECT sleep%'").Scan(&n)
+				if err == nil && n == 0 {
+					err = errors.New("the statement does not run")
+				}
+				return err
+			},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p := start(t, tt.env, tt.args...)
+			runtimetest.Eventually(t, 10*time.Second, tt.waits)
+			if err := p.Process.Signal(os.Interrupt); err != nil {
+				t.Fatal(err)
+			}
+			select {
+			case <-p.ended:
+			case <-time.After(5 * time.Second):
+				t.Fatal("it goes on")
+			}
+			if p.ProcessState.ExitCode() != 1 || p.out.String() != "" || p.log.String() != "ponix: interrupt signal received\n" {
+				t.Errorf("it ended with %v and %s%s", p.err, p.out, p.log)
+			}
+		})
 	}
 }

@@ -155,6 +155,9 @@ func TestServersThatRefuse(t *testing.T) {
 		t.Error("ClickHouse takes any password")
 	} else {
 		quiet(t, "sql", err.Error())
+		if !strings.Contains(err.Error(), "exit code 1: ponix: ClickHouse at 127.0.0.1:") || !strings.Contains(err.Error(), "PONIX_CLICKHOUSE_PASSWORD") {
+			t.Errorf("sql does not say whose password is wrong: %v", err)
+		}
 	}
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"reflect"
 	"regexp"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2"
@@ -25,6 +27,9 @@ type sqlCommand struct {
 }
 
 func (c *sqlCommand) Run(e *env) error {
+	if strings.TrimSpace(c.Query) == "" {
+		return &usageError{errors.New("the statement is empty")}
+	}
 	db, err := c.Open()
 	if err != nil {
 		return err
@@ -32,7 +37,7 @@ func (c *sqlCommand) Run(e *env) error {
 	defer db.Close() //nolint:errcheck // whatever was to be said was said by the statement
 	if changes(c.Query) {
 		if err := db.Exec(e.ctx, c.Query); err != nil {
-			return sqlError(c.Redacted(), err)
+			return c.failure(e.ctx, err)
 		}
 		return nil
 	}
@@ -41,7 +46,7 @@ func (c *sqlCommand) Run(e *env) error {
 		return fmt.Errorf("ClickHouse at %s sent no rows: the statement has none, or the connection broke; see what it did before you run it again (%w)", c.Redacted(), err)
 	}
 	if err != nil {
-		return sqlError(c.Redacted(), err)
+		return c.failure(e.ctx, err)
 	}
 	defer rows.Close() //nolint:errcheck // Err says more
 	types := rows.ColumnTypes()
@@ -64,7 +69,7 @@ func (c *sqlCommand) Run(e *env) error {
 		cells = append(cells, line)
 	}
 	if err := rows.Err(); err != nil {
-		return sqlError(c.Redacted(), err)
+		return c.failure(e.ctx, err)
 	}
 	if c.Format == "table" && len(types) > 0 {
 		e.out.table(rows.Columns(), cells)
@@ -192,11 +197,21 @@ func (o *output) object(names []string, types []driver.ColumnType, values []any)
 	return err
 }
 
-// sqlError shows what ClickHouse says, or that it is not there.
-func sqlError(addr string, err error) error {
-	var e *clickhouse.Exception
-	if errors.As(err, &e) {
-		return fmt.Errorf("%s (code %d)", e.Message, e.Code)
+// authenticationFailed is ClickHouse's code for a user or a password that it does not take.
+const authenticationFailed = 516
+
+// failure shows what ClickHouse says, or that it is not there.
+func (c *sqlCommand) failure(ctx context.Context, err error) error {
+	var said *clickhouse.Exception
+	switch {
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return fmt.Errorf("ClickHouse at %s: %w: `ponix up` may not be running, or PONIX_CLICKHOUSE_NATIVE_URL may name another place", c.Redacted(), err)
+	case !errors.As(err, &said):
+		return fmt.Errorf("ClickHouse at %s: %w", c.Redacted(), err)
+	case said.Code == authenticationFailed:
+		return fmt.Errorf("ClickHouse at %s does not take PONIX_CLICKHOUSE_USERNAME with PONIX_CLICKHOUSE_PASSWORD: %s (code %d)", c.Redacted(), said.Message, said.Code)
 	}
-	return fmt.Errorf("ClickHouse at %s: %w", addr, err)
+	return fmt.Errorf("%s (code %d)", said.Message, said.Code)
 }

@@ -47,6 +47,9 @@ func (c *tailCommand) Run(e *env) error {
 		from.DeliverPolicy, from.OptStartTime = jetstream.DeliverByStartTimePolicy, &start
 	}
 	consumer, err := js.OrderedConsumer(e.ctx, c.ProcessedEnvelopes().Name, from)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		return fmt.Errorf("there is no stream %s: ponix serve and ponix streams make it", c.ProcessedEnvelopes().Name)
+	}
 	if err != nil {
 		return fmt.Errorf("stream %s: %w", c.ProcessedEnvelopes().Name, err)
 	}

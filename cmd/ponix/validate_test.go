@@ -34,6 +34,7 @@ func TestBadValues(t *testing.T) {
 		"up --grace=-1s":                                                             "PONIX_GRACE",
 		"bridge --grpc-max-message=-1":                                               "PONIX_GRPC_MAX_MESSAGE",
 		"bridge --grpc-max-message=1":                                                "PONIX_GRPC_MAX_MESSAGE",
+		"sql ":                                                                       "the statement is empty",
 		"ps --wait=0s":                                                               "--wait",
 		"ps --wait=-1s":                                                              "--wait",
 		"tail --device=a.b":                                                          "--device",
@@ -46,7 +47,7 @@ func TestBadValues(t *testing.T) {
 	} {
 		t.Run(args, func(t *testing.T) {
 			t.Parallel()
-			_, err := call(t, []string{"PONIX_AUTH_SECRET=0123456789abcdef0123456789abcdef"}, strings.Fields(args)...)
+			_, err := call(t, []string{"PONIX_AUTH_SECRET=0123456789abcdef0123456789abcdef"}, strings.Split(args, " ")...)
 			if err == nil || !strings.Contains(err.Error(), "exit code 2") || !strings.Contains(err.Error(), name) {
 				t.Errorf("got %v, want exit code 2 and %s", err, name)
 			}

@@ -84,6 +84,9 @@ func (c NATS) Dial(name string) (*nats.Conn, error) {
 	if errors.As(err, new(*url.Error)) {
 		return nil, &Error{"PONIX_NATS_URL", withoutURL(err)}
 	}
+	if errors.Is(err, nats.ErrNoServers) {
+		err = fmt.Errorf("%w: `ponix up` may not be running, or PONIX_NATS_URL may name another place", err)
+	}
 	return nil, fmt.Errorf("NATS at %s: %w", c.Redacted(), err)
 }
 

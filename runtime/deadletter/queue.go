@@ -21,6 +21,9 @@ type Queue struct {
 // Open returns the queue that stands on the stream of that name.
 func Open(ctx context.Context, js jetstream.JetStream, name string) (*Queue, error) {
 	s, err := js.Stream(ctx, name)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		return nil, fmt.Errorf("there is no stream %s: ponix serve and ponix streams make it", name)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("stream %s: %w", name, err)
 	}
