@@ -8,6 +8,8 @@ import (
 	"net"
 	"net/url"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 )
 
 // Broker is where a gateway's messages come from.
@@ -82,7 +84,35 @@ func (b Broker) Clean(text string) string {
 		return text
 	}
 	for _, secret := range []string{b.Password, url.QueryEscape(b.Password), url.PathEscape(b.Password), url.UserPassword("", b.Password).String()[1:]} {
-		text = strings.ReplaceAll(text, secret, "xxxxx")
+		text = hide(text, secret)
 	}
 	return text
 }
+
+// short is how many bytes a secret has that may well be a part of any word.
+const short = 8
+
+// hide replaces a secret, a short one only where it is no part of a word: what is left
+// out of words that everybody knows would tell it.
+func hide(text, secret string) string {
+	var b strings.Builder
+	for from := 0; ; {
+		at := strings.Index(text[from:], secret)
+		if at < 0 {
+			return b.String() + text[from:]
+		}
+		at += from
+		end := at + len(secret)
+		before, _ := utf8.DecodeLastRuneInString(text[:at])
+		after, _ := utf8.DecodeRuneInString(text[end:])
+		if len(secret) < short && (inWord(before) || inWord(after)) {
+			b.WriteString(text[from : at+1])
+			from = at + 1
+			continue
+		}
+		b.WriteString(text[from:at] + "xxxxx")
+		from = end
+	}
+}
+
+func inWord(r rune) bool { return unicode.IsLetter(r) || unicode.IsDigit(r) }

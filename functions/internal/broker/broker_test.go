@@ -47,3 +47,22 @@ func TestPasswordsDoNotShow(t *testing.T) {
 		}
 	}
 }
+
+// TestPasswordsWithinWords holds that what people read stays so, and that a short
+// password does not show by what is missing.
+func TestPasswordsWithinWords(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct{ password, text, want string }{
+		{"p", "dial tcp: lookup h: no such host", "dial tcp: lookup h: no such host"},
+		{"p", "mqtt://u:p@h, p; p p=p", "mqtt://u:xxxxx@h, xxxxx; xxxxx xxxxx=xxxxx"},
+		{"\u00e9", "\u00e9 \u00e9t\u00e9", "xxxxx \u00e9t\u00e9"},
+		{"pass", "bad_pass, bypass", "bad_xxxxx, bypass"},
+		{"@", "u:@@@h", "u:xxxxxxxxxx@h"},
+		{"longpassword", "nolongpassword", "noxxxxx"},
+		{"", "any text", "any text"},
+	} {
+		if got := (Broker{Password: tt.password}).Clean(tt.text); got != tt.want {
+			t.Errorf("%q in %q: got %q, want %q", tt.password, tt.text, got, tt.want)
+		}
+	}
+}
