@@ -18,8 +18,8 @@ const maxPayload = 8 << 20
 
 // natsEngine is the server in this process.
 type natsEngine struct {
-	server   *server.Server
-	stopping atomic.Bool
+	server *server.Server
+	log    *natsLog
 }
 
 // natsOptions are those of every server, in this process or another.
@@ -50,7 +50,7 @@ func (c *Cluster) startNATS(ctx context.Context) error {
 	}
 	log := &natsLog{log: o.Logger.With("part", NATS), fatal: make(chan error, 1)}
 	srv.SetLoggerV2(log, false, false, false)
-	e := &natsEngine{server: srv}
+	e := &natsEngine{srv, log}
 	c.nats = e
 	started := make(chan struct{})
 	go func() {
@@ -75,7 +75,7 @@ func (c *Cluster) startNATS(ctx context.Context) error {
 	c.NATSServer, c.NATSURL = srv, "nats://"+net.JoinHostPort(o.Host, strconv.Itoa(srv.Addr().(*net.TCPAddr).Port))
 	go func() {
 		srv.WaitForShutdown()
-		if !e.stopping.Load() {
+		if !log.stopping.Load() {
 			c.failed <- fmt.Errorf("%s ended on its own; its messages are in the log of this process", NATS)
 		}
 	}()
@@ -83,23 +83,32 @@ func (c *Cluster) startNATS(ctx context.Context) error {
 }
 
 func (e *natsEngine) stop(context.Context) error {
-	e.stopping.Store(true)
+	e.log.stopping.Store(true)
 	e.server.Shutdown()
 	e.server.WaitForShutdown()
 	return nil
 }
 
-// natsLog passes the server's messages on. The chatty ones become debug messages.
+// natsLog passes the server's messages on. The chatty ones become debug messages, and so
+// do the warnings of a server that is told to stop while it recovers its store.
 type natsLog struct {
-	log   *slog.Logger
-	fatal chan error
+	log      *slog.Logger
+	fatal    chan error
+	stopping atomic.Bool
 }
 
 func (l *natsLog) Noticef(format string, args ...any) { l.log.Debug(fmt.Sprintf(format, args...)) }
 func (l *natsLog) Debugf(format string, args ...any)  { l.log.Debug(fmt.Sprintf(format, args...)) }
 func (l *natsLog) Tracef(format string, args ...any)  { l.log.Debug(fmt.Sprintf(format, args...)) }
-func (l *natsLog) Warnf(format string, args ...any)   { l.log.Warn(fmt.Sprintf(format, args...)) }
 func (l *natsLog) Errorf(format string, args ...any)  { l.log.Error(fmt.Sprintf(format, args...)) }
+
+func (l *natsLog) Warnf(format string, args ...any) {
+	if l.stopping.Load() {
+		l.Debugf(format, args...)
+		return
+	}
+	l.log.Warn(fmt.Sprintf(format, args...))
+}
 
 // Fatalf comes before the server gives up; it does not end the process.
 func (l *natsLog) Fatalf(format string, args ...any) {
