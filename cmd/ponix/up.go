@@ -36,7 +36,7 @@ type upCommand struct {
 }
 
 func (c *upCommand) Run(e *env) error {
-	if err := cmp.Or(c.engines.validate(), c.hosting.validate()); err != nil {
+	if err := cmp.Or(c.engines.validate(), c.hosting.validate(), c.door.validate()); err != nil {
 		return err
 	}
 	began := time.Now()

@@ -11,6 +11,7 @@ func TestBadValues(t *testing.T) {
 	t.Parallel()
 	for args, name := range map[string]string{
 		"up --grpc-port=260000":                       "--grpc-port",
+		"up --grpc-max-message=1":                     "PONIX_GRPC_MAX_MESSAGE",
 		"up --nats-port=-1":                           "--nats-port",
 		"up --postgres-connections=0":                 "PONIX_POSTGRES_CONNECTIONS",
 		"up --clickhouse-connections=0":               "PONIX_CLICKHOUSE_CONNECTIONS",
