@@ -76,6 +76,8 @@ func TestErrorsHoldNoSecret(t *testing.T) {
 		"no URL":         "nats://user:" + canary + "@a b:%zz",
 		"no port":        "nats://user:" + canary + "@127.0.0.1:x",
 		"no scheme":      "user:" + canary + "@127.0.0.1:1",
+		"a slash":        "nats://user:" + canary + "/x@127.0.0.1:1",
+		"a comma":        "nats://user:" + canary + ",x@127.0.0.1:1",
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -178,11 +178,11 @@ func redact(urls string) string {
 	return strings.Join(list, ",")
 }
 
-// withoutURL is an error without the URL that it quotes, password included.
+// withoutURL is an error without the URL that it quotes, password included. What is
+// wrong with it may be a part of the password, too: that of a:b/c ends a host.
 func withoutURL(err error) error {
-	var bad *url.Error
-	if errors.As(err, &bad) {
-		return bad.Err
+	if errors.As(err, new(*url.Error)) {
+		return errors.New("is no URL that can be read; in a password, write all but letters and digits as %XX")
 	}
 	return err
 }
