@@ -38,6 +38,7 @@ type Config struct {
 	Conn       *nats.Conn
 	MaxMessage int           // bytes of a request or reply; default 8 MiB
 	Timeout    time.Duration // of a call whose caller sets no deadline; default wire.DefaultTimeout
+	MaxTimeout time.Duration // of a call, whatever its caller asks for; default 2 min, as in nats/conf/accounts.conf
 	Keepalive  time.Duration // of silence before a client is asked whether it is there; default 30 s
 	Grace      time.Duration // to finish calls on shutdown; default 20 s
 	Logger     *slog.Logger  // default slog.Default()
@@ -77,6 +78,9 @@ func Start(ln net.Listener, c Config) (*Server, error) {
 	}
 	if c.Timeout == 0 {
 		c.Timeout = wire.DefaultTimeout
+	}
+	if c.MaxTimeout == 0 {
+		c.MaxTimeout = max(c.Timeout, 2*time.Minute)
 	}
 	if c.Keepalive == 0 {
 		c.Keepalive = 30 * time.Second

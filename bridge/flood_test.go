@@ -177,16 +177,27 @@ func TestSilentConnections(t *testing.T) {
 	}
 }
 
-// TestSlowCall holds that a call whose message never comes ends all the same.
+// TestSlowCall holds that a call whose message never comes ends all the same, also
+// where it has all the time that gRPC can tell.
 func TestSlowCall(t *testing.T) {
 	t.Parallel()
-	_, s := dial(t, runtimetest.NATS(t))
-	c := idleConn(t, s.Addr().String(), true)
+	for name, more := range map[string][][2]string{"no deadline": nil, "a far one": {{"grpc-timeout", "99999999H"}}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			addr := serveBridge(t, runtimetest.NATS(t), bridge.Config{Timeout: time.Second, MaxTimeout: 2 * time.Second}, insecure.NewCredentials()).Target()
+			slowCall(t, idleConn(t, addr, true), more...)
+		})
+	}
+}
+
+// slowCall sends a part of a call, and returns when the call has ended.
+func slowCall(t *testing.T, c net.Conn, more ...[2]string) {
+	t.Helper()
 	f := http2.NewFramer(c, c)
 	if err := f.WriteSettingsAck(); err != nil {
 		t.Fatal(err)
 	}
-	if err := f.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, EndHeaders: true, BlockFragment: callHeaders(getRPC)}); err != nil {
+	if err := f.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, EndHeaders: true, BlockFragment: callHeaders(getRPC, more...)}); err != nil {
 		t.Fatal(err)
 	}
 	if err := f.WriteData(1, false, []byte{0, 0, 0, 0, 10, 1}); err != nil { // ten bytes are announced, one comes
@@ -216,10 +227,10 @@ func TestSlowCall(t *testing.T) {
 }
 
 // callHeaders are those of a gRPC call, as HPACK has them.
-func callHeaders(rpc string) []byte {
+func callHeaders(rpc string, more ...[2]string) []byte {
 	var b bytes.Buffer
 	e := hpack.NewEncoder(&b)
-	for _, h := range [][2]string{{":method", "POST"}, {":scheme", "http"}, {":path", rpc}, {":authority", "ponix"}, {"content-type", "application/grpc"}, {"te", "trailers"}} {
+	for _, h := range append([][2]string{{":method", "POST"}, {":scheme", "http"}, {":path", rpc}, {":authority", "ponix"}, {"content-type", "application/grpc"}, {"te", "trailers"}}, more...) {
 		e.WriteField(hpack.HeaderField{Name: h[0], Value: h[1]}) //nolint:errcheck // to a buffer
 	}
 	return b.Bytes()

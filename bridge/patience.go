@@ -13,16 +13,22 @@ import (
 // patience is how long the bridge waits for clients. One that is gone without a word
 // is noticed within twice Config.Keepalive, and its connection closed; so is one that
 // has not called for half an hour, which its client opens again when it calls. A call
-// whose message does not come ends after Config.Timeout.
+// ends with its deadline, and after Config.MaxTimeout at the latest, also where its
+// message does not come: nobody knows yet who it is that calls.
 func (c Config) patience() []grpc.ServerOption {
 	return []grpc.ServerOption{
 		grpc.ConnectionTimeout(10 * time.Second),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: c.Keepalive, Timeout: c.Keepalive, MaxConnectionIdle: 30 * time.Minute}),
 		grpc.InTapHandle(func(ctx context.Context, call *tap.Info) (context.Context, error) {
-			if _, ok := ctx.Deadline(); ok || !strings.HasPrefix(call.FullMethodName, "/ponix.") {
+			most := c.Timeout
+			at, ok := ctx.Deadline()
+			if ok {
+				most = c.MaxTimeout
+			}
+			if ok && time.Until(at) <= most || !strings.HasPrefix(call.FullMethodName, "/ponix.") {
 				return ctx, nil
 			}
-			limited, cancel := context.WithTimeout(ctx, c.Timeout)
+			limited, cancel := context.WithTimeout(ctx, most)
 			context.AfterFunc(ctx, cancel) // when the call has ended
 			return limited, nil
 		}),
