@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"golang.org/x/time/rate"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
@@ -57,6 +58,7 @@ type Server struct {
 	client *wire.Client
 	health *health.Server
 	limits *limits
+	warn   rate.Sometimes // of calls that NATS does not carry: they must not fill the disk
 	addr   net.Addr
 	failed chan error
 	stop   context.CancelFunc
@@ -96,7 +98,7 @@ func Start(ln net.Listener, c Config) (*Server, error) {
 		return nil, err
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	s := &Server{Config: c, client: wire.NewClient(c.Conn), health: health.NewServer(), limits: limits, names: []string{""}, addr: ln.Addr(), failed: make(chan error, 1), stop: cancel}
+	s := &Server{Config: c, client: wire.NewClient(c.Conn), health: health.NewServer(), limits: limits, names: []string{""}, warn: rate.Sometimes{Interval: time.Second}, addr: ln.Addr(), failed: make(chan error, 1), stop: cancel}
 	s.grpc = grpc.NewServer(append(c.patience(),
 		grpc.Creds(c.credentials()),
 		grpc.ForceServerCodecV2(passThrough{encoding.GetCodecV2("proto")}),
@@ -208,7 +210,7 @@ func (s *Server) forward(ctx context.Context, rpc string, in frame) (*frame, err
 	reply, err := s.client.Forward(wire.ExtractTrace(ctx, nats.Header(md)), rpc, md, in)
 	if err != nil {
 		if status.Code(err) == codes.Unavailable {
-			s.Logger.Warn("call", "rpc", rpc, "error", err)
+			s.warn.Do(func() { s.Logger.Warn("call", "rpc", rpc, "error", err) })
 		}
 		return nil, err
 	}

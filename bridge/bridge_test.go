@@ -1,6 +1,7 @@
 package bridge_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"log/slog"
@@ -287,5 +288,35 @@ func TestHealthWithoutNATS(t *testing.T) {
 			}
 			return err
 		})
+	}
+}
+
+// TestUnavailableIsLoggedNowAndThen holds that callers cannot fill the log while a
+// function is away.
+func TestUnavailableIsLoggedNowAndThen(t *testing.T) {
+	t.Parallel()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var log bytes.Buffer
+	s, err := bridge.Start(ln, bridge.Config{Conn: runtimetest.NATS(t), Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn, err := grpc.NewClient(s.Addr().String(), grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	const calls = 100
+	for range calls {
+		if _, err := organizationv1.NewOrganizationServiceClient(conn).GetOrganization(t.Context(), get("o1")); status.Code(err) != codes.Unavailable {
+			t.Errorf("got %v", err)
+		}
+	}
+	conn.Close() //nolint:errcheck // the test is over
+	s.Stop()
+	if lines := strings.Count(log.String(), "no instance serves"); lines == 0 || lines > calls/10 {
+		t.Errorf("%d calls are %d lines", calls, lines)
 	}
 }
