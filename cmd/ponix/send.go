@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/base64"
 	"encoding/hex"
 	"errors"
@@ -33,9 +34,9 @@ type sendCommand struct {
 const overhead = 256
 
 func (c *sendCommand) Run(e *env) error {
-	payload, err := c.payload()
+	payload, err := c.payload(e.ctx)
 	if err != nil {
-		return &usageError{err}
+		return err
 	}
 	if c.Count < 1 {
 		return &usageError{fmt.Errorf("--count must be at least 1")}
@@ -73,24 +74,42 @@ func (c *sendCommand) Run(e *env) error {
 	return nil
 }
 
-func (c *sendCommand) payload() ([]byte, error) {
+func (c *sendCommand) payload(ctx context.Context) (payload []byte, err error) {
 	switch {
 	case c.Hex != "":
-		b, err := hex.DecodeString(strings.Join(strings.Fields(c.Hex), ""))
-		if err != nil {
-			return nil, fmt.Errorf("--hex: %w", err)
+		if payload, err = hex.DecodeString(strings.Join(strings.Fields(c.Hex), "")); err != nil {
+			return nil, &usageError{fmt.Errorf("--hex: %w", err)}
 		}
-		return b, nil
 	case c.Base64 != "":
-		b, err := base64.StdEncoding.DecodeString(c.Base64)
-		if err != nil {
-			return nil, fmt.Errorf("--base64: %w", err)
+		if payload, err = base64.StdEncoding.DecodeString(c.Base64); err != nil {
+			return nil, &usageError{fmt.Errorf("--base64: %w", err)}
 		}
-		return b, nil
 	case c.File != "":
-		return os.ReadFile(c.File)
+		if payload, err = os.ReadFile(c.File); err != nil {
+			return nil, &usageError{err}
+		}
+	default:
+		return readInput(ctx)
 	}
-	return io.ReadAll(os.Stdin)
+	return payload, nil
+}
+
+// readInput reads standard input to its end, unless ctx is done before: then
+// whoever has forgotten a flag may leave.
+func readInput(ctx context.Context) ([]byte, error) {
+	var all []byte
+	var err error
+	done := make(chan struct{})
+	go func() {
+		all, err = io.ReadAll(os.Stdin)
+		close(done)
+	}()
+	select {
+	case <-done:
+		return all, err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 }
 
 // plainStatus shows a gRPC status as a person reads it: its messages say what is wrong.

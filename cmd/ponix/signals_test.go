@@ -9,6 +9,10 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
+
+	"ponix/runtime/runtimetest"
 )
 
 // TestNohup holds that the end of a terminal does not end what nohup started.
@@ -35,4 +39,42 @@ func signals(t *testing.T, pid int, set string) uint64 {
 		t.Fatal(err)
 	}
 	return mask
+}
+
+// TestSendIsInterrupted holds that one Ctrl-C ends a command that waits for its input.
+func TestSendIsInterrupted(t *testing.T) {
+	t.Parallel()
+	in, out, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer in.Close()  //nolint:errcheck // the test is over
+	defer out.Close() //nolint:errcheck // likewise
+	cmd := command(t.Context(), t, nil, "send", "--device", "d")
+	cmd.Stdin = in
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan struct{})
+	go func() {
+		cmd.Wait() //nolint:errcheck // that it ends is what counts
+		close(ended)
+	}()
+	if _, err := out.WriteString("x"); err != nil {
+		t.Fatal(err)
+	}
+	runtimetest.Eventually(t, 10*time.Second, func() error {
+		if waiting, err := unix.IoctlGetInt(int(in.Fd()), unix.TIOCINQ); err != nil || waiting > 0 {
+			return fmt.Errorf("%d bytes are not read yet: %w", waiting, err)
+		}
+		return nil
+	})
+	if err := cmd.Process.Signal(syscall.SIGINT); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-ended:
+	case <-time.After(10 * time.Second):
+		t.Error("it goes on")
+	}
 }
