@@ -9,6 +9,15 @@ import (
 	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2"
+	"github.com/nats-io/nats.go/jetstream"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/structpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"ponix/nats/streams"
+	envelopev1 "ponix/proto/ponix/envelope/v1"
+	"ponix/runtime/config"
+	"ponix/runtime/runtimetest"
 )
 
 // TestCells shows values of ClickHouse as a person reads them, and as JSON holds them.
@@ -40,5 +49,44 @@ func TestCells(t *testing.T) {
 	(&output{Writer: &b}).table([]string{"NAME"}, [][]string{{"a\nb\x1b]0;owned\x07"}})
 	if want := "NAME\n" + `a\nb\x1b]0;owned\a` + "\n"; b.String() != want {
 		t.Errorf("got %q, want %q", b.String(), want)
+	}
+}
+
+// TestTailShowsWhatItCan holds that `ponix tail` goes on after an envelope that cannot
+// be shown, and leaves the terminal alone.
+func TestTailShowsWhatItCan(t *testing.T) {
+	t.Parallel()
+	nc := runtimetest.NATS(t)
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	processed := config.Default[streams.Config]().ProcessedEnvelopes()
+	if err := streams.Ensure(t.Context(), js, processed); err != nil {
+		t.Fatal(err)
+	}
+	data := func(v *structpb.Value) *structpb.Struct {
+		return &structpb.Struct{Fields: map[string]*structpb.Value{"v": v}}
+	}
+	for _, env := range []*envelopev1.ProcessedEnvelope{
+		{EndDeviceId: "d1", Data: data(structpb.NewNumberValue(math.NaN()))},
+		{EndDeviceId: "d2", DataJson: []byte("{")},
+		{EndDeviceId: "d2", OccurredAt: &timestamppb.Timestamp{Seconds: 1 << 50}},
+		{EndDeviceId: "d3\x1b[2J", Data: data(structpb.NewStringValue("\u009b2J"))},
+	} {
+		payload, err := proto.Marshal(env)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := js.Publish(t.Context(), processed.Subject("o", "d"), payload); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, format := range []string{"table", "json"} {
+		p := start(t, []string{"PONIX_NATS_URL=" + nc.ConnectedUrl()}, "tail", "--since", "1m", "--format", format)
+		p.waitFor(t, 10*time.Second, "d3")
+		if out := p.out.String(); format == "table" && strings.ContainsAny(out, "\x1b\u009b") {
+			t.Errorf("the terminal gets %q", out)
+		}
 	}
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"ponix/nats/streams"
 	envelopev1 "ponix/proto/ponix/envelope/v1"
@@ -67,31 +68,45 @@ func (c *tailCommand) Run(e *env) error {
 			return err
 		}
 		var env envelopev1.ProcessedEnvelope
-		if err := wire.Unmarshal(msg.Data(), &env); err != nil { // store makes a dead letter of it
+		err = wire.Unmarshal(msg.Data(), &env)
+		var data json.RawMessage
+		if err == nil {
+			data, err = dataOf(&env)
+		}
+		if err != nil { // store makes a dead letter of it
 			e.log.Warn("not a processed envelope", "subject", msg.Subject(), "error", err)
 			continue
 		}
-		if err := c.show(e.out, &env); err != nil {
+		if err := c.show(e.out, &env, data); err != nil {
 			return err
 		}
 	}
 }
 
-func (c *tailCommand) show(out *output, env *envelopev1.ProcessedEnvelope) error {
-	data := json.RawMessage(env.DataJson)
-	if len(data) == 0 {
-		var err error
-		if data, err = protojson.Marshal(env.Data); err != nil {
-			return err
+// dataOf is an envelope's data as JSON. Its error is that of one that cannot be shown.
+func dataOf(env *envelopev1.ProcessedEnvelope) (json.RawMessage, error) {
+	for _, at := range []*timestamppb.Timestamp{env.OccurredAt, env.ProcessedAt} {
+		if err := at.CheckValid(); at != nil && err != nil {
+			return nil, err
 		}
 	}
+	if len(env.DataJson) == 0 {
+		return protojson.Marshal(env.Data)
+	}
+	if !json.Valid(env.DataJson) {
+		return nil, errors.New("data_json is no JSON")
+	}
+	return env.DataJson, nil
+}
+
+func (c *tailCommand) show(out *output, env *envelopev1.ProcessedEnvelope, data json.RawMessage) error {
 	if c.Format == "json" {
 		return out.json(map[string]any{
 			"occurred_at": env.OccurredAt.AsTime(), "processed_at": env.ProcessedAt.AsTime(),
 			"organization_id": env.OrganizationId, "end_device_id": env.EndDeviceId, "envelope_id": env.EnvelopeId, "data": data,
 		})
 	}
-	_, err := fmt.Fprintf(out, "%s  %s  %s\n", out.paint(dim, env.OccurredAt.AsTime().Format("2006-01-02 15:04:05.000000")), out.paint(cyan, env.EndDeviceId), data)
+	_, err := fmt.Fprintf(out, "%s  %s  %s\n", out.paint(dim, env.OccurredAt.AsTime().Format("2006-01-02 15:04:05.000000")), out.paint(cyan, plainly(env.EndDeviceId)), plainly(string(data)))
 	return err
 }
 
