@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/http"
 	"net/url"
 	"os"
 	"strings"
@@ -25,6 +26,8 @@ const (
 	fetchAgain = time.Hour   // between fetches of a URL
 	fetchSoon  = time.Minute // between fetches because of a key that is not known
 	fetchTime  = 5 * time.Second
+
+	maxRedirects = 5
 )
 
 // readKeys reads a key set from a file or a URL, and follows its changes.
@@ -37,11 +40,12 @@ func readKeys(ctx context.Context, from string, log *slog.Logger) (func() keySet
 	if err != nil {
 		return nil, errors.New("the URL of the key set cannot be read")
 	}
-	if u.Scheme != "https" && (u.Scheme != "http" || !loopback(u.Hostname())) {
-		return nil, errors.New("the URL of a key set must be https: who changes the keys on the way can be anybody")
+	if err := trusted(u); err != nil {
+		return nil, err
 	}
 	wait := false // for the first fetch to succeed
 	k, err := keyfunc.NewDefaultOverrideCtx(ctx, []string{from}, keyfunc.Override{
+		Client:      &http.Client{CheckRedirect: redirected},
 		HTTPTimeout: fetchTime, RefreshInterval: fetchAgain, NoErrorReturnFirstHTTPReq: &wait,
 		RefreshUnknownKID: rate.NewLimiter(rate.Every(fetchSoon), 1), RateLimitWaitMax: fetchTime,
 		RefreshErrorHandlerFunc: func(string) func(context.Context, error) {
@@ -53,7 +57,26 @@ func readKeys(ctx context.Context, from string, log *slog.Logger) (func() keySet
 	if err != nil {
 		return nil, fmt.Errorf("the key set at %s cannot be fetched", u.Redacted())
 	}
+	if keys, err := k.Storage().KeyReadAll(ctx); err != nil || len(keys) == 0 {
+		return nil, fmt.Errorf("%s holds no key", u.Redacted())
+	}
 	return func() keySet { return k.Keyfunc }, nil
+}
+
+// trusted is an error where somebody on the way could change the keys.
+func trusted(u *url.URL) error {
+	if u.Scheme != "https" && (u.Scheme != "http" || !loopback(u.Hostname())) {
+		return errors.New("the URL of a key set must be https: who changes the keys on the way can be anybody")
+	}
+	return nil
+}
+
+// redirected holds redirects to what the URL itself is held to.
+func redirected(req *http.Request, via []*http.Request) error {
+	if len(via) > maxRedirects {
+		return errors.New("too many redirects")
+	}
+	return trusted(req.URL)
 }
 
 func loopback(host string) bool {

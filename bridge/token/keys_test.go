@@ -2,9 +2,12 @@ package token_test
 
 import (
 	"crypto/ed25519"
+	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -61,5 +64,39 @@ func TestKeysOfAURLAreFetchedWhenOneIsUnknown(t *testing.T) {
 	refused(t, err, "TOKEN_INVALID", raw)
 	if took := time.Since(began); took > 2*time.Second {
 		t.Errorf("an unknown key took %v", took)
+	}
+}
+
+// TestKeysComeOverHTTPSOnly holds that a redirect does not lead to where anybody on
+// the way can change the keys. 0.0.0.0 is this machine, but does not say so.
+func TestKeysComeOverHTTPSOnly(t *testing.T) {
+	t.Parallel()
+	_, key, _ := ed25519.GenerateKey(nil)
+	set := jwks(t, map[string]any{"a": key})
+	ln, err := net.Listen("tcp4", "0.0.0.0:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	there := &httptest.Server{Listener: ln, Config: &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Write(set) //nolint:errcheck // the client sees it
+	})}}
+	there.Start()
+	t.Cleanup(there.Close)
+	_, port, _ := net.SplitHostPort(ln.Addr().String())
+	here := httptest.NewServer(http.RedirectHandler("http://0.0.0.0:"+port, http.StatusFound))
+	t.Cleanup(here.Close)
+	if _, err := token.New(t.Context(), token.Config{JWKS: here.URL}); err == nil {
+		t.Error("the keys are taken")
+	}
+}
+
+func TestAURLWithoutKeysIsRefused(t *testing.T) {
+	t.Parallel()
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		io.WriteString(w, `{"issuer": "https://id", "jwks_uri": "https://id/keys"}`) //nolint:errcheck // the client sees it
+	}))
+	t.Cleanup(srv.Close)
+	if _, err := token.New(t.Context(), token.Config{JWKS: srv.URL}); err == nil || !strings.Contains(err.Error(), "holds no key") {
+		t.Errorf("got %v", err)
 	}
 }
