@@ -2,6 +2,7 @@ package token
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -13,6 +14,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/MicahParks/jwkset"
 	"github.com/MicahParks/keyfunc/v3"
 	"github.com/golang-jwt/jwt/v5"
 	"golang.org/x/time/rate"
@@ -111,15 +113,43 @@ func (f *keyFile) read() error {
 		return err
 	}
 	f.changed, f.size = info.ModTime(), info.Size()
-	k, err := keyfunc.NewJWKSetJSON(text)
+	keys, err := parseKeys(text)
 	if err != nil {
 		return fmt.Errorf("%s is no JSON Web Key Set", f.path)
 	}
-	if keys, err := k.Storage().KeyReadAll(context.Background()); err != nil || len(keys) == 0 {
+	if len(keys) == 0 {
 		return fmt.Errorf("%s holds no key", f.path)
+	}
+	store := jwkset.NewMemoryStorage()
+	if err := store.KeyReplaceAll(context.Background(), keys); err != nil {
+		return err
+	}
+	k, err := keyfunc.New(keyfunc.Options{Storage: store})
+	if err != nil {
+		return err
 	}
 	f.set = k.Keyfunc
 	return nil
+}
+
+// parseKeys leaves out keys of kinds that are not known (RFC 7517, section 5), as is
+// done with those at a URL.
+func parseKeys(text []byte) (keys []jwkset.JWK, err error) {
+	var set jwkset.JWKSMarshal
+	if err := json.Unmarshal(text, &set); err != nil {
+		return nil, err
+	}
+	for _, m := range set.Keys {
+		k, err := jwkset.NewJWKFromMarshal(m, jwkset.JWKMarshalOptions{Private: true}, jwkset.JWKValidateOptions{})
+		if errors.Is(err, jwkset.ErrUnsupportedKey) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		keys = append(keys, k)
+	}
+	return keys, nil
 }
 
 // keys is the set as it was a second ago at most.

@@ -1,12 +1,14 @@
 package token_test
 
 import (
+	"bytes"
 	"crypto/ed25519"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -98,5 +100,29 @@ func TestAURLWithoutKeysIsRefused(t *testing.T) {
 	t.Cleanup(srv.Close)
 	if _, err := token.New(t.Context(), token.Config{JWKS: srv.URL}); err == nil || !strings.Contains(err.Error(), "holds no key") {
 		t.Errorf("got %v", err)
+	}
+}
+
+// TestEveryKeyCounts has a set with keys that have no name, and one of a kind that
+// Ponix does not know, which RFC 7517, section 5, says to ignore.
+func TestEveryKeyCounts(t *testing.T) {
+	t.Parallel()
+	_, first, _ := ed25519.GenerateKey(nil)
+	_, second, _ := ed25519.GenerateKey(nil)
+	set := bytes.ReplaceAll(jwks(t, map[string]any{"a": first, "b": second}), []byte(`"keys":[`), []byte(`"keys":[{"kty":"AKP","kid":"c","alg":"ML-DSA-44","pub":"AA"},`))
+	set = regexp.MustCompile(`,"kid":"[ab]"`).ReplaceAll(set, nil)
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Write(set) //nolint:errcheck // the client sees it
+	}))
+	t.Cleanup(srv.Close)
+	file := filepath.Join(t.TempDir(), "jwks.json")
+	write(t, file, set)
+	for _, from := range []string{file, srv.URL} {
+		v := verifier(t, token.Config{JWKS: from})
+		for _, key := range []ed25519.PrivateKey{first, second} {
+			if _, err := v.Verify([]string{"Bearer " + sign(t, jwt.SigningMethodEdDSA, key, "", nil)}); err != nil {
+				t.Errorf("%s: %v", from, err)
+			}
+		}
 	}
 }
