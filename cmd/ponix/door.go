@@ -70,7 +70,7 @@ func noPasswords(args []string) error {
 		if value == "" && i+1 < len(args) {
 			value = args[i+1]
 		}
-		if flag != "--nats-url" && flag != "--clickhouse-native-url" && flag != "--auth-jwks" {
+		if flag != "--nats-url" && flag != "--clickhouse-native-url" && flag != "--auth-jwks" && flag != "--against" {
 			continue
 		}
 		if strings.Contains(value, "@") {

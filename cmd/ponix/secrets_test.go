@@ -130,6 +130,7 @@ func TestOtherSettingsHoldNoSecret(t *testing.T) {
 	for _, args := range [][]string{
 		{"ps", "--nats-url", "nats://user:" + canary + "@127.0.0.1"},
 		{"ps", "--nats-url=nats://user:" + canary + "@127.0.0.1"},
+		{"bench", "latency", "--against", "nats://user:" + canary + "@127.0.0.1:1"},
 		{"bridge", "--auth-jwks=https://user:" + canary + "@127.0.0.1/jwks"},
 	} {
 		_, err := call(t, nil, args...)
