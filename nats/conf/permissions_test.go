@@ -3,9 +3,12 @@ package conf_test
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
+	"ponix/nats/streams"
 	"ponix/runtime/config"
 )
 
@@ -87,6 +90,58 @@ func TestStrangersAreRefused(t *testing.T) {
 			t.Errorf("%s gets in", name)
 		} else if strings.Contains(err.Error(), "a guess") {
 			t.Errorf("%s: the password is in %v", name, err)
+		}
+	}
+}
+
+// TestDevicesChooseNoSubject has a device name other subjects than its own for the
+// answer to what it publishes: the server itself writes there, whatever the device may.
+func TestDevicesChooseNoSubject(t *testing.T) {
+	s := start(t)
+	c := config.Default[streams.Config]()
+	operator, err := jetstream.New(s.connect(t, "operator"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := []streams.Stream{c.RawEnvelopes(), c.ProcessedEnvelopes(), c.GatewayEvents()}
+	if err := streams.Ensure(t.Context(), operator, all...); err != nil {
+		t.Fatal(err)
+	}
+	buckets := []jetstream.KeyValueConfig{c.GatewayStates(), c.Leases(), c.MQTTSessions(), c.CaptureState()}
+	if err := streams.EnsureBuckets(t.Context(), operator, buckets...); err != nil {
+		t.Fatal(err)
+	}
+	names := map[string]string{c.Processed: "processed_envelopes.acme.device-2", c.Gateways: "gateways.create"}
+	for _, b := range buckets {
+		names["KV_"+b.Bucket] = "$KV." + b.Bucket + ".a"
+	}
+	device := s.connect(t, "device-1")
+	for _, subject := range names {
+		if err := device.PublishRequest("raw_envelopes.acme.device-1", subject, []byte("x")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := device.Publish("raw_envelopes.acme.device-1", []byte("x")); err != nil { // it need not ask for one
+		t.Fatal(err)
+	}
+	if _, err := device.Request("raw_envelopes.acme.device-1", []byte("x"), 5*time.Second); err != nil { // an answer to itself it gets
+		t.Fatal(err)
+	}
+	raw, err := operator.Stream(t.Context(), c.Raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := raw.CachedInfo().State.Msgs, uint64(len(names)+2); got != want {
+		t.Errorf("%d messages of the device are there, want %d", got, want)
+	}
+	for name, subject := range names {
+		stream, err := operator.Stream(t.Context(), name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n := stream.CachedInfo().State.Msgs; n > 0 {
+			m, _ := stream.GetLastMsgForSubject(t.Context(), subject)
+			t.Errorf("the device has written %s to %s", m.Data, subject)
 		}
 	}
 }
