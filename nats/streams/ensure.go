@@ -80,6 +80,18 @@ func untilElected(ctx context.Context, f func(context.Context) error) error {
 			}
 		}
 	}
+	return explained(err)
+}
+
+// insufficientStorage is what a server says that has no room for all that a stream may hold.
+const insufficientStorage = 10047
+
+// explained says what to do about an error that does not.
+func explained(err error) error {
+	var api *jetstream.APIError
+	if errors.As(err, &api) && api.ErrorCode == insufficientStorage {
+		return fmt.Errorf("%w: the server sets aside what all streams and buckets may hold, 4.4 GiB and twice PONIX_NATS_STREAM_MAX_BYTES. Give it a disk with more room or a larger max_file_store, or lower that", err)
+	}
 	return err
 }
 

@@ -1,9 +1,12 @@
 package streams_test
 
 import (
+	"fmt"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -95,5 +98,45 @@ func TestEnsureShortensTheWait(t *testing.T) {
 	}
 	if _, err := durable.Next(jetstream.FetchMaxWait(5 * time.Second)); err != nil {
 		t.Errorf("it is not delivered again: %v", err)
+	}
+}
+
+// TestEnsureSaysWhatIsTooSmall has a server without room for what the streams may hold.
+func TestEnsureSaysWhatIsTooSmall(t *testing.T) {
+	t.Parallel()
+	srv, err := server.NewServer(&server.Options{
+		Host: "127.0.0.1", Port: server.RANDOM_PORT, NoLog: true, NoSigs: true, JetStream: true, StoreDir: t.TempDir(), JetStreamMaxStore: 1 << 30,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv.Start()
+	t.Cleanup(srv.Shutdown)
+	if !srv.ReadyForConnections(10 * time.Second) {
+		t.Fatal("NATS did not get ready")
+	}
+	js, err := jetstream.New(runtimetest.Connect(t, srv))
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = streams.Ensure(t.Context(), js, config.Default[streams.Config]().RawEnvelopes())
+	if err == nil || !strings.Contains(err.Error(), "PONIX_NATS_STREAM_MAX_BYTES") {
+		t.Errorf("got %v", err)
+	}
+}
+
+// TestWhatIsSetAside holds the figure that the error names.
+func TestWhatIsSetAside(t *testing.T) {
+	t.Parallel()
+	c := config.Default[streams.Config]()
+	var sum int64
+	for _, s := range []streams.Stream{c.DeadLetters(), c.GatewayEvents(), c.EndDeviceEvents(), c.OrganizationEvents()} {
+		sum += s.MaxBytes
+	}
+	for _, b := range []jetstream.KeyValueConfig{c.GatewayStates(), c.Leases(), c.MQTTSessions(), c.CaptureState()} {
+		sum += b.MaxBytes
+	}
+	if gib := fmt.Sprintf("%.1f GiB", float64(sum)/(1<<30)); gib != "4.4 GiB" {
+		t.Errorf("it is %s", gib)
 	}
 }
