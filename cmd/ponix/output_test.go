@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2"
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/structpb"
@@ -88,5 +89,25 @@ func TestTailShowsWhatItCan(t *testing.T) {
 		if out := p.out.String(); format == "table" && strings.ContainsAny(out, "\x1b\u009b") {
 			t.Errorf("the terminal gets %q", out)
 		}
+	}
+}
+
+// TestPSListsWhatAnswersWell holds that a service of somebody else, which answers with
+// anything, does not hide Ponix's own.
+func TestPSListsWhatAnswersWell(t *testing.T) {
+	t.Parallel()
+	nc := runtimetest.NATS(t)
+	for _, answer := range []string{"", "[]", `{"name": "convert", "id": "x", "endpoints": [null, {"name": "good"}]}`} {
+		if _, err := nc.Subscribe("$SRV.STATS", func(m *nats.Msg) {
+			m.Respond([]byte(answer)) //nolint:errcheck // the command tells
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := nc.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	if out := must(t, []string{"PONIX_NATS_URL=" + nc.ConnectedUrl()}, "ps"); !strings.Contains(out, "good") {
+		t.Errorf("got %s", out)
 	}
 }

@@ -100,10 +100,13 @@ func collectStats(ctx context.Context, nc *nats.Conn, wait time.Duration) ([]psR
 			return nil, err
 		}
 		var s micro.Stats
-		if err := json.Unmarshal(m.Data, &s); err != nil {
-			return nil, err
+		if json.Unmarshal(m.Data, &s) != nil { // of somebody else
+			continue
 		}
 		for _, ep := range s.Endpoints {
+			if ep == nil {
+				continue
+			}
 			r := psRow{Function: s.Name, Instance: s.ID, Up: time.Since(s.Started), Binding: ep.Name, Handled: ep.NumRequests, Errors: ep.NumErrors, Average: ep.AverageProcessingTime, LastError: ep.LastError}
 			if strings.Contains(ep.QueueGroup, "/") { // a trigger: its stream and consumer
 				r.Binding = ep.QueueGroup
