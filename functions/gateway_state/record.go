@@ -65,6 +65,9 @@ func (b *bucket) record(ctx context.Context, kv jetstream.KeyValue, id string) (
 	if err == nil {
 		return record{state, positionOf(state), revision}, nil
 	}
+	if revision > 0 { // it cannot be read: any event is better
+		return record{revision: revision}, nil
+	}
 	if !errors.Is(err, jetstream.ErrKeyNotFound) {
 		return record{}, err
 	}
@@ -83,7 +86,8 @@ func (b *bucket) record(ctx context.Context, kv jetstream.KeyValue, id string) (
 	return record{at: parsePosition(m.Header.Get(positionHeader)), revision: m.Sequence}, nil
 }
 
-// value reads a gateway's state and its revision.
+// value reads a gateway's state and its revision, which is there also where the state
+// cannot be read.
 func value(ctx context.Context, kv jetstream.KeyValue, id string) (*pb.GatewayState, uint64, error) {
 	e, err := kv.Get(ctx, id)
 	if err != nil {

@@ -58,7 +58,7 @@ func (o *owner) run(ctx context.Context) (err error) {
 		return err
 	}
 	defer leases.Stop() //nolint:errcheck // it only reads
-	gateways, err := watch(ctx, o.states, func(e jetstream.KeyValueEntry) error { _, err := o.view.gateway(e); return err })
+	gateways, err := watch(ctx, o.states, func(e jetstream.KeyValueEntry) error { o.learn(e); return nil })
 	if err != nil {
 		return err
 	}
@@ -89,11 +89,7 @@ func (o *owner) run(ctx context.Context) (err error) {
 			if e == nil {
 				return errors.New("the watch of the gateways has ended")
 			}
-			news, err := o.view.gateway(e)
-			if err != nil {
-				return err
-			}
-			changed = changed || news
+			changed = o.learn(e) || changed
 		case gateway := <-o.ended:
 			o.tell(o.sessions[gateway])
 			delete(o.sessions, gateway)
@@ -107,6 +103,16 @@ func (o *owner) run(ctx context.Context) (err error) {
 			more, changed = o.reconcile(), false
 		}
 	}
+}
+
+// learn takes an entry of the bucket of gateways, and tells whether it changes what is to
+// be done. One that cannot be read must not keep the others from being served.
+func (o *owner) learn(e jetstream.KeyValueEntry) bool {
+	changed, err := o.view.gateway(e)
+	if err != nil {
+		o.log.Warn("a gateway's state cannot be read; what was known of it stays", "gateway", e.Key(), "error", err)
+	}
+	return changed
 }
 
 // hold keeps the lease alive until stop is called, which waits for its end.
