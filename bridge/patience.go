@@ -14,7 +14,7 @@ import (
 // is noticed within twice Config.Keepalive, and its connection closed; so is one that
 // has not called for half an hour, which its client opens again when it calls. A call
 // ends with its deadline, and after Config.MaxTimeout at the latest, also where its
-// message does not come: nobody knows yet who it is that calls.
+// message does not come.
 func (c Config) patience() []grpc.ServerOption {
 	return []grpc.ServerOption{
 		grpc.ConnectionTimeout(10 * time.Second),

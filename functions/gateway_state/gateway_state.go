@@ -118,11 +118,10 @@ func (f *states) apply(ctx context.Context, g *pb.Gateway) error {
 func (f *states) keep(ctx context.Context, since uint64, at position) error {
 	return f.gateways.each(ctx, ">", func(e jetstream.KeyValueEntry) error {
 		state := &pb.GatewayState{}
-		if err := proto.Unmarshal(e.Value(), state); err != nil {
-			return err
-		}
-		if told := positionOf(state).sequence; since <= told && told < at.sequence {
-			return nil
+		if proto.Unmarshal(e.Value(), state) == nil {
+			if told := positionOf(state).sequence; since <= told && told < at.sequence {
+				return nil
+			}
 		}
 		return f.gateways.change(ctx, e.Key(), nil, at)
 	})
