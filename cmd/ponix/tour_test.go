@@ -133,9 +133,13 @@ func TestThreeNATSNodes(t *testing.T) {
 		t.Errorf("the stream has no three replicas: %v", err)
 	}
 	p.interrupt(t)
-	_, c = up(t, dir, "--nats-nodes", "3")
+	p, c = up(t, dir, "--nats-nodes", "3")
 	if s, err = c.js.Stream(t.Context(), "raw_envelopes"); err != nil || s.CachedInfo().State.LastSeq != 1 {
 		t.Errorf("after a restart: %v", err)
+	}
+	p.interrupt(t)
+	if _, err := call(t, nil, "up", "--data-dir", dir, "--nats-port", "0", "--postgres-port", "0", "--clickhouse-port", "0", "--grpc-port", "0"); err == nil || !strings.Contains(err.Error(), "the streams of NATS with several nodes") {
+		t.Errorf("with one node: %v", err)
 	}
 }
 

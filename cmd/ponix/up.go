@@ -35,7 +35,7 @@ type upCommand struct {
 	hosting
 }
 
-func (c *upCommand) Run(e *env) error {
+func (c *upCommand) Run(e *env) (err error) {
 	if err := cmp.Or(c.engines.validate(), c.hosting.validate(), c.door.validate()); err != nil {
 		return err
 	}
@@ -56,9 +56,7 @@ func (c *upCommand) Run(e *env) error {
 	defer func() {
 		ctx, cancel := context.WithTimeout(context.Background(), c.Grace)
 		defer cancel()
-		if err := cluster.Stop(ctx); err != nil {
-			e.log.Error("stop", "error", err)
-		}
+		err = errors.Join(err, cluster.Stop(ctx))
 	}()
 	stopMQTT, err := c.startMQTT(e, show)
 	if err != nil {

@@ -157,3 +157,25 @@ func TestReadyWithCertificates(t *testing.T) {
 		}
 	}
 }
+
+// TestUpTellsOfAnEngineThatItKilled holds that the exit code is 0 after a clean drain
+// only.
+func TestUpTellsOfAnEngineThatItKilled(t *testing.T) {
+	t.Parallel()
+	p := start(t, nil, "up", "--data-dir", t.TempDir(), "--nats-port", "0", "--postgres-port", "0", "--clickhouse-port", "0", "--grpc-port", "0", "--grace", "2s")
+	p.waitFor(t, 90*time.Second, `^ready  gRPC`)
+	if err := syscall.Kill(p.children(t)["PostgreSQL"], syscall.SIGSTOP); err != nil { // it answers nobody any more
+		t.Fatal(err)
+	}
+	if err := p.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-p.ended:
+	case <-time.After(30 * time.Second):
+		t.Fatal("ponix up goes on")
+	}
+	if p.ProcessState.ExitCode() != 1 || !strings.Contains(p.log.String(), "it had to be killed") {
+		t.Errorf("it ended with %v:\n%s", p.err, p.log)
+	}
+}

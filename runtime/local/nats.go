@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"os"
 	"path/filepath"
 	"strconv"
 	"sync/atomic"
@@ -30,8 +31,31 @@ func natsOptions(name, host string, port int, store string, sync time.Duration) 
 	}
 }
 
+// The folders below Options.DataDir of one server, and of those that replicate.
+const (
+	natsFolder    = "nats"
+	clusterFolder = "nats-cluster"
+)
+
+// sameNodes is an error where the data is that of one server and there are to be many, or
+// the other way round: what is on its streams would not be seen.
+func (o Options) sameNodes() error {
+	other, was := clusterFolder, "several nodes"
+	if o.NATSNodes > 1 {
+		other, was = natsFolder, "one node"
+	}
+	dir := filepath.Join(o.DataDir, other)
+	if _, err := os.Stat(dir); err == nil {
+		return fmt.Errorf("%s has the streams of NATS with %s, which would not be read: start with as many as before, or with another --data-dir", dir, was)
+	}
+	return nil
+}
+
 func (c *Cluster) startNATS(ctx context.Context) error {
 	o := c.options
+	if err := o.sameNodes(); err != nil {
+		return err
+	}
 	if o.NATSNodes > 1 {
 		return c.startNATSCluster(ctx)
 	}
@@ -42,7 +66,7 @@ func (c *Cluster) startNATS(ctx context.Context) error {
 	if port == 0 {
 		port = server.RANDOM_PORT
 	}
-	so := natsOptions("ponix", o.Host, port, filepath.Join(o.DataDir, "nats"), o.JetStreamSync)
+	so := natsOptions("ponix", o.Host, port, filepath.Join(o.DataDir, natsFolder), o.JetStreamSync)
 	so.JetStreamMaxStore = o.JetStreamMaxStore
 	srv, err := server.NewServer(so)
 	if err != nil {

@@ -38,7 +38,7 @@ func (c *Cluster) startNATSCluster(ctx context.Context) error {
 		}
 		name := "ponix-" + strconv.Itoa(i+1)
 		nodes = append(nodes, &NATSNode{
-			Name: name, DataDir: filepath.Join(o.DataDir, "nats-cluster", name),
+			Name: name, DataDir: filepath.Join(o.DataDir, clusterFolder, name),
 			Host: o.Host, Port: port, RoutePort: route, Sync: o.JetStreamSync,
 		})
 		routes = append(routes, route)
