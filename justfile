@@ -58,7 +58,7 @@ torture *args: build
     go build -ldflags "-s -w -X main.version={{version}}-next" -o bin/ponix-next ./cmd/ponix
     go run ./cmd/torture {{args}}
 
-# Measure Ponix beside its limits, nine to ten minutes: just bench --rounds 3
+# Measure Ponix beside its limits, eight to ten minutes: just bench --rounds 3
 bench *args: build
     #!/usr/bin/env bash
     set -euo pipefail
