@@ -20,11 +20,11 @@ type Message struct {
 	// has the same: its Nats-Msg-Id if it has one, otherwise the creation time
 	// of its stream and its sequence.
 	ID       string
-	Stored   time.Time // when the stream stored it first
-	Attempt  int       // 1 for the first delivery
-	Sequence uint64    // in its stream
-	Subject  string    // that it was published to
-	Header   nats.Header
+	Stored   time.Time   // when the stream stored it first
+	Attempt  int         // 1 for the first delivery
+	Sequence uint64      // in its stream
+	Subject  string      // that it was published to
+	Header   nats.Header // as it came
 }
 
 // maxID is the bytes of an id at most; of a longer one the hash is taken.

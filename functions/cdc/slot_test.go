@@ -45,7 +45,7 @@ func TestLostSlot(t *testing.T) {
 			if o := decode(t, all[2], &organizationv1.Organization{}); o.Name != "b" || all[2].operation != "snapshot" {
 				t.Errorf("got %s with %v", kinds(all), o)
 			}
-			if end := all[3]; end.subject != "organizations.complete" || end.operation != "complete" || end.since != "3" || len(end.data) > 0 || len(e.events(t, "end_devices", 0)) > 0 {
+			if end := all[3]; end.subject != "organizations.update" || end.operation != "complete" || end.since != "3" || len(end.data) > 0 || len(e.events(t, "end_devices", 0)) > 0 {
 				t.Errorf("what is gone is not told: %s, since %q", kinds(all), end.since)
 			}
 			e.exec(t, "UPDATE organizations SET name = 'c'")

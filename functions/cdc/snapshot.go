@@ -69,7 +69,7 @@ func (o *owner) copyTable(ctx context.Context, e *entity, t *transaction, start 
 		if len(r.Rows) == 0 {
 			if first > 1 {
 				*n++
-				ev.at, ev.operation, ev.token, ev.payload, ev.since = position{0, *n}, streams.Complete, streams.Completed, nil, first
+				ev.at, ev.operation, ev.token, ev.payload, ev.since = position{0, *n}, streams.Complete, streams.Updated, nil, first
 				o.publish(ctx, e, t, ev)
 			}
 			_, err := o.rows(ctx, "CLOSE rows")

@@ -95,7 +95,7 @@ func (f *states) apply(ctx context.Context, g *pb.Gateway) error {
 	at := position{m.Sequence, m.Stored.UnixNano()}
 	deleted := strings.HasSuffix(m.Subject, "."+streams.Deleted)
 	switch {
-	case strings.HasSuffix(m.Subject, "."+streams.Completed):
+	case m.Header.Get(streams.OperationHeader) == streams.Complete:
 		since, err := strconv.ParseUint(m.Header.Get(streams.SinceHeader), 10, 64)
 		if err != nil {
 			return runtime.Terminate(runtime.Error(codes.InvalidArgument, "INVALID_EVENT", "%s: %v", streams.SinceHeader, err))

@@ -164,11 +164,13 @@ func TestSnapshotInTheMiddle(t *testing.T) {
 		e.publish(t, "create", gateway(id, 0))
 	}
 	e.publish(t, "create", gateway("kept", 0))
-	e.publish(t, "complete", &pb.Gateway{}) // of nobody knows what
-	m := nats.NewMsg("gateways.complete")
-	m.Header.Set(streams.SinceHeader, "3")
-	if _, err := e.js.PublishMsg(t.Context(), m); err != nil {
-		t.Fatal(err)
+	m := nats.NewMsg("gateways.update")
+	m.Header.Set(streams.OperationHeader, streams.Complete)
+	for _, since := range []string{"", "3"} { // without it, nobody knows of what it is the end
+		m.Header.Set(streams.SinceHeader, since)
+		if _, err := e.js.PublishMsg(t.Context(), m); err != nil {
+			t.Fatal(err)
+		}
 	}
 	e.publish(t, "create", gateway("new", 0))
 	e.wantState(t, "new", func(*pb.GatewayState) bool { return true })

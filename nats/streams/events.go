@@ -21,7 +21,7 @@ const (
 const (
 	Insert   = "insert"   // <stream>.create with the row
 	Snapshot = "snapshot" // <stream>.create with a row that was there before
-	Complete = "complete" // <stream>.complete with an empty message: a snapshot ends, and a row that nothing has told of since it began is gone
+	Complete = "complete" // <stream>.update with an empty message: a snapshot ends, and a row that nothing has told of since it began is gone
 	Update   = "update"   // <stream>.update with the row as it is now; a soft delete is one
 	Delete   = "delete"   // <stream>.delete with the row as it was
 	Truncate = "truncate" // <stream>.delete with an empty message: every row is gone
@@ -29,10 +29,9 @@ const (
 
 // The last tokens of the events' subjects.
 const (
-	Created   = "create"
-	Updated   = "update"
-	Deleted   = "delete"
-	Completed = "complete"
+	Created = "create"
+	Updated = "update"
+	Deleted = "delete"
 )
 
 // eventsAge is how long events stay that no durable consumer waits for.
