@@ -42,18 +42,9 @@ func TestErrorsArePlain(t *testing.T) {
 func TestRefusedByNATS(t *testing.T) {
 	t.Parallel()
 	may := &server.Permissions{Publish: &server.SubjectPermission{Deny: []string{"$SRV.>", "$JS.API.STREAM.INFO.>"}}}
-	srv, err := server.NewServer(&server.Options{
-		Host: "127.0.0.1", Port: server.RANDOM_PORT, NoLog: true, NoSigs: true, JetStream: true, StoreDir: t.TempDir(),
-		Users: []*server.User{{Username: "user", Password: canary, Permissions: may}},
+	srv := runtimetest.NATSServer(t, func(o *server.Options) {
+		o.Users = []*server.User{{Username: "user", Password: canary, Permissions: may}}
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	srv.Start()
-	t.Cleanup(srv.Shutdown)
-	if !srv.ReadyForConnections(10 * time.Second) {
-		t.Fatal("NATS did not get ready")
-	}
 	env := []string{"PONIX_NATS_URL=" + srv.ClientURL(), "PONIX_NATS_USERNAME=user", "PONIX_NATS_PASSWORD=" + canary}
 	for args, subject := range map[string]string{"ps --wait 10s": "$SRV.STATS", "streams": "$JS.API.STREAM.INFO."} {
 		t.Run(args, func(t *testing.T) {

@@ -168,17 +168,7 @@ func TestServersThatRefuse(t *testing.T) {
 // good ones and bad; then NATS goes away.
 func TestWorkingProcessesHoldNoSecret(t *testing.T) {
 	t.Parallel()
-	srv, err := server.NewServer(&server.Options{
-		Host: "127.0.0.1", Port: server.RANDOM_PORT, NoLog: true, NoSigs: true, JetStream: true, StoreDir: t.TempDir(), Username: "user", Password: canary,
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	srv.Start()
-	t.Cleanup(srv.Shutdown)
-	if !srv.ReadyForConnections(10 * time.Second) {
-		t.Fatal("NATS did not get ready")
-	}
+	srv := runtimetest.NATSServer(t, func(o *server.Options) { o.Username, o.Password = "user", canary })
 	env := append(secrets(strings.Replace(srv.ClientURL(), "://", "://user:"+canary+"@", 1)), "PONIX_AUTH_SECRET="+secret, "PONIX_GRACE=3s")
 	serve, bridge := start(t, env, "serve"), start(t, env, "bridge")
 	serve.waitFor(t, 20*time.Second, "msg=serving")

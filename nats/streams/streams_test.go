@@ -104,17 +104,7 @@ func TestEnsureShortensTheWait(t *testing.T) {
 // TestEnsureSaysWhatIsTooSmall has a server without room for what the streams may hold.
 func TestEnsureSaysWhatIsTooSmall(t *testing.T) {
 	t.Parallel()
-	srv, err := server.NewServer(&server.Options{
-		Host: "127.0.0.1", Port: server.RANDOM_PORT, NoLog: true, NoSigs: true, JetStream: true, StoreDir: t.TempDir(), JetStreamMaxStore: 1 << 30,
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	srv.Start()
-	t.Cleanup(srv.Shutdown)
-	if !srv.ReadyForConnections(10 * time.Second) {
-		t.Fatal("NATS did not get ready")
-	}
+	srv := runtimetest.NATSServer(t, func(o *server.Options) { o.JetStreamMaxStore = 1 << 30 })
 	js, err := jetstream.New(runtimetest.Connect(t, srv))
 	if err != nil {
 		t.Fatal(err)

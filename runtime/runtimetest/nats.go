@@ -8,13 +8,18 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// NATSServer returns a server of this test alone, with JetStream on disk and a port that is free.
-func NATSServer(t testing.TB) *server.Server {
+// NATSServer returns a server of this test alone, with JetStream on disk and a port that
+// is free; with changes its options.
+func NATSServer(t testing.TB, with ...func(*server.Options)) *server.Server {
 	t.Helper()
-	srv, err := server.NewServer(&server.Options{
+	o := &server.Options{
 		Host: "127.0.0.1", Port: server.RANDOM_PORT, NoLog: true, NoSigs: true,
 		JetStream: true, StoreDir: t.TempDir(),
-	})
+	}
+	for _, change := range with {
+		change(o)
+	}
+	srv, err := server.NewServer(o)
 	if err != nil {
 		t.Fatalf("runtimetest: NATS: %v", err)
 	}
