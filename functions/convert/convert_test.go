@@ -228,6 +228,31 @@ func TestRegistryAway(t *testing.T) {
 	}
 }
 
+// TestPatienceAfterTrouble holds that deliveries while nobody could be asked leave an
+// unknown device its time.
+func TestPatienceAfterTrouble(t *testing.T) {
+	t.Parallel()
+	e := start(t, standard)
+	e.breakWith(runtime.Error(codes.Unavailable, "TROUBLE", "there is trouble"))
+	e.publish(t, &envelopev1.RawEnvelope{OrganizationId: "o", DeviceId: "o-1"})
+	asked := func(n int) {
+		t.Helper()
+		runtimetest.Eventually(t, 40*time.Second, func() error {
+			if got := e.times("o-1"); got < n {
+				return fmt.Errorf("asked %d times of %d", got, n)
+			}
+			return nil
+		})
+	}
+	asked(6) // as often as a device that is unknown from the beginning
+	e.breakWith(nil)
+	asked(7)
+	e.set("o-1", `{"late": true}`)
+	asked(8)
+	e.result(t, "o-1")
+	e.wantDead(t, map[string]string{})
+}
+
 // TestKnownDevicesGoOn holds that a device that is known needs nobody to answer,
 // neither with an error nor at all.
 func TestKnownDevicesGoOn(t *testing.T) {

@@ -45,7 +45,8 @@ type Devices struct {
 
 	mu      sync.RWMutex // of what follows, and of writing to unknown and owners
 	known   map[string]device
-	changes uint64 // events so far that may concern any device
+	changes uint64    // events so far that may concern any device
+	trouble time.Time // when a call for devices, or for an organization, last failed
 }
 
 // device is what matters of an end device, as it was at a moment, with its
@@ -182,6 +183,7 @@ func (d *Devices) owner(ctx context.Context, id string) (owner, error) {
 		at, changes := time.Now(), d.seen()
 		_, err := d.organizations.GetOrganization(ctx, &organizationv1.GetOrganizationRequest{OrganizationId: id})
 		if code := status.Code(err); code != codes.OK && code != codes.NotFound {
+			d.failed()
 			return owner{}, err
 		}
 		o := owner{deleted: err != nil, at: at}
@@ -196,6 +198,20 @@ func (d *Devices) seen() uint64 {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.changes
+}
+
+// failed notes that a call for devices, or for an organization, has failed just now.
+func (d *Devices) failed() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.trouble = time.Now()
+}
+
+// troubled is when such a call last failed; zero if none has.
+func (d *Devices) troubled() time.Time {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	return d.trouble
 }
 
 // remember calls add unless there was an event since there were so many: what

@@ -13,14 +13,18 @@ import (
 
 // patience is how often an envelope of an unknown device is tried again: it may
 // be on its way. With delays of 1, 2, 4, 8 and 16 seconds that is half a minute.
-const patience = 5
+const (
+	patience   = 5
+	halfMinute = (1<<patience - 1) * time.Second
+)
 
 // fate says what becomes of a message: an engine that is away is waited for, an
-// unknown device for a while, and everything else will never be otherwise.
-func fate(err error, attempt int) error {
+// unknown device for a while, and everything else will never be otherwise. Deliveries
+// while nobody could be asked do not shorten the while: it begins when that is over.
+func (d *Devices) fate(err error, attempt int) error {
 	switch {
-	case errors.As(err, new(*unknownDevice)) && attempt <= patience:
-		return runtime.RetryAfter(time.Second<<(attempt-1), err)
+	case errors.As(err, new(*unknownDevice)) && (attempt <= patience || time.Since(d.troubled()) < halfMinute):
+		return runtime.RetryAfter(time.Second<<(min(attempt, patience)-1), err)
 	case temporary(err):
 		return err
 	}

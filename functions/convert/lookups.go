@@ -138,6 +138,7 @@ func (d *Devices) fetch(ctx context.Context, l *lookup) {
 		err = runtime.Error(codes.Unavailable, "LOOKUP_REFUSED", "devices cannot be asked for: %v", err)
 	}
 	if err != nil {
+		d.failed()
 		l.failure = err
 		return
 	}
