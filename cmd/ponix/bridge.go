@@ -57,11 +57,14 @@ func (c *bridgeCommand) Run(e *env) error {
 	return err
 }
 
-// listen opens a TCP port; flag is what chooses another.
-func listen(addr, flag string) (net.Listener, error) {
+// listen opens a TCP port; host and port are the flags that choose another.
+func listen(addr, host, port string) (net.Listener, error) {
 	ln, err := net.Listen("tcp", addr)
-	if errors.Is(err, syscall.EADDRINUSE) {
-		return nil, fmt.Errorf("%s is in use: choose another port with %s", addr, flag)
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return nil, fmt.Errorf("%s is in use: choose another port with %s", addr, port)
+	case err != nil:
+		return nil, fmt.Errorf("%w: choose another address with %s", err, host)
 	}
-	return ln, err
+	return ln, nil
 }

@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -24,11 +25,10 @@ type cdcStatus struct {
 }
 
 func (c *cdcStatus) Run(e *env) error {
-	nc, err := c.Dial("ponix cdc")
-	if err != nil {
-		return err
-	}
-	defer nc.Close()
+	return e.onNATS(c.NATS, "ponix cdc", c.run)
+}
+
+func (c *cdcStatus) run(e *env, nc *nats.Conn) error {
 	ctx, cancel := context.WithTimeout(e.ctx, 10*time.Second)
 	defer cancel()
 	s, err := cdcv1.NewCdcServiceClient(wire.NewClient(nc)).GetCdcStatus(ctx, &cdcv1.GetCdcStatusRequest{})

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"ponix/nats/streams"
@@ -31,21 +33,18 @@ type dlqQueue struct {
 }
 
 // with opens the queue for f.
-func (c *dlqQueue) with(e *env, f func(*deadletter.Queue) error) error {
-	nc, err := c.Dial("ponix dlq")
-	if err != nil {
-		return err
-	}
-	defer nc.Close()
-	js, err := jetstream.New(nc)
-	if err != nil {
-		return err
-	}
-	q, err := deadletter.Open(e.ctx, js, c.DeadLetters().Name)
-	if err != nil {
-		return err
-	}
-	return f(q)
+func (c *dlqQueue) with(e *env, f func(*env, *deadletter.Queue) error) error {
+	return e.onNATS(c.NATS, "ponix dlq", func(e *env, nc *nats.Conn) error {
+		js, err := jetstream.New(nc)
+		if err != nil {
+			return err
+		}
+		q, err := deadletter.Open(e.ctx, js, c.DeadLetters().Name)
+		if err != nil {
+			return err
+		}
+		return f(e, q)
+	})
 }
 
 // dlqFilter selects letters.
@@ -66,7 +65,7 @@ type dlqList struct {
 }
 
 func (c *dlqList) Run(e *env) error {
-	return c.with(e, func(q *deadletter.Queue) error {
+	return c.with(e, func(e *env, q *deadletter.Queue) error {
 		var rows [][]string
 		total := 0
 		err := q.Each(e.ctx, c.filter(), func(l deadletter.Letter) error {
@@ -109,7 +108,7 @@ type dlqShow struct {
 }
 
 func (c *dlqShow) Run(e *env) error {
-	return c.with(e, func(q *deadletter.Queue) error {
+	return c.with(e, func(e *env, q *deadletter.Queue) error {
 		l, err := q.Get(e.ctx, c.Number)
 		if err != nil {
 			return err
@@ -141,12 +140,12 @@ type dlqSome struct {
 }
 
 // each calls f for each selected letter and tells how many there were.
-func (c *dlqSome) each(e *env, did string, f func(*deadletter.Queue, deadletter.Letter) error) error {
+func (c *dlqSome) each(e *env, did string, f func(context.Context, *deadletter.Queue, deadletter.Letter) error) error {
 	filtered := c.All || c.dlqFilter != (dlqFilter{})
 	if filtered == (len(c.Numbers) > 0) {
 		return &usageError{fmt.Errorf("name the letters by their numbers, or choose by --function, --reason or --all")}
 	}
-	return c.with(e, func(q *deadletter.Queue) error {
+	return c.with(e, func(e *env, q *deadletter.Queue) error {
 		numbers := slices.Compact(slices.Sorted(slices.Values(c.Numbers)))
 		if filtered {
 			if err := q.Each(e.ctx, c.filter(), func(l deadletter.Letter) error { numbers = append(numbers, l.Number); return nil }); err != nil {
@@ -157,7 +156,7 @@ func (c *dlqSome) each(e *env, did string, f func(*deadletter.Queue, deadletter.
 		for _, n := range numbers {
 			l, err := q.Get(e.ctx, n)
 			if err == nil {
-				err = f(q, l)
+				err = f(e.ctx, q, l)
 			}
 			switch {
 			case err == nil:
@@ -175,11 +174,11 @@ func (c *dlqSome) each(e *env, did string, f func(*deadletter.Queue, deadletter.
 type dlqReplay struct{ dlqSome }
 
 func (c *dlqReplay) Run(e *env) error {
-	return c.each(e, "replayed", func(q *deadletter.Queue, l deadletter.Letter) error { return q.Replay(e.ctx, l) })
+	return c.each(e, "replayed", func(ctx context.Context, q *deadletter.Queue, l deadletter.Letter) error { return q.Replay(ctx, l) })
 }
 
 type dlqDrop struct{ dlqSome }
 
 func (c *dlqDrop) Run(e *env) error {
-	return c.each(e, "dropped", func(q *deadletter.Queue, l deadletter.Letter) error { return q.Drop(e.ctx, l) })
+	return c.each(e, "dropped", func(ctx context.Context, q *deadletter.Queue, l deadletter.Letter) error { return q.Drop(ctx, l) })
 }

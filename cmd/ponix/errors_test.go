@@ -41,12 +41,15 @@ func TestErrorsArePlain(t *testing.T) {
 // else.
 func TestRefusedByNATS(t *testing.T) {
 	t.Parallel()
-	may := &server.Permissions{Publish: &server.SubjectPermission{Deny: []string{"$SRV.>", "$JS.API.STREAM.INFO.>"}}}
+	may := &server.Permissions{Publish: &server.SubjectPermission{Deny: []string{">"}}}
 	srv := runtimetest.NATSServer(t, func(o *server.Options) {
 		o.Users = []*server.User{{Username: "user", Password: canary, Permissions: may}}
 	})
 	env := []string{"PONIX_NATS_URL=" + srv.ClientURL(), "PONIX_NATS_USERNAME=user", "PONIX_NATS_PASSWORD=" + canary}
-	for args, subject := range map[string]string{"ps --wait 10s": "$SRV.STATS", "streams": "$JS.API.STREAM.INFO."} {
+	for args, subject := range map[string]string{
+		"ps --wait 10s": "$SRV.STATS", "streams": "$JS.API.STREAM.", "tail": "$JS.API.", "dlq": "$JS.API.STREAM.INFO.",
+		"dlq drop 1": "$JS.API.STREAM.INFO.", "send --device d --hex 00": "ponix.end_device.", "gateway": "ponix.organization.", "cdc": "ponix.cdc.",
+	} {
 		t.Run(args, func(t *testing.T) {
 			t.Parallel()
 			began := time.Now()

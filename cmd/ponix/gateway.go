@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"google.golang.org/protobuf/encoding/protojson"
 
 	gatewayv1 "ponix/proto/ponix/gateway/v1"
@@ -29,16 +30,16 @@ func (c *gatewayStatusCommand) Run(e *env) error {
 	if err := idFlag("--organization", c.Organization); err != nil {
 		return err
 	}
-	nc, err := c.Dial("ponix gateway")
-	if err != nil {
-		return err
-	}
-	defer nc.Close()
+	return e.onNATS(c.NATS, "ponix gateway", c.run)
+}
+
+func (c *gatewayStatusCommand) run(e *env, nc *nats.Conn) error {
 	ctx, cancel := context.WithTimeout(e.ctx, c.Timeout)
 	defer cancel()
 	conn := wire.NewClient(nc)
 	organizations := []string{c.Organization}
 	if c.Organization == "" {
+		var err error
 		if organizations, err = everyOrganization(ctx, organizationv1.NewOrganizationServiceClient(conn)); err != nil {
 			return err
 		}

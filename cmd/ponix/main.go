@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/alecthomas/kong"
+	"github.com/nats-io/nats.go"
 
 	"ponix/runtime/config"
 	"ponix/runtime/local"
@@ -92,4 +93,28 @@ type env struct {
 	ctx context.Context
 	log *slog.Logger
 	out *output
+}
+
+// onNATS runs a command on a connection of its own. Where the server refuses something,
+// the command's context ends, and the refusal is its error.
+func (e *env) onNATS(c config.NATS, name string, run func(*env, *nats.Conn) error) error {
+	nc, err := c.Dial(name)
+	if err != nil {
+		return err
+	}
+	defer nc.Close()
+	ctx, refuse := context.WithCancelCause(e.ctx)
+	defer refuse(nil)
+	nc.SetErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
+		if errors.Is(err, nats.ErrPermissionViolation) {
+			refuse(err)
+			return
+		}
+		e.log.Warn("NATS", "error", err)
+	})
+	err = run(&env{ctx, e.log, e.out}, nc)
+	if err != nil && ctx.Err() != nil && e.ctx.Err() == nil {
+		return context.Cause(ctx)
+	}
+	return err
 }

@@ -41,14 +41,11 @@ func (c *psCommand) Run(e *env) error {
 	if c.Wait <= 0 {
 		return &usageError{errors.New("--wait must be above 0")}
 	}
-	nc, err := c.Dial("ponix ps")
-	if err != nil {
-		return err
-	}
-	defer nc.Close()
-	ctx, cancel := untilRefused(e.ctx, nc)
-	defer cancel()
-	rows, err := collectStats(ctx, nc, c.Wait)
+	return e.onNATS(c.NATS, "ponix ps", c.run)
+}
+
+func (c *psCommand) run(e *env, nc *nats.Conn) error {
+	rows, err := collectStats(e.ctx, nc, c.Wait)
 	if err != nil {
 		return err
 	}
@@ -125,12 +122,4 @@ func nextMsg(ctx context.Context, sub *nats.Subscription, wait time.Duration) (*
 	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
 	return sub.NextMsgWithContext(ctx)
-}
-
-// untilRefused returns a context that ends where NATS refuses something: that is its
-// cause.
-func untilRefused(ctx context.Context, nc *nats.Conn) (context.Context, context.CancelFunc) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	nc.SetErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { cancel(err) })
-	return ctx, func() { cancel(nil) }
 }

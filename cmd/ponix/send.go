@@ -10,6 +10,7 @@ import (
 	"os"
 	"strings"
 
+	"github.com/nats-io/nats.go"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -41,11 +42,10 @@ func (c *sendCommand) Run(e *env) error {
 	if c.Count < 1 {
 		return &usageError{fmt.Errorf("--count must be at least 1")}
 	}
-	nc, err := c.Dial("ponix send")
-	if err != nil {
-		return err
-	}
-	defer nc.Close()
+	return e.onNATS(c.NATS, "ponix send", func(e *env, nc *nats.Conn) error { return c.send(e, nc, payload) })
+}
+
+func (c *sendCommand) send(e *env, nc *nats.Conn, payload []byte) error {
 	conn := wire.NewClient(nc)
 	if c.Organization == "" {
 		resp, err := enddevicev1.NewEndDeviceServiceClient(conn).GetEndDevice(e.ctx, &enddevicev1.GetEndDeviceRequest{DeviceId: c.Device})

@@ -147,7 +147,7 @@ func serveMetrics(e *env, addr string, metrics http.Handler) (stop func(), err e
 	if addr == "" {
 		return func() {}, nil
 	}
-	ln, err := listen(addr, "--metrics-addr")
+	ln, err := listen(addr, "--metrics-addr", "--metrics-addr")
 	if err != nil {
 		return nil, err
 	}

@@ -1,13 +1,13 @@
 package main
 
 import (
-	"cmp"
-	"context"
 	"fmt"
 
 	"ponix/functions"
 	"ponix/runtime"
 	"ponix/runtime/config"
+
+	"github.com/nats-io/nats.go"
 )
 
 type streamsCommand struct {
@@ -16,19 +16,16 @@ type streamsCommand struct {
 }
 
 func (c *streamsCommand) Run(e *env) error {
-	nc, err := c.Dial("ponix streams")
-	if err != nil {
-		return err
-	}
-	defer nc.Close()
+	return e.onNATS(c.NATS, "ponix streams", c.run)
+}
+
+func (c *streamsCommand) run(e *env, nc *nats.Conn) error {
 	fns, _, err := assemble(functions.Deps{NATS: nc}, c.Config, nil)
 	if err != nil {
 		return err
 	}
-	ctx, cancel := untilRefused(e.ctx, nc)
-	defer cancel()
-	if err := runtime.Prepare(ctx, runtime.Config{Conn: nc, Streams: c.Streams, Timeout: c.Streams.AckWait / 2, Logger: e.log}, fns...); err != nil {
-		return cmp.Or(context.Cause(ctx), err)
+	if err := runtime.Prepare(e.ctx, runtime.Config{Conn: nc, Streams: c.Streams, Timeout: c.Streams.AckWait / 2, Logger: e.log}, fns...); err != nil {
+		return err
 	}
 	fmt.Fprintln(e.out, "the streams are up to date")
 	return nil

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -30,11 +31,14 @@ func (c *tailCommand) Run(e *env) error {
 	if err := cmp.Or(idFlag("--organization", c.Organization), idFlag("--device", c.Device)); err != nil {
 		return err
 	}
-	nc, err := c.Dial("ponix tail")
-	if err != nil {
-		return err
+	err := e.onNATS(c.NATS, "ponix tail", c.run)
+	if e.ctx.Err() != nil { // Ctrl-C is how it ends
+		return nil
 	}
-	defer nc.Close()
+	return err
+}
+
+func (c *tailCommand) run(e *env, nc *nats.Conn) error {
 	js, err := jetstream.New(nc)
 	if err != nil {
 		return err
@@ -61,7 +65,7 @@ func (c *tailCommand) Run(e *env) error {
 	defer it.Stop()
 	for {
 		msg, err := it.Next(jetstream.NextContext(e.ctx))
-		if e.ctx.Err() != nil || errors.Is(err, jetstream.ErrMsgIteratorClosed) {
+		if errors.Is(err, jetstream.ErrMsgIteratorClosed) {
 			return nil
 		}
 		if err != nil {

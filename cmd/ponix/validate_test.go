@@ -1,8 +1,12 @@
 package main
 
 import (
+	"net"
+	"ponix/runtime/runtimetest"
 	"strings"
 	"testing"
+
+	"github.com/nats-io/nats-server/v2/server"
 )
 
 // TestBadValues holds that a value which cannot work ends a command at once, with exit
@@ -51,6 +55,34 @@ func TestBadValues(t *testing.T) {
 			_, err := call(t, []string{"PONIX_AUTH_SECRET=0123456789abcdef0123456789abcdef"}, strings.Split(args, " ")...)
 			if err == nil || !strings.Contains(err.Error(), "exit code 2") || !strings.Contains(err.Error(), name) {
 				t.Errorf("got %v, want exit code 2 and %s", err, name)
+			}
+		})
+	}
+}
+
+// TestCannotListen holds that an address which cannot be listened on is told of with the
+// flag that chooses another.
+func TestCannotListen(t *testing.T) {
+	t.Parallel()
+	nats := "PONIX_NATS_URL=" + runtimetest.NATSServer(t, func(*server.Options) {}).ClientURL()
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { taken.Close() }) //nolint:errcheck // it is only to be in the way
+	_, port, _ := net.SplitHostPort(taken.Addr().String())
+	const elsewhere = "192.0.2.1" // of RFC 5737: no machine's
+	for args, flag := range map[string]string{
+		"bridge --metrics-addr=" + elsewhere + ":9000":     "address with --metrics-addr",
+		"bridge --metrics-addr=" + taken.Addr().String():   "port with --metrics-addr",
+		"bridge --grpc-port=0 --grpc-host=" + elsewhere:    "address with --grpc-host",
+		"bridge --grpc-host=127.0.0.1 --grpc-port=" + port: "port with --grpc-port",
+	} {
+		t.Run(flag, func(t *testing.T) {
+			t.Parallel()
+			_, err := call(t, []string{nats, "PONIX_AUTH_SECRET=0123456789abcdef0123456789abcdef"}, strings.Split(args, " ")...)
+			if err == nil || !strings.Contains(err.Error(), "exit code 1: ") || !strings.HasSuffix(err.Error(), ": choose another "+flag) {
+				t.Errorf("got %v, want %s", err, flag)
 			}
 		})
 	}
