@@ -10,7 +10,6 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 	"go.opentelemetry.io/otel/trace"
-	"google.golang.org/protobuf/proto"
 
 	"ponix/nats/streams"
 	"ponix/runtime/wire"
@@ -43,7 +42,7 @@ func (b Batch) withDefaults() Batch {
 // read makes of a payload what h gets; its errors are final. decode is how every other
 // trigger reads a payload: as an M that is held to the rules of its .proto. A read that
 // goes without it has to know that the payload would pass.
-func OnBatch[M proto.Message, T any](s streams.Stream, durable string, limits Batch, read func(payload []byte, decode func([]byte) (M, error)) (T, error), h func(context.Context, []T) error) Binding {
+func OnBatch[M message[P], T, P any](s streams.Stream, durable string, limits Batch, read func(payload []byte, decode func([]byte) (M, error)) (T, error), h func(context.Context, []T) error) Binding {
 	return Binding{
 		name:    s.Name + "/" + durable,
 		check:   checkTrigger(s, durable),

@@ -8,7 +8,6 @@ import (
 	"github.com/nats-io/nats.go"
 	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/protobuf/proto"
 
 	"ponix/runtime/wire"
 )
@@ -25,6 +24,7 @@ type Call struct {
 	Trace    trace.SpanContext
 
 	began   time.Time
+	bounded deadlineContext
 	subject string // where a transform's result goes
 }
 
@@ -54,8 +54,8 @@ func (b *binding) chain(h Handler) Handler {
 
 // decode makes a message of c's payload and holds it to the rules of its .proto, and
 // to checks.
-func decode[M proto.Message](v *validator, c *Call, checks ...func(M) []*Violation) (M, error) {
-	m := newOf[M]()
+func decode[M message[T], T any](v *validator, c *Call, checks ...func(M) []*Violation) (M, error) {
+	m := M(new(T))
 	if err := wire.Unmarshal(c.Data, m); err != nil {
 		return m, Error(codes.InvalidArgument, "UNDECODABLE", "the payload is not a %s: %v", m.ProtoReflect().Descriptor().FullName(), err)
 	}

@@ -20,9 +20,9 @@ func deadline(standard time.Duration) Middleware {
 					d = left
 				}
 			}
-			bounded := &deadlineContext{Context: ctx, at: c.began.Add(d), call: c}
-			defer bounded.end()
-			return next(bounded, c)
+			c.bounded.Context, c.bounded.at, c.bounded.call = ctx, c.began.Add(d), c
+			defer c.bounded.end()
+			return next(&c.bounded, c)
 		}
 	}
 }

@@ -25,7 +25,7 @@ import (
 //
 // All instances share the requests. At most Config.Concurrency of them run at a
 // time in one instance; above that callers get RESOURCE_EXHAUSTED.
-func Endpoint[Req, Resp proto.Message](rpc string, h func(context.Context, Req) (Resp, error), checks ...func(Req) []*Violation) Binding {
+func Endpoint[Req message[T], Resp proto.Message, T any](rpc string, h func(context.Context, Req) (Resp, error), checks ...func(Req) []*Violation) Binding {
 	return Binding{
 		name:  rpc,
 		check: func() error { return checkMethod[Req, Resp](rpc) },

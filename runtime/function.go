@@ -75,8 +75,8 @@ func Check(fns ...Function) error {
 	return errors.Join(errs...)
 }
 
-// newOf makes an empty message of the pointer type M.
-func newOf[M proto.Message]() M {
-	var zero M
-	return zero.ProtoReflect().New().Interface().(M)
+// A message is a pointer to what protoc-gen-go makes of a message in a .proto.
+type message[T any] interface {
+	*T
+	proto.Message
 }

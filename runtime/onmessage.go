@@ -4,7 +4,6 @@ import (
 	"context"
 
 	"github.com/nats-io/nats.go/jetstream"
-	"google.golang.org/protobuf/proto"
 
 	"ponix/nats/streams"
 )
@@ -13,7 +12,7 @@ import (
 // Config.Concurrency of them at a time. h returns nil when the message is done,
 // [Terminate] when it never can be, [RetryAfter] or any other error when it
 // should come again.
-func OnMessage[M proto.Message](s streams.Stream, durable string, h func(context.Context, M) error) Binding {
+func OnMessage[M message[T], T any](s streams.Stream, durable string, h func(context.Context, M) error) Binding {
 	return Binding{
 		name:    s.Name + "/" + durable,
 		check:   checkTrigger(s, durable),

@@ -28,7 +28,7 @@ const (
 // and the message is acknowledged
 // only when the result is stored: each message gives exactly one result.
 // Errors of h mean what they mean to [OnMessage].
-func Transform[In, Out proto.Message](from streams.Stream, durable string, to streams.Stream, subject func(Out) []string, h func(context.Context, In) (Out, error)) Binding {
+func Transform[In message[T], Out proto.Message, T any](from streams.Stream, durable string, to streams.Stream, subject func(Out) []string, h func(context.Context, In) (Out, error)) Binding {
 	return Binding{
 		name:    from.Name + "/" + durable,
 		check:   checkTrigger(from, durable),

@@ -19,6 +19,7 @@ func Bare(l conversion.Limits) (func(ctx context.Context, expression string, pay
 		if err != nil {
 			return nil, err
 		}
+		defer r.Release()
 		return r.AppendJSON(nil)
 	}, nil
 }
@@ -34,6 +35,7 @@ func BareData(l conversion.Limits) (func(ctx context.Context, expression string,
 		r, err := c.Convert(ctx, expression, conversion.Input{Payload: payload})
 		if err == nil {
 			setData(to, r)
+			r.Release()
 		}
 		return err
 	}, nil

@@ -69,6 +69,7 @@ func (f converter) convert(ctx context.Context, raw *envelopev1.RawEnvelope) (*e
 	if err != nil {
 		return nil, f.devices.fate(err, about.Attempt)
 	}
+	defer result.Release()
 	var made struct { // in one piece
 		envelopev1.ProcessedEnvelope
 		occurred, processed timestamppb.Timestamp

@@ -59,6 +59,7 @@ func BenchmarkConvert(b *testing.B) {
 				if _, err := r.AppendJSON(nil); err != nil {
 					b.Fatal(err)
 				}
+				r.Release()
 			}
 		})
 		b.Run(bench.name+"/struct/idiomatic", func(b *testing.B) {
@@ -74,6 +75,7 @@ func BenchmarkConvert(b *testing.B) {
 				if err != nil || r.Struct() == nil {
 					b.Fatal(err)
 				}
+				r.Release()
 			}
 		})
 	}

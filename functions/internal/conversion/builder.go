@@ -45,7 +45,7 @@ func newBuilder(l *Limits) *builder {
 }
 
 // maxPooled is how many nodes, entries or readings a pooled builder may hold. One
-// that holds more is not used again, so its nodes may go with the result.
+// that holds more is not used again.
 const maxPooled = 4096
 
 // release gives the builder back, with nothing of what it has built.
@@ -60,28 +60,27 @@ func (b *builder) release() {
 	builders.Put(b)
 }
 
-// result returns what was built.
+// result returns what was built, of which the builder is a part from then on. Where it
+// is an error the builder is given back.
 func (b *builder) result() (Result, error) {
-	if b.err != nil {
-		return Result{}, b.err
+	if b.err == nil && b.most > b.limits.Result { // it may be too large
+		if text, err := b.built().AppendJSON(nil); err != nil {
+			b.release()
+			return Result{}, err
+		} else if len(text) > b.limits.Result {
+			b.tooLarge(len(text))
+		}
 	}
-	const number = 6 // digits, mostly
-	r := Result{b.nodes, min(b.least+number*len(b.nodes), b.limits.Result), b.inexact}
-	if len(b.nodes) <= maxPooled {
-		r.nodes = slices.Clone(b.nodes)
-	}
-	if b.most <= b.limits.Result {
-		return r, nil
-	}
-	text, err := r.AppendJSON(nil)
-	if err != nil {
+	if err := b.err; err != nil {
+		b.release()
 		return Result{}, err
 	}
-	if len(text) > b.limits.Result {
-		b.tooLarge(len(text))
-		return Result{}, b.err
-	}
-	return r, nil
+	return b.built(), nil
+}
+
+func (b *builder) built() Result {
+	const number = 6 // digits, mostly
+	return Result{b.nodes, min(b.least+number*len(b.nodes), b.limits.Result), b.inexact, b}
 }
 
 func (b *builder) tooLarge(size int) {

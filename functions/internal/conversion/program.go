@@ -34,8 +34,8 @@ func (p *program) runWhole(in *Input) (Result, error) {
 		return Result{}, p.tooCostly()
 	}
 	b := newBuilder(&p.limits)
-	defer b.release()
 	if err := b.payload(in.Payload); err != nil {
+		b.release()
 		return Result{}, failed(EvaluationFailed, "%v", err)
 	}
 	return b.result()
@@ -71,7 +71,6 @@ func (p *program) runCEL(ctx context.Context, in *Input) (Result, error) {
 		return Result{}, p.failure(ctx, err)
 	}
 	b := newBuilder(&p.limits)
-	defer b.release()
 	b.root(v)
 	return b.result()
 }

@@ -15,6 +15,15 @@ type Result struct {
 	nodes   []node // depth first; the members of an object are sorted by key
 	size    int    // of its JSON in bytes, about
 	inexact bool
+	in      *builder // that has the nodes
+}
+
+// Release lets another result take the room of this one, which must not be used any
+// more, nor a copy of it. One that is not released is the garbage collector's.
+func (r Result) Release() {
+	if r.in != nil {
+		r.in.release()
+	}
 }
 
 // maxExact is the largest integer up to which a double holds every one.

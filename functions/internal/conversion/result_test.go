@@ -2,9 +2,11 @@ package conversion
 
 import (
 	"encoding/json"
+	"fmt"
 	"math"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 
 	"google.golang.org/protobuf/encoding/protowire"
@@ -46,6 +48,40 @@ func TestExact(t *testing.T) {
 		}
 		wellEncoded(t, r, want)
 	}
+}
+
+// TestRelease has results made in the room of others, at the same time, and each is what
+// it should be.
+func TestRelease(t *testing.T) {
+	t.Parallel()
+	c := newConverter(t, Limits{Result: 300})
+	var all sync.WaitGroup
+	for range 8 {
+		all.Go(func() {
+			for i := range 2000 {
+				items := strings.Repeat(fmt.Sprint(i, ","), i%20)
+				want := fmt.Sprintf(`{"of":%d,"v":[%s]}`, i, strings.TrimSuffix(items, ","))
+				r, err := c.Convert(t.Context(), fmt.Sprintf(`{'of': input.u16be(0), 'v': lists.range(%d).map(n, input.u16be(0))}`, i%20), Input{Payload: []byte{byte(i >> 8), byte(i)}})
+				if i%7 == 0 { // some fail, and leave nothing behind
+					_, err := c.Convert(t.Context(), `{'v': lists.range(200)}`, Input{Payload: []byte{1, 2}})
+					if err == nil {
+						t.Error("a result of more than 300 bytes passes")
+					}
+				}
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				got, err := r.AppendJSON(nil)
+				if err != nil || string(got) != want {
+					t.Errorf("got %s, %v, want %s", got, err, want)
+				}
+				r.Release()
+			}
+		})
+	}
+	all.Wait()
+	Result{}.Release() // is nothing
 }
 
 func wellEncoded(t *testing.T, r Result, want *structpb.Struct) {
