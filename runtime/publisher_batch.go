@@ -4,6 +4,7 @@ import (
 	"errors"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 
 	"github.com/nats-io/nats.go"
@@ -22,6 +23,14 @@ const (
 // batchSize is the messages of a batch at most, the server's limit.
 const batchSize = 1_000
 
+// Batches are sent in rounds of so many messages, sorted by their subjects: a server
+// whose full streams refuse messages adds up, for each message, what its batch holds of
+// each subject. With a thousand devices four batches take a third less of its time so.
+const batchRound = 4 * batchSize
+
+// BatchWindow is a window for a publisher that sends in batches: of three rounds.
+const BatchWindow = 3 * batchRound
+
 // The server's codes of refused batches whose messages may be good one by one: a
 // message is stored already; some of the batch got lost, with a connection.
 const (
@@ -29,15 +38,15 @@ const (
 	batchIncomplete = 10176
 )
 
-// InBatches has the publisher send what comes while an answer is awaited as an atomic
-// batch of up to 1 000 messages. A server that calls fsync before each answer
+// InBatches has the publisher send what comes while answers are awaited in atomic
+// batches of up to 1 000 messages; those of one subject stay in order. A server that calls fsync before each answer
 // (sync_interval: always) then does so once for a batch. Call it before the first
 // Publish. All messages go to one stream, and none expects a sequence of it.
 func (p *Publisher) InBatches() { p.batches = true }
 
 // ready tells whether what is queued is to be sent. The caller holds the lock.
 func (p *Publisher) ready() bool {
-	return len(p.queue) >= batchSize || len(p.queue) > 0 && (!p.batches || p.flying == 0)
+	return len(p.queue) >= batchRound || len(p.queue) > 0 && (!p.batches || p.flying == 0)
 }
 
 // put sends messages, one by one or in batches.
@@ -46,6 +55,7 @@ func (p *Publisher) put(all []outgoing) {
 		p.each(all)
 		return
 	}
+	slices.SortStableFunc(all, func(a, b outgoing) int { return strings.Compare(a.Subject, b.Subject) })
 	for some := range slices.Chunk(all, batchSize) {
 		p.putBatch(slices.Clone(some))
 	}

@@ -2,7 +2,9 @@ package runtime_test
 
 import (
 	"fmt"
+	"strconv"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -130,4 +132,62 @@ func TestBatchesThatFail(t *testing.T) {
 		}
 	}
 	p.Close()
+}
+
+// TestBatchesKeepTheOrderOfASubject publishes to many subjects in turn.
+func TestBatchesKeepTheOrderOfASubject(t *testing.T) {
+	t.Parallel()
+	nc := runtimetest.NATS(t)
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "s", Subjects: []string{"s.>"}, AllowAtomicPublish: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := runtime.NewPublisher(nc, runtime.BatchWindow, 10*time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.InBatches()
+	const messages, subjects = 20_000, 701
+	var failed atomic.Int64
+	for i := range messages {
+		p.Publish(&nats.Msg{Subject: fmt.Sprint("s.", i%subjects), Data: []byte(strconv.Itoa(i))}, func(err error) {
+			if err != nil {
+				failed.Add(1)
+			}
+		})
+	}
+	p.Close()
+	if n := failed.Load(); n > 0 {
+		t.Fatalf("%d messages have failed", n)
+	}
+	c, err := s.OrderedConsumer(t.Context(), jetstream.OrderedConsumerConfig{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	next := [subjects]int{}
+	for i := range next {
+		next[i] = i
+	}
+	for i := 0; i < messages; {
+		some, err := c.Fetch(messages, jetstream.FetchMaxWait(5*time.Second))
+		if err != nil {
+			t.Fatal(err)
+		}
+		before := i
+		for m := range some.Messages() {
+			n, err := strconv.Atoi(string(m.Data()))
+			if err != nil || n != next[n%subjects] {
+				t.Fatalf("%s comes before %d", m.Data(), next[n%subjects])
+			}
+			next[n%subjects] += subjects
+			i++
+		}
+		if i == before {
+			t.Fatalf("there are %d of %d messages: %v", i, messages, some.Error())
+		}
+	}
 }

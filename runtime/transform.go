@@ -38,7 +38,11 @@ func Transform[In message[T], Out proto.Message, T any](from streams.Stream, dur
 			if err != nil {
 				return err
 			}
-			pub, err := NewPublisher(b.host.Conn, max(publishWindow, 2*b.host.Concurrency), ackTimeout)
+			window := publishWindow
+			if b.host.Streams.Atomic {
+				window = BatchWindow
+			}
+			pub, err := NewPublisher(b.host.Conn, max(window, 2*b.host.Concurrency), ackTimeout)
 			if err != nil {
 				return err
 			}

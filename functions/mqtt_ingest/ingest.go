@@ -87,7 +87,11 @@ func (f ingest) run(ctx context.Context) error {
 			return fmt.Errorf("bucket %s: %w", b.name, err)
 		}
 	}
-	if o.out, err = runtime.NewPublisher(f.nc, publishWindow, publishTimeout); err != nil {
+	window := publishWindow
+	if f.streams.Atomic {
+		window = runtime.BatchWindow
+	}
+	if o.out, err = runtime.NewPublisher(f.nc, window, publishTimeout); err != nil {
 		return err
 	}
 	if f.streams.Atomic {

@@ -159,7 +159,7 @@ func (w *World) publishBatches(ctx context.Context, r *Round, n int) error {
 	if err := w.emptied(ctx); err != nil {
 		return err
 	}
-	p, err := runtime.NewPublisher(w.js.Conn(), limitWindow, stalled)
+	p, err := runtime.NewPublisher(w.js.Conn(), runtime.BatchWindow, stalled)
 	if err != nil {
 		return err
 	}
