@@ -43,9 +43,13 @@ type Deps struct {
 	ClickHouse driver.Conn
 }
 
+// publishTimeout is how long an envelope that a caller publishes may wait for the stream.
+const publishTimeout = 10 * time.Second
+
 // All returns every function.
 func All(d Deps, c Config) ([]runtime.Function, error) {
-	js, err := jetstream.New(d.NATS)
+	// What a stream's leader never answers must not take the room of what comes later.
+	js, err := jetstream.New(d.NATS, jetstream.WithPublishAsyncTimeout(publishTimeout))
 	if err != nil {
 		return nil, err
 	}

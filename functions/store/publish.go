@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -40,9 +41,14 @@ func (f store) publish(ctx context.Context, req *envelopev1.PublishRawEnvelopesR
 		return nil, runtime.Invalid(bad...)
 	}
 	resp := &envelopev1.PublishRawEnvelopesResponse{}
+	// What others publish may be in the way for as long as the caller has time.
+	var patience []jetstream.PublishOpt
+	if until, ok := ctx.Deadline(); ok {
+		patience = append(patience, jetstream.WithStallWait(max(time.Until(until), time.Millisecond)))
+	}
 	acks := make([]jetstream.PubAckFuture, len(msgs))
 	for i, m := range msgs {
-		ack, err := f.js.PublishMsgAsync(m)
+		ack, err := f.js.PublishMsgAsync(m, patience...)
 		if err != nil {
 			return nil, f.publishError(i, m, err)
 		}

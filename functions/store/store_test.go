@@ -69,7 +69,7 @@ func startThrough(t *testing.T, maxBytes int64, through func(addr string) string
 	}
 	t.Cleanup(func() { db.Close() }) //nolint:errcheck // the test is over
 	nc := runtimetest.NATS(t)
-	js, err := jetstream.New(nc)
+	js, err := jetstream.New(nc, jetstream.WithPublishAsyncTimeout(2*time.Second)) // see functions.All
 	if err != nil {
 		t.Fatal(err)
 	}
