@@ -72,7 +72,7 @@ const (
 // run takes part until ctx is done or the lease is lost.
 func (f ingest) run(ctx context.Context) error {
 	o := &owner{
-		me: runtime.InstanceOf(ctx).ID(), log: runtime.InstanceOf(ctx).Logger(), ctx: ctx, view: newView(), raw: f.streams.RawEnvelopes(),
+		me: runtime.InstanceOf(ctx).ID(), log: runtime.InstanceOf(ctx).Logger(), ctx: ctx, view: newView(), js: f.js, raw: f.streams.RawEnvelopes(),
 		sessions: map[string]*session{}, giving: map[string]bool{}, ended: make(chan string), quit: make(chan struct{}),
 	}
 	var err error

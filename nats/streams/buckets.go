@@ -1,6 +1,8 @@
 package streams
 
 import (
+	"context"
+	"errors"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -34,3 +36,19 @@ func InstanceLease(instance string) string { return "mqtt-ingest." + instance }
 // GatewayLease is the key in Leases whose value is the instance that runs a
 // gateway: as long as that one's own lease is alive.
 func GatewayLease(gateway string) string { return "gateway." + gateway }
+
+// End is the revision of what was written last to a bucket and is there still, 0 for nothing.
+func End(ctx context.Context, js jetstream.JetStream, bucket string) (uint64, error) {
+	s, err := js.Stream(ctx, "KV_"+bucket)
+	if err != nil {
+		return 0, err
+	}
+	m, err := s.GetLastMsgForSubject(ctx, "$KV."+bucket+".>")
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	return m.Sequence, nil
+}
