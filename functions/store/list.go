@@ -93,6 +93,9 @@ func readData(e *envelopev1.ProcessedEnvelope, text string) error {
 	}
 	if !exact {
 		e.DataJson = []byte(text)
+		if len(text) > page.MaxBytes { // which wins: with both, a reply may have no room for what was written with one
+			e.Data = nil
+		}
 	}
 	return nil
 }

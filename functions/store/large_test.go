@@ -1,0 +1,33 @@
+package store_test
+
+import (
+	"bytes"
+	"testing"
+	"time"
+
+	envelopev1 "ponix/proto/ponix/envelope/v1"
+)
+
+// TestLargeExactEnvelopeIsRead has an envelope with integers beyond 2^53 that is about as
+// large as NATS takes: it can be read back, and so can what is older.
+func TestLargeExactEnvelopeIsRead(t *testing.T) {
+	t.Parallel()
+	e := start(t, 1<<20)
+	large := made(t, "large", noon, `{}`)
+	large.Data = nil
+	large.DataJson = append(append([]byte(`{"a":[`), bytes.Repeat([]byte("9007199254740993,"), 50_000)...), "9007199254740993]}"...)
+	if err := e.write(t, large); err != nil {
+		t.Fatal(err)
+	}
+	if err := e.write(t, made(t, "older", noon.Add(-time.Hour), `{"a":1}`)); err != nil {
+		t.Fatal(err)
+	}
+	first := e.list(t, &envelopev1.ListProcessedEnvelopesRequest{})
+	if len(first.Envelopes) != 1 || !bytes.Equal(first.Envelopes[0].DataJson, large.DataJson) {
+		t.Errorf("got %d envelopes", len(first.Envelopes))
+	}
+	second := e.list(t, &envelopev1.ListProcessedEnvelopesRequest{PageToken: first.NextPageToken})
+	if len(second.Envelopes) != 1 || second.Envelopes[0].EnvelopeId != "older" {
+		t.Errorf("then got %v", second)
+	}
+}
