@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"slices"
 	"strconv"
 	"time"
 
@@ -79,23 +80,42 @@ func bound(t *timestamppb.Timestamp) string {
 	return strconv.FormatInt(t.Seconds, 10) + "." + strconv.Itoa(int(t.Nanos))
 }
 
-// readData fills in an envelope's data. Where a Struct cannot hold a number,
-// data_json has all of it.
+// readData fills in an envelope's data. Where a Struct cannot hold a number, data_json has
+// all of it. It has so alone where there is much, since with both a reply may have no room
+// for what was written with one; and where it nests so deep that nobody could read the
+// reply: that is up to the points in a name.
 func readData(e *envelopev1.ProcessedEnvelope, text string) error {
 	v, err := parseJSON([]byte(text))
 	if err != nil {
 		return err
 	}
+	if deeper(v, maxDepth) {
+		e.DataJson = []byte(text)
+		return nil
+	}
 	exact := true
 	object, _ := plain(v, &exact).(map[string]any)
-	if e.Data, err = structpb.NewStruct(object); err != nil {
-		return err
-	}
 	if !exact {
 		e.DataJson = []byte(text)
-		if len(text) > page.MaxBytes { // which wins: with both, a reply may have no room for what was written with one
-			e.Data = nil
+	}
+	if exact || len(text) <= page.MaxBytes {
+		e.Data, err = structpb.NewStruct(object)
+	}
+	return err
+}
+
+// deeper tells whether objects and lists nest deeper than that.
+func deeper(v any, depth int) bool {
+	deeper := func(v any) bool { return deeper(v, depth-1) }
+	switch x := v.(type) {
+	case []any:
+		return depth == 0 || slices.ContainsFunc(x, deeper)
+	case map[string]any:
+		for _, item := range x {
+			if depth == 0 || deeper(item) {
+				return true
+			}
 		}
 	}
-	return nil
+	return false
 }
