@@ -25,7 +25,7 @@ type lease struct {
 	value    []byte // when the instance joined
 	ttl      time.Duration
 	revision uint64
-	until    atomic.Int64 // the local end of it, Unix nanoseconds
+	until    atomic.Pointer[time.Time] // the local end of it
 }
 
 // joinedFormat is a time with digits that sort.
@@ -48,7 +48,7 @@ func newLease(ctx context.Context, js jetstream.JetStream, kv jetstream.KeyValue
 	if err != nil {
 		return nil, fmt.Errorf("lease: %w", err)
 	}
-	l.until.Store(asked.Add(ttl).UnixNano())
+	l.begin(asked)
 	return l, nil
 }
 
@@ -62,11 +62,21 @@ func (l *lease) renew(ctx context.Context) error {
 		return fmt.Errorf("renew the lease: %w", err)
 	}
 	l.revision = ack.Sequence
-	l.until.Store(asked.Add(l.ttl).UnixNano())
+	l.begin(asked)
 	return nil
 }
 
-func (l *lease) alive() bool { return time.Now().UnixNano() < l.until.Load() }
+func (l *lease) begin(asked time.Time) {
+	until := asked.Add(l.ttl)
+	l.until.Store(&until)
+}
+
+// alive goes by both clocks: the wall's may be set back, and the other stands still while
+// a machine sleeps.
+func (l *lease) alive() bool {
+	now, until := time.Now(), l.until.Load()
+	return until != nil && now.Before(*until) && now.Round(0).Before(until.Round(0))
+}
 
 // hold renews the lease until ctx is done. It returns when the lease is lost.
 func (l *lease) hold(ctx context.Context) error {
