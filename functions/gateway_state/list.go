@@ -142,7 +142,10 @@ func (b *bucket) entries(ctx context.Context, pattern string) (map[string]jetstr
 			case !open:
 				return nil, unavailable(errors.New("the watch has ended"))
 			case e == nil:
-				if end, err = b.end(ctx, pattern); err != nil {
+				b.mu.Lock()
+				stream := b.stream
+				b.mu.Unlock()
+				if end, err = streams.End(ctx, stream, b.name, pattern); err != nil {
 					return nil, unavailable(b.lost(err))
 				}
 			default:
@@ -157,21 +160,6 @@ func (b *bucket) entries(ctx context.Context, pattern string) (map[string]jetstr
 		}
 	}
 	return all, nil
-}
-
-// end is the revision of what was written last below a pattern of keys, 0 for nothing.
-func (b *bucket) end(ctx context.Context, pattern string) (uint64, error) {
-	b.mu.Lock()
-	stream := b.stream
-	b.mu.Unlock()
-	m, err := stream.GetLastMsgForSubject(ctx, b.subject(pattern))
-	if errors.Is(err, jetstream.ErrMsgNotFound) {
-		return 0, nil
-	}
-	if err != nil {
-		return 0, err
-	}
-	return m.Sequence, nil
 }
 
 func unavailable(err error) error {

@@ -138,6 +138,10 @@ func (o *owner) hold(ctx context.Context) (lost <-chan error, stop func()) {
 // have taken its place in the count: its instance would seem dead. So f sees all up to
 // where the bucket ends then.
 func (o *owner) watch(ctx context.Context, kv jetstream.KeyValue, f func(jetstream.KeyValueEntry) error) (jetstream.KeyWatcher, error) {
+	stream, err := o.js.Stream(ctx, "KV_"+kv.Bucket())
+	if err != nil {
+		return nil, fmt.Errorf("watch %s: %w", kv.Bucket(), err)
+	}
 	w, err := kv.WatchAll(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("watch %s: %w", kv.Bucket(), err)
@@ -150,7 +154,7 @@ func (o *owner) watch(ctx context.Context, kv jetstream.KeyValue, f func(jetstre
 			case !open:
 				err = errors.New("it has ended")
 			case e == nil:
-				end, err = streams.End(ctx, o.js, kv.Bucket())
+				end, err = streams.End(ctx, stream, kv.Bucket(), ">")
 			default:
 				revision, err = e.Revision(), f(e)
 			}

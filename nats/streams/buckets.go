@@ -37,13 +37,10 @@ func InstanceLease(instance string) string { return "mqtt-ingest." + instance }
 // gateway: as long as that one's own lease is alive.
 func GatewayLease(gateway string) string { return "gateway." + gateway }
 
-// End is the revision of what was written last to a bucket and is there still, 0 for nothing.
-func End(ctx context.Context, js jetstream.JetStream, bucket string) (uint64, error) {
-	s, err := js.Stream(ctx, "KV_"+bucket)
-	if err != nil {
-		return 0, err
-	}
-	m, err := s.GetLastMsgForSubject(ctx, "$KV."+bucket+".>")
+// End is the revision of what was written last below a pattern of a bucket's keys, and is
+// there still; 0 for nothing. s is the bucket's stream.
+func End(ctx context.Context, s jetstream.Stream, bucket, pattern string) (uint64, error) {
+	m, err := s.GetLastMsgForSubject(ctx, "$KV."+bucket+"."+pattern)
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
 		return 0, nil
 	}
