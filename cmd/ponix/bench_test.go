@@ -15,16 +15,22 @@ import (
 	"testing"
 
 	"ponix/cmd/ponix/bench"
+	"ponix/runtime/runtimetest"
 )
 
-// TestBenchStart measures processes of its own, once: every goal has a value.
+// TestBenchStart measures processes of its own, once: every goal has a value. The engines
+// that the environment names are left alone, and so is how to use them.
 func TestBenchStart(t *testing.T) {
 	t.Parallel()
-	out, err := call(t, nil, "bench", "start", "--format", "json", "--rounds", "1")
+	work := runtimetest.NATSServer(t)
+	out, err := call(t, []string{"PONIX_NATS_URL=" + work.ClientURL(), "PONIX_NATS_REPLICAS=3", "PONIX_CLICKHOUSE_TLS=on"}, "bench", "start", "--format", "json", "--rounds", "1")
 	if err != nil {
 		t.Fatal(err)
 	}
 	measuredWhole(t, out)
+	if v, err := work.Varz(nil); err != nil || v.TotalConnections > 0 {
+		t.Errorf("%v, %d connections to the cluster that the environment names", err, v.TotalConnections)
+	}
 }
 
 // TestBenchRPC measures calls between processes, once: every goal has a value, and

@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -32,7 +33,7 @@ func spawn(ctx context.Context, env []string, args ...string) (*child, error) {
 		return nil, err
 	}
 	c := &child{Cmd: exec.CommandContext(ctx, self, args...), ended: make(chan struct{})}
-	c.Env = append(os.Environ(), env...)
+	c.Env = append(slices.DeleteFunc(os.Environ(), configures), env...)
 	c.Stdout, c.Stderr = &c.out, &c.out
 	c.Cancel = func() error { return c.Process.Signal(syscall.SIGTERM) }
 	c.WaitDelay = 30 * time.Second
@@ -44,6 +45,17 @@ func spawn(ctx context.Context, env []string, args ...string) (*child, error) {
 		close(c.ended)
 	}()
 	return c, nil
+}
+
+// configures tells whether a variable is one that configures Ponix: what is measured has
+// the defaults, and never finds the engines that somebody works with.
+func configures(variable string) bool {
+	name, _, _ := strings.Cut(variable, "=")
+	switch name {
+	case "PONIX_CACHE_DIR", "PONIX_POSTGRES_BIN": // where programs are
+		return false
+	}
+	return strings.HasPrefix(name, "PONIX_") && !strings.HasPrefix(name, "PONIX_TEST_")
 }
 
 // serve starts `ponix serve` on the world's engines, in a process of its own: with
