@@ -6,7 +6,9 @@ import (
 	"log/slog"
 	"os"
 	"runtime/pprof"
+	"slices"
 	"strings"
+	"time"
 
 	"ponix/cmd/ponix/bench"
 )
@@ -77,6 +79,14 @@ func (m measured) show(e *env, s bench.Suite, then ...func(*bench.Report) error)
 		}
 	}
 	return fmt.Errorf("%s: %s", s.Name, strings.Join(missed, "; "))
+}
+
+// some is an error where a round would measure nothing.
+func some(count int, times ...time.Duration) error {
+	if count < 1 || len(times) > 0 && slices.Min(times) <= 0 {
+		return &usageError{errors.New("nothing would be measured: numbers must be at least 1, and times above 0")}
+	}
+	return nil
 }
 
 // profiling writes a CPU profile to a file until stop is called; to none, nothing.

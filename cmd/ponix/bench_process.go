@@ -25,6 +25,9 @@ type benchMemory struct {
 }
 
 func (c *benchMemory) Run(e *env) error {
+	if err := some(min(c.Count, c.Large, c.Backlog+1), c.Idle); err != nil {
+		return err
+	}
 	return c.world(e, bench.Engines{Postgres: true, ClickHouse: true}, func(w *bench.World) (bench.Suite, error) {
 		return bench.Memory{Idle: c.Idle, Count: c.Count, Backlog: c.Backlog, Large: c.Large}.Suite(e.ctx, w)
 	})
@@ -37,6 +40,9 @@ type benchDurability struct {
 }
 
 func (c *benchDurability) Run(e *env) error {
+	if err := some(c.Count/20, c.Duration); err != nil {
+		return err
+	}
 	return c.world(e, bench.Engines{Postgres: true, ClickHouse: true}, func(w *bench.World) (bench.Suite, error) {
 		return bench.Durability(e.ctx, w, c.Count, c.Duration)
 	})

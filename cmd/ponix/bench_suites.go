@@ -17,6 +17,9 @@ type benchConvert struct {
 }
 
 func (c *benchConvert) Run(e *env) error {
+	if err := some(c.Count); err != nil {
+		return err
+	}
 	s, err := bench.Convert(c.Count)
 	if err != nil {
 		return err
@@ -30,6 +33,9 @@ type benchPipeline struct {
 }
 
 func (c *benchPipeline) Run(e *env) error {
+	if err := some(c.Count); err != nil {
+		return err
+	}
 	return c.world(e, bench.Engines{}, func(w *bench.World) (bench.Suite, error) { return bench.Pipeline(e.ctx, w, c.Count) })
 }
 
@@ -52,6 +58,9 @@ type benchRPC struct {
 }
 
 func (c *benchRPC) Run(e *env) error {
+	if err := some(1, c.Duration); err != nil {
+		return err
+	}
 	return c.world(e, bench.Engines{NATSProcess: true}, func(w *bench.World) (bench.Suite, error) {
 		return bench.RPC{Duration: c.Duration, Profile: c.Profile}.Suite(e.ctx, w)
 	})
@@ -79,6 +88,9 @@ type benchIngest struct {
 }
 
 func (c *benchIngest) Run(e *env) error {
+	if err := some(c.Count); err != nil {
+		return err
+	}
 	return c.world(e, bench.Engines{ClickHouse: true}, func(w *bench.World) (bench.Suite, error) { return bench.Ingest(e.ctx, w, c.Count) })
 }
 
@@ -93,8 +105,8 @@ type benchLatency struct {
 }
 
 func (c *benchLatency) Run(e *env) error {
-	if len(c.Rate) == 0 || slices.Min(c.Rate) < 1 || c.Duration <= 0 {
-		return &usageError{errors.New("--rate must be at least 1, --duration above 0")}
+	if len(c.Rate) == 0 || slices.Min(c.Rate) < 1 || float64(slices.Min(c.Rate))*c.Duration.Seconds() < 1 {
+		return &usageError{errors.New("--rate must be at least 1, and so must be what it makes in --duration")}
 	}
 	if c.Against == "" {
 		return c.world(e, bench.Engines{}, func(w *bench.World) (bench.Suite, error) { return bench.Latency(e.ctx, w, c.Rate, c.Duration) })
@@ -118,6 +130,9 @@ type benchCDC struct {
 }
 
 func (c *benchCDC) Run(e *env) error {
+	if err := some(c.Count, c.Duration); err != nil {
+		return err
+	}
 	for _, part := range []struct {
 		name  string
 		suite func(w *bench.World) (bench.Suite, error)

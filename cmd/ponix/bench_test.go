@@ -122,7 +122,9 @@ func TestBenchCheck(t *testing.T) {
 // TestBenchRefuses holds the exit code of what cannot be measured, or checked.
 func TestBenchRefuses(t *testing.T) {
 	t.Parallel()
-	for _, bad := range [][]string{{"convert", "--rounds", "0"}, {"convert", "--only", "idiomatic", "--check"}, {"convert", "--only", "nothing"}, {"convert", "--tolerance", "1.1"}, {"growth", "moon"}, {"growth", "--devices=2,1"}, {"soak", "--for", "0s"}} {
+	for _, bad := range [][]string{{"convert", "--rounds", "0"}, {"convert", "--only", "idiomatic", "--check"}, {"convert", "--only", "nothing"}, {"convert", "--tolerance", "1.1"}, {"growth", "moon"}, {"growth", "--devices=2,1"}, {"soak", "--for", "0s"},
+		{"convert", "--count", "0"}, {"pipeline", "--count=-1"}, {"ingest", "--count", "0"}, {"cdc", "--count", "0"}, {"cdc", "--duration", "0s"}, {"rpc", "--duration", "0s"},
+		{"memory", "--check", "--large", "0"}, {"durability", "--count", "19"}, {"latency", "--rate", "1", "--duration", "900ms"}} {
 		if _, err := call(t, nil, append([]string{"bench"}, bad...)...); err == nil || !strings.Contains(err.Error(), "exit code 2") {
 			t.Errorf("%v: %v", bad, err)
 		}

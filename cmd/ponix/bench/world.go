@@ -173,7 +173,7 @@ func measure(ctx context.Context, r *Round, total int, done func(context.Context
 		case time.Since(moved) > stalled:
 			return fmt.Errorf("%d of %d are done, and there was no progress for %v", n, total, stalled)
 		}
-		if first == 0 && n >= total/10 && n < total {
+		if first == 0 && n >= max(total/10, 1) && n < total {
 			first = n
 			r.Start()
 		}
