@@ -139,6 +139,27 @@ func TestUsageHasChildren(t *testing.T) {
 	}
 }
 
+// TestClockRunsAllTheTime holds that nothing counts that was done before the clock ran.
+func TestClockRunsAllTheTime(t *testing.T) {
+	t.Parallel()
+	before := time.Now()
+	u := readUsage()
+	if late, took := u.at.Sub(before), time.Since(before); late > took/2 {
+		t.Errorf("the time is that of %v after the beginning of %v", late, took)
+	}
+	r, d := newRound(), 50*time.Millisecond
+	if err := closedLoop(t.Context(), r, clients, d, func(context.Context) error {
+		for began := time.Now(); time.Since(began) < 100*time.Microsecond; {
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if r.spent.wall < d {
+		t.Errorf("calls of %v counted, and %v of the time", d, r.spent.wall)
+	}
+}
+
 func TestParseStat(t *testing.T) {
 	t.Parallel()
 	p, ok := parseStat([]byte("12 (a) b (c) S 7 1 1 0 -1 4 0 0 0 0 10 20 3 4 20 0 1 0 5 6"))

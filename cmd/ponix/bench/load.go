@@ -51,6 +51,7 @@ func closedLoop(ctx context.Context, r *Round, n int, d time.Duration, f call) e
 	}
 	time.Sleep(time.Until(from))
 	r.Start()
+	r.from.at = from // since when calls count, however late this goroutine got to run
 	all.Wait()
 	sum := newHistogram()
 	for _, h := range histograms {
