@@ -144,6 +144,7 @@ generate:
 # Fail if the generated code differs from proto/, or go.mod from the code
 verify: generate
     git diff --exit-code -- proto
+    test -z "$(git ls-files --others --exclude-standard -- proto | tee /dev/stderr)" # what is not committed is in no fresh clone
     go mod tidy -diff
 
 # Stop here if anything is wrong: what CI runs

@@ -33,11 +33,24 @@ func main() {
 	if err != nil {
 		log.Fatal(err)
 	}
+	if err := removeOld(); err != nil {
+		log.Fatal(err)
+	}
 	for _, plugin := range []string{"protoc-gen-go", "protoc-gen-go-grpc"} {
 		if err := generate(plugin, files); err != nil {
 			log.Fatalf("%s: %v", plugin, err)
 		}
 	}
+}
+
+// removeOld removes what was generated: the .proto of some may be gone.
+func removeOld() error {
+	return filepath.WalkDir(".", func(path string, _ fs.DirEntry, err error) error {
+		if err == nil && strings.HasSuffix(path, ".pb.go") {
+			err = os.Remove(path)
+		}
+		return err
+	})
 }
 
 // compile parses every .proto file below the working directory, comments
