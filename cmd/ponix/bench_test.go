@@ -11,6 +11,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -27,7 +28,7 @@ func TestBenchStart(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	measuredWhole(t, out)
+	measuredWhole(t, out, "ms of ponix up, warm → ready ≤ 3000", "ms of ponix serve → first answer ≤ 150")
 	if v, err := work.Varz(nil); err != nil || v.TotalConnections > 0 {
 		t.Errorf("%v, %d connections to the cluster that the environment names", err, v.TotalConnections)
 	}
@@ -42,7 +43,8 @@ func TestBenchRPC(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	measuredWhole(t, out)
+	measuredWhole(t, out, "p50 µs of ponix bridge, 1 ÷ NATS request, 1 ≤ 2", "per second of ponix bridge, 64 ÷ gRPC direct, 64 ≥ 0.6",
+		"per second of ponix bridge, 64 ÷ minimal bridge, 64 ≥ 0.9", "per second of ponix endpoint, 64 ÷ micro endpoint, 64 ≥ 0.9")
 	for _, of := range []string{"", ".answers", ".bridge", ".minimal-bridge"} {
 		if f, err := os.Stat(profile + of); err != nil || f.Size() == 0 {
 			t.Errorf("%v, %v", f, err)
@@ -50,8 +52,9 @@ func TestBenchRPC(t *testing.T) {
 	}
 }
 
-// measuredWhole fails unless out is reports whose goals all have a value.
-func measuredWhole(t *testing.T, out string) (n int) {
+// measuredWhole fails unless out is reports whose goals all have a value, and are these
+// where there are any.
+func measuredWhole(t *testing.T, out string, goals ...string) (n int) {
 	t.Helper()
 	for d := json.NewDecoder(strings.NewReader(out)); ; n++ {
 		var r bench.Report
@@ -62,6 +65,17 @@ func measuredWhole(t *testing.T, out string) (n int) {
 		}
 		if len(r.Cases) < 2 || len(r.Goals) == 0 {
 			t.Errorf("%s has %d cases and %d goals", r.Suite, len(r.Cases), len(r.Goals))
+		}
+		var got []string
+		for _, g := range r.Goals {
+			sign := "≥"
+			if g.Most {
+				sign = "≤"
+			}
+			got = append(got, fmt.Sprint(g.What, " ", sign, " ", g.Bound))
+		}
+		if len(goals) > 0 && !slices.Equal(got, goals) {
+			t.Errorf("%s: the goals are %q, not %q", r.Suite, got, goals)
 		}
 		for _, g := range r.Goals {
 			if g.Value <= 0 {

@@ -3,6 +3,7 @@ package bench
 import (
 	"encoding/json"
 	"reflect"
+	"slices"
 	"testing"
 
 	"ponix/functions"
@@ -47,6 +48,11 @@ func TestConvert(t *testing.T) {
 	r, err := Run(t.Context(), s, Options{Rounds: 1})
 	if err != nil {
 		t.Fatal(err)
+	}
+	if got, want := goals(r), []string{
+		"ns each of decode, ponix ÷ decode, idiomatic ≤ 0.35", "ns each of compute, ponix ÷ compute, idiomatic ≤ 0.55", "allocations of decode, ponix ≤ 12.00",
+	}; !slices.Equal(got, want) {
+		t.Errorf("the goals are %q, not %q", got, want)
 	}
 	for _, g := range r.Goals {
 		if g.Value == 0 {

@@ -3,6 +3,8 @@ package bench
 import (
 	"context"
 	"log/slog"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -26,25 +28,45 @@ func world(t *testing.T, e Engines) *World {
 	return w
 }
 
+// goals are those of a report, as its table shows them.
+func goals(r *Report) (all []string) {
+	_, rows := r.GoalTable()
+	for _, row := range rows {
+		all = append(all, strings.TrimSpace(row[0]+" "+row[1]))
+	}
+	return all
+}
+
 // TestSuites runs each suite once, small: every case does its work whole, which it
-// checks itself, and every goal has a value.
+// checks itself, and every goal has a value. The goals are those that the README tells of.
 func TestSuites(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		engines Engines
 		suite   func(context.Context, *World) (Suite, error)
+		goals   []string
 	}{
-		"pipeline": {Engines{}, func(ctx context.Context, w *World) (Suite, error) { return Pipeline(ctx, w, 3000) }},
-		"devices":  {Engines{}, func(ctx context.Context, w *World) (Suite, error) { return Devices(ctx, w, 3000, 3000) }},
+		"pipeline": {Engines{}, func(ctx context.Context, w *World) (Suite, error) { return Pipeline(ctx, w, 3000) }, []string{
+			"per second of ponix ÷ limit loop ≥ 0.85", "CPU µs each of ponix ÷ limit loop ≤ 1.15", "per second of ponix, two instances ÷ ponix ≥ 1.00",
+		}},
+		"devices": {Engines{}, func(ctx context.Context, w *World) (Suite, error) { return Devices(ctx, w, 3000, 3000) }, []string{
+			"per second of many devices ÷ one device ≥ 0.70",
+		}},
 		"latency": {Engines{}, func(ctx context.Context, w *World) (Suite, error) {
 			return Latency(ctx, w, []int{500}, 200*time.Millisecond)
+		}, nil},
+		"ingest": {Engines{ClickHouse: true}, func(ctx context.Context, w *World) (Suite, error) { return Ingest(ctx, w, 3000) }, []string{
+			"per second of ponix, processed → rows ÷ bare insert ≥ 0.60", "rows a block of ponix, processed → rows ≥ 1000.00", "p50 µs of ponix, one alone ≤ 260000.00",
 		}},
-		"ingest": {Engines{ClickHouse: true}, func(ctx context.Context, w *World) (Suite, error) { return Ingest(ctx, w, 3000) }},
-		"cdc":    {Engines{Postgres: true}, func(ctx context.Context, w *World) (Suite, error) { return CDC(ctx, w, 1000, false) }},
+		"cdc": {Engines{Postgres: true}, func(ctx context.Context, w *World) (Suite, error) { return CDC(ctx, w, 1000, false) }, []string{
+			"per second of ponix ÷ decode and encode ≥ 0.70",
+		}},
 		"cdc live": {Engines{Postgres: true}, func(ctx context.Context, w *World) (Suite, error) {
 			return CDCLatency(ctx, w, 200*time.Millisecond)
+		}, []string{"p50 µs of ponix ÷ NATS round trip ≤ 2.50"}},
+		"cdc one": {Engines{Postgres: true}, func(ctx context.Context, w *World) (Suite, error) { return CDC(ctx, w, 1000, true) }, []string{
+			"per second of ponix ÷ decode and encode ≥ 0.60",
 		}},
-		"cdc one": {Engines{Postgres: true}, func(ctx context.Context, w *World) (Suite, error) { return CDC(ctx, w, 1000, true) }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -55,6 +77,9 @@ func TestSuites(t *testing.T) {
 			r, err := Run(t.Context(), s, Options{Rounds: 1})
 			if err != nil {
 				t.Fatal(err)
+			}
+			if got := goals(r); !slices.Equal(got, c.goals) {
+				t.Errorf("the goals are %q, not %q", got, c.goals)
 			}
 			for _, g := range r.Goals {
 				if !(g.Value > 0) { // NaN is not, either
