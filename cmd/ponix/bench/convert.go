@@ -70,7 +70,7 @@ func repeated(n int, f func(context.Context, []byte) ([]byte, error)) func(conte
 		r.Stop(n)
 		runtime.ReadMemStats(&after)
 		r.Set(Time, 1e9/r.values[Rate])
-		r.Set(Allocs, float64((after.Mallocs-before.Mallocs)/uint64(n)))
+		r.Set(Allocs, float64(after.Mallocs-before.Mallocs)/float64(n))
 		return nil
 	}
 }
