@@ -13,9 +13,12 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"ponix/cmd/ponix/bench"
+	organizationv1 "ponix/proto/ponix/organization/v1"
 	"ponix/runtime/runtimetest"
 )
 
@@ -31,6 +34,37 @@ func TestBenchStart(t *testing.T) {
 	measuredWhole(t, out, "ms of ponix up, warm → ready ≤ 3000", "ms of ponix serve → first answer ≤ 150")
 	if v, err := work.Varz(nil); err != nil || v.TotalConnections > 0 {
 		t.Errorf("%v, %d connections to the cluster that the environment names", err, v.TotalConnections)
+	}
+}
+
+// TestBenchAgainst loads a cluster that runs, and interrupts that while envelopes are on
+// their way: none is left that would be a dead letter, since its device is gone.
+func TestBenchAgainst(t *testing.T) {
+	t.Parallel()
+	_, c := up(t, t.TempDir())
+	must(t, c.env, "bench", "latency", "--against", c.nats.ConnectedUrl(), "--rate", "200", "--duration", "500ms", "--rounds", "1")
+	p := start(t, c.env, "bench", "latency", "--against", c.nats.ConnectedUrl(), "--rate", "100000", "--duration", "1m")
+	runtimetest.Eventually(t, 20*time.Second, func() error {
+		s, err := c.js.Stream(t.Context(), "raw_envelopes")
+		if err == nil && s.CachedInfo().State.Msgs < 20_000 {
+			err = fmt.Errorf("%d envelopes", s.CachedInfo().State.Msgs)
+		}
+		return err
+	})
+	p.Process.Signal(syscall.SIGINT) //nolint:errcheck // it runs
+	<-p.ended
+	runtimetest.Eventually(t, 5*time.Second, func() error { // what is tried again is so for half a minute
+		convert, err := c.js.Consumer(t.Context(), "raw_envelopes", "convert")
+		if err != nil {
+			return err
+		}
+		if i := convert.CachedInfo(); i.NumPending > 0 || i.NumAckPending > 0 {
+			return fmt.Errorf("%d envelopes of no device wait to be converted, %d are tried again", i.NumPending, i.NumAckPending)
+		}
+		return nil
+	})
+	if all, err := c.organizations.ListOrganizations(t.Context(), &organizationv1.ListOrganizationsRequest{}); err != nil || len(all.Organizations) > 0 {
+		t.Errorf("%v, %v are left", err, all.GetOrganizations())
 	}
 }
 

@@ -2,6 +2,7 @@ package bench
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strconv"
@@ -126,10 +127,14 @@ func (t target) load(ctx context.Context, r *Round, rate int, d time.Duration) e
 		return err
 	}
 	defer cc.Stop()
-	if err := t.send(ctx, r, prefix, when, warm, total); err != nil {
-		return err
+	sent, err := t.send(ctx, r, prefix, when, warm, total)
+	if err == nil {
+		err = arrived(ctx, &got, total)
 	}
-	if err := arrived(ctx, &got, total); err != nil {
+	if err != nil {
+		if ctx.Err() != nil { // what is on its way would become dead letters without its device
+			err = errors.Join(err, arrived(context.WithoutCancel(ctx), &got, sent))
+		}
 		return err
 	}
 	r.Stop(total - warm)
@@ -153,9 +158,13 @@ func (t target) subscribe(ctx context.Context) (jetstream.Consumer, error) {
 	})
 }
 
-// send publishes each envelope when it is due, or at once where that has passed.
-func (t target) send(ctx context.Context, r *Round, prefix string, when schedule, warm, total int) error {
+// send publishes each envelope when it is due, or at once where that has passed. It
+// returns how many it has published.
+func (t target) send(ctx context.Context, r *Round, prefix string, when schedule, warm, total int) (int, error) {
 	for i := range total {
+		if ctx.Err() != nil {
+			return i, ctx.Err()
+		}
 		if wait := time.Until(when.due(i)); wait > 0 {
 			time.Sleep(wait)
 		}
@@ -164,16 +173,13 @@ func (t target) send(ctx context.Context, r *Round, prefix string, when schedule
 		}
 		m, err := t.envelope(i, prefix+strconv.Itoa(i), when.due(i))
 		if err != nil {
-			return err
+			return i, err
 		}
 		if _, err := t.js.PublishMsgAsync(m, jetstream.WithStallWait(stalled)); err != nil {
-			return err
-		}
-		if ctx.Err() != nil {
-			return ctx.Err()
+			return i, err
 		}
 	}
-	return nil
+	return total, nil
 }
 
 // arrived waits until so many are there.

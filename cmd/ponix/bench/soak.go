@@ -52,7 +52,8 @@ func (s Soak) Run(ctx context.Context, w *World) (*Report, error) {
 	total := int(s.For.Seconds() * float64(s.Rate))
 	sent := make(chan error, 1)
 	go func() {
-		sent <- p.target().send(ctx, newRound(), "soak-", schedule{time.Now(), s.Rate}, total, total)
+		_, err := p.target().send(ctx, newRound(), "soak-", schedule{time.Now(), s.Rate}, total, total)
+		sent <- err
 	}()
 	stored := p.settled(p.config.Streams.ProcessedEnvelopes(), streams.Store)
 	for _, part := range suite.Cases[:parts] {
