@@ -68,6 +68,21 @@ func TestBenchAgainst(t *testing.T) {
 	}
 }
 
+// TestBenchCDC measures all of its parts though one may miss its goal, and of those that
+// have a case the case alone.
+func TestBenchCDC(t *testing.T) {
+	t.Parallel()
+	few := []string{"bench", "cdc", "--format", "json", "--rounds", "1", "--count", "1000", "--duration", "100ms"}
+	out, _ := call(t, nil, append(few, "--check")...) // whether so few are fast enough is no matter
+	if n := measuredWhole(t, out); n != 3 {
+		t.Errorf("%d of 3 parts were measured", n)
+	}
+	out = must(t, nil, append(few, "--only", "NATS")...)
+	if n := strings.Count(out, "NATS round trip"); n != 1 || strings.Contains(out, "ponix") {
+		t.Errorf("%d times in %s", n, out)
+	}
+}
+
 // TestBenchRPC measures calls between processes, once: every goal has a value, and
 // each process a profile.
 func TestBenchRPC(t *testing.T) {
@@ -170,7 +185,7 @@ func TestBenchCheck(t *testing.T) {
 // TestBenchRefuses holds the exit code of what cannot be measured, or checked.
 func TestBenchRefuses(t *testing.T) {
 	t.Parallel()
-	for _, bad := range [][]string{{"convert", "--rounds", "0"}, {"convert", "--only", "idiomatic", "--check"}, {"convert", "--only", "nothing"}, {"convert", "--tolerance", "1.1"}, {"growth", "moon"}, {"growth", "--devices=2,1"}, {"soak", "--for", "0s"},
+	for _, bad := range [][]string{{"convert", "--rounds", "0"}, {"convert", "--only", "idiomatic", "--check"}, {"convert", "--only", "nothing"}, {"cdc", "--only", "nothing"}, {"convert", "--tolerance", "1.1"}, {"growth", "moon"}, {"growth", "--devices=2,1"}, {"soak", "--for", "0s"},
 		{"convert", "--count", "0"}, {"pipeline", "--count=-1"}, {"ingest", "--count", "0"}, {"cdc", "--count", "0"}, {"cdc", "--duration", "0s"}, {"rpc", "--duration", "0s"},
 		{"memory", "--check", "--large", "0"}, {"durability", "--count", "19"}, {"latency", "--rate", "1", "--duration", "900ms"}} {
 		if _, err := call(t, nil, append([]string{"bench"}, bad...)...); err == nil || !strings.Contains(err.Error(), "exit code 2") {
