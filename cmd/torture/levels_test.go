@@ -70,3 +70,15 @@ func TestLeakIsTold(t *testing.T) {
 		t.Errorf("a leak of %d MiB is told as %q", pieces, above)
 	}
 }
+
+// TestStreamIsTold holds that one stream too many is one, however many there are.
+func TestStreamIsTold(t *testing.T) {
+	t.Parallel()
+	before := levels{"JetStream": {"streams": 10, "consumers": 10}}
+	if above := before.exceeded(before); len(above) > 0 {
+		t.Errorf("%q", above)
+	}
+	if above := before.exceeded(levels{"JetStream": {"streams": 11, "consumers": 10}}); len(above) != 1 {
+		t.Errorf("a stream more is told as %q", above)
+	}
+}
