@@ -196,19 +196,24 @@ func (l *load) rename(ctx context.Context, id, name string) {
 
 // watchRows follows how many rows there are.
 func (l *load) watchRows(ctx context.Context) {
-	for last := time.Now(); wait(ctx, 100*time.Millisecond) == nil; {
+	last := time.Now()
+	note := func(now time.Time) {
+		l.mu.Lock()
+		l.gaps = append(l.gaps, gap{last, now})
+		l.mu.Unlock()
+		last = now
+	}
+	for wait(ctx, 100*time.Millisecond) == nil {
 		var n uint64
 		if err := l.w.db.QueryRow(ctx, "SELECT count() FROM processed_envelopes").Scan(&n); err != nil {
 			continue
 		}
-		if n != l.rows.Swap(n) {
-			now := time.Now()
-			l.mu.Lock()
-			l.gaps = append(l.gaps, gap{last, now})
-			l.mu.Unlock()
-			last = now
+		if n > l.rows.Load() { // where it is less, rows were merged
+			l.rows.Store(n)
+			note(time.Now())
 		}
 	}
+	note(time.Now()) // what has not ended is a stall, too
 }
 
 // longestStall is the longest time without a new row that touches one of spans, or
