@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	enddevicev1 "ponix/proto/ponix/end_device/v1"
 	envelopev1 "ponix/proto/ponix/envelope/v1"
@@ -33,10 +34,11 @@ type load struct {
 	acked        atomic.Uint64
 	rows         atomic.Uint64
 
-	mu      sync.Mutex
-	devices map[string]string // names of acknowledged devices, by id
-	acks    []time.Time       // of envelope n, at n
-	gaps    []gap
+	mu       sync.Mutex
+	devices  map[string]string // names of acknowledged devices, by id
+	received []time.Time       // of envelope n, at n, as its device says
+	acks     []time.Time       // likewise
+	gaps     []gap
 }
 
 // gap is a time without a new row.
@@ -128,8 +130,8 @@ func (l *load) create(ctx context.Context, name string) (*enddevicev1.CreateEndD
 // send publishes envelope n until it is acknowledged, as a careful device does:
 // with the same id each time.
 func (l *load) send(n uint64) {
-	payload := binary.BigEndian.AppendUint32(nil, uint32(n))
-	data, err := proto.Marshal(&envelopev1.RawEnvelope{OrganizationId: l.organization, DeviceId: l.device, Payload: payload})
+	payload, received := binary.BigEndian.AppendUint32(nil, uint32(n)), time.Now().Truncate(time.Microsecond)
+	data, err := proto.Marshal(&envelopev1.RawEnvelope{OrganizationId: l.organization, DeviceId: l.device, Payload: payload, ReceivedAt: timestamppb.New(received)})
 	if err != nil {
 		panic(err) // three fields
 	}
@@ -139,20 +141,21 @@ func (l *load) send(n uint64) {
 		_, err := l.w.js.PublishMsg(ctx, m)
 		cancel()
 		if err == nil {
-			l.acknowledged(n, time.Now())
+			l.acknowledged(n, received, time.Now())
 			return
 		}
 		time.Sleep(100 * time.Millisecond)
 	}
 }
 
-func (l *load) acknowledged(n uint64, at time.Time) {
+func (l *load) acknowledged(n uint64, received, at time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if missing := int(n) + 1 - len(l.acks); missing > 0 {
+		l.received = append(l.received, make([]time.Time, missing)...)
 		l.acks = append(l.acks, make([]time.Time, missing)...)
 	}
-	l.acks[n] = at
+	l.received[n], l.acks[n] = received, at
 	l.acked.Add(1)
 }
 
