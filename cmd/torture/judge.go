@@ -22,6 +22,7 @@ import (
 type verdict struct {
 	mqtt                        int // of the messages
 	messages, rows, dead, wrong int
+	unsettled                   int
 	lost, doubled               []key
 	where                       []string // of what is lost or doubled
 	devices, devicesLost        int
@@ -51,7 +52,7 @@ func judge(ctx context.Context, w *world, l *load, before levels) (verdict, erro
 			return v, err
 		}
 	}
-	err := errors.Join(v.countRows(ctx, w, l), v.countLetters(ctx, w), v.countEvents(ctx, w, l), v.countDevices(ctx, w, l), v.checkVersions(w))
+	err := errors.Join(v.countRows(ctx, w, l), v.countLetters(ctx, w), v.countEvents(ctx, w, l), v.countDevices(ctx, w, l), v.checkVersions(w), v.countUnsettled(ctx, w))
 	if err == nil {
 		v.leaks, err = settled(ctx, w, before)
 	}
@@ -71,6 +72,7 @@ func (v *verdict) broken() error {
 		{len(v.lost), "acknowledged envelopes are lost"},
 		{len(v.doubled), "envelopes are more than one row"},
 		{v.dead, "good envelopes are dead letters"},
+		{v.unsettled, "messages are not settled, and come again for ever"},
 		{v.devicesLost, "acknowledged devices are lost"},
 		{v.eventsLost, "changes are not among the events, or not in the order of the commits"},
 		{v.eventsDoubled, "events are there twice"},
@@ -147,6 +149,31 @@ func (l *load) sentAs(k key, r row) bool {
 	defer l.mu.Unlock()
 	return k.device == l.mqtt.device ||
 		k.device == l.device && r.id == l.prefix+strconv.FormatUint(k.n, 10) && k.n < uint64(len(l.received)) && r.at.Equal(l.received[k.n])
+}
+
+// countUnsettled waits until every message of the pipeline is settled: what is a row and
+// is not settled would come again for ever.
+func (v *verdict) countUnsettled(ctx context.Context, w *world) error {
+	config := streams.Config{Raw: "raw_envelopes", Processed: "processed_envelopes", Gateways: "gateways"}
+	for end := time.Now().Add(drainTime); ; {
+		v.unsettled = 0
+		for _, s := range []streams.Stream{config.RawEnvelopes(), config.ProcessedEnvelopes(), config.GatewayEvents()} {
+			for _, c := range s.Consumers {
+				consumer, err := w.js.Consumer(ctx, s.Name, c.Durable)
+				if err != nil {
+					return err
+				}
+				i := consumer.CachedInfo()
+				v.unsettled += i.NumAckPending + int(i.NumPending)
+			}
+		}
+		if v.unsettled == 0 || time.Now().After(end) {
+			return nil
+		}
+		if err := wait(ctx, 200*time.Millisecond); err != nil {
+			return err
+		}
+	}
 }
 
 func (v *verdict) countLetters(ctx context.Context, w *world) error {
