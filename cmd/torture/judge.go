@@ -41,7 +41,7 @@ const drainTime = 2 * time.Minute
 // has none), and compares what was acknowledged with
 // what there is. An error names the broken promise.
 func judge(ctx context.Context, w *world, l *load, before levels) (verdict, error) {
-	v := verdict{messages: l.sent(), mqtt: int(l.mqtt.acked), devices: len(l.devices), reads: l.readers.answers, readWrong: l.readers.wrong}
+	v := verdict{messages: l.sent(), mqtt: int(l.mqtt.acked), devices: len(l.devices)}
 	for end := time.Now().Add(drainTime); time.Now().Before(end); {
 		var n uint64
 		err := w.db.QueryRow(ctx, "SELECT uniqExact(end_device_id, data.n.:Float64) FROM processed_envelopes").Scan(&n)
@@ -53,6 +53,8 @@ func judge(ctx context.Context, w *world, l *load, before levels) (verdict, erro
 		}
 	}
 	err := errors.Join(v.countRows(ctx, w, l), v.countLetters(ctx, w), v.countEvents(ctx, w, l), v.countDevices(ctx, w, l), v.checkVersions(w), v.countUnsettled(ctx, w))
+	l.readers.last(ctx)
+	v.reads, v.readWrong = l.readers.answers, l.readers.wrong
 	if err == nil {
 		v.leaks, err = settled(ctx, w, before)
 	}

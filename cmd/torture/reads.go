@@ -134,3 +134,26 @@ func (r *readers) listEnvelopes(ctx context.Context) error {
 	r.stored = listed
 	return nil
 }
+
+// last asks once more when nothing breaks any more: there has to be an answer, with all
+// that was sent.
+func (r *readers) last(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	for what, ask := range map[string]func(context.Context) error{"a list of devices": r.listDevices, "a list of envelopes": r.listEnvelopes} {
+		err := ask(ctx)
+		for err != nil && wait(ctx, time.Second) == nil {
+			err = ask(ctx)
+		}
+		if err != nil {
+			r.complain("%s is not answered: %v", what, err)
+			return
+		}
+		r.answers++
+	}
+	for n, received := range r.l.received {
+		if id := r.l.prefix + strconv.Itoa(n); !received.IsZero() && received.Before(r.until) && !r.stored[id] {
+			r.complain("the envelope %s is not listed", id)
+		}
+	}
+}
