@@ -14,7 +14,7 @@ import (
 
 // countEvents reads the stream of device events and holds it to what was
 // acknowledged: each device ends with the name that it has, its creation comes
-// first, no position is there twice, and the positions only grow.
+// first, no position and no change is there twice, and the positions only grow.
 func (v *verdict) countEvents(ctx context.Context, w *world, l *load) error {
 	ctx, cancel := context.WithTimeout(ctx, drainTime)
 	defer cancel()
@@ -33,7 +33,7 @@ func (v *verdict) countEvents(ctx context.Context, w *world, l *load) error {
 	}
 	seen, created := map[string]bool{}, map[string]bool{}
 	var last pglogrepl.LSN
-	for len(waiting) > 0 {
+	for left := uint64(1); len(waiting) > 0 || left > 0; {
 		next, done := context.WithTimeout(ctx, 20*time.Second)
 		msg, err := it.Next(jetstream.NextContext(next))
 		done()
@@ -41,11 +41,19 @@ func (v *verdict) countEvents(ctx context.Context, w *world, l *load) error {
 			break // what is still waited for is lost
 		}
 		v.events++
-		if id := msg.Headers().Get(jetstream.MsgIDHeader); seen[id] {
-			v.eventsDoubled++
-		} else {
-			seen[id] = true
+		about, err := msg.Metadata()
+		if err != nil {
+			return err
 		}
+		left = about.NumPending
+		// A change has a time of its own: two events that say the same are one change, under
+		// whatever ids. Only a snapshot may tell what was told before.
+		id, operation := msg.Headers().Get(jetstream.MsgIDHeader), msg.Headers().Get(streams.OperationHeader)
+		said := operation + string(msg.Data())
+		if seen[id] || operation != streams.Snapshot && seen[said] {
+			v.eventsDoubled++
+		}
+		seen[id], seen[said] = true, true
 		at, err := pglogrepl.ParseLSN(msg.Headers().Get(streams.LSNHeader))
 		if err != nil {
 			return err
@@ -54,7 +62,7 @@ func (v *verdict) countEvents(ctx context.Context, w *world, l *load) error {
 		if err := proto.Unmarshal(msg.Data(), d); err != nil {
 			return err
 		}
-		switch msg.Headers().Get(streams.OperationHeader) {
+		switch operation {
 		case streams.Insert, streams.Snapshot:
 			created[d.DeviceId] = true
 		}
