@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -101,6 +102,8 @@ func TestVerdict(t *testing.T) {
 		{"quiet", usage{wall: second.wall, ours: time.Second, all: time.Second, known: true}, true},
 		{"others", usage{wall: second.wall, ours: 0, all: 100 * time.Second, known: true}, false},
 		{"unknown", usage{wall: second.wall}, false},
+		{"throttled a little", usage{wall: second.wall, held: 50 * time.Millisecond, known: true}, true},
+		{"throttled", usage{wall: second.wall, held: 300 * time.Millisecond, known: true}, false},
 	} {
 		r := newReport(Suite{})
 		r.spent = r.spent.plus(c.spent)
@@ -176,6 +179,33 @@ func TestParseStat(t *testing.T) {
 	}
 	if _, ok := descendants(os.Getpid(), nil)[1]; ok {
 		t.Error("init is below us")
+	}
+}
+
+// TestHeldBack reads what both versions of control groups tell, in a container and out of one.
+func TestHeldBack(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		groups, file, stat string
+		want               time.Duration
+	}{
+		"version 2":    {"0::/a/b\n", "a/b/cpu.stat", "usage_usec 9\nthrottled_usec 5\n", 5 * time.Microsecond},
+		"a container":  {"0::/docker/1\n", "cpu.stat", "nr_throttled 1\nthrottled_usec 5\n", 5 * time.Microsecond},
+		"version 1":    {"4:memory:/a\n1:cpu:/a\n0::/\n", "cpu/a/cpu.stat", "nr_throttled 1\nthrottled_time 5\n", 5},
+		"no limit":     {"0::/\n", "cpu.stat", "usage_usec 9\n", 0},
+		"no hierarchy": {"0::/\n", "other", "", 0},
+	} {
+		dir := t.TempDir()
+		file, groups := filepath.Join(dir, c.file), filepath.Join(dir, "groups")
+		if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o755), os.WriteFile(file, []byte(c.stat), 0o644), os.WriteFile(groups, []byte(c.groups), 0o644)); err != nil {
+			t.Fatal(err)
+		}
+		if got := heldBack(groups, dir); got != c.want {
+			t.Errorf("%s: %v, want %v", name, got, c.want)
+		}
+	}
+	if got := heldBack("/nowhere", "/nowhere"); got != 0 {
+		t.Error(got)
 	}
 }
 

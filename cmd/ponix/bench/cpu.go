@@ -21,15 +21,24 @@ type usage struct {
 	wall  time.Duration
 	ours  time.Duration // CPU of this process and of all that it started
 	all   time.Duration // CPU of the whole machine, but for what was idle
+	held  time.Duration // for which our control group was not let run, because it may use so much and no more
 	known bool          // false where there is no /proc
 }
 
 func (u usage) minus(from usage) usage {
-	return usage{wall: u.at.Sub(from.at), ours: u.ours - from.ours, all: u.all - from.all, known: u.known && from.known}
+	return usage{wall: u.at.Sub(from.at), ours: u.ours - from.ours, all: u.all - from.all, held: u.held - from.held, known: u.known && from.known}
 }
 
 func (u usage) plus(v usage) usage {
-	return usage{wall: u.wall + v.wall, ours: u.ours + v.ours, all: u.all + v.all, known: u.known && v.known}
+	return usage{wall: u.wall + v.wall, ours: u.ours + v.ours, all: u.all + v.all, held: u.held + v.held, known: u.known && v.known}
+}
+
+// throttled is the part of the time for which we were not let run.
+func (u usage) throttled() float64 {
+	if u.wall == 0 {
+		return 0
+	}
+	return float64(u.held) / float64(u.wall)
 }
 
 // others is the part of the machine's CPU that others used.
@@ -43,7 +52,7 @@ func (u usage) others() float64 {
 // readUsage takes the time first: to read the process table takes 50 ms where there are
 // hundreds of processes, and what is done meanwhile counts.
 func readUsage() usage {
-	u := usage{at: time.Now(), ours: ownCPU()}
+	u := usage{at: time.Now(), ours: ownCPU(), held: heldBack("/proc/self/cgroup", "/sys/fs/cgroup")}
 	u.all, u.known = machineCPU()
 	for _, d := range descendants(os.Getpid(), readProcesses()) {
 		u.ours += d
@@ -82,6 +91,38 @@ func machineCPU() (time.Duration, bool) {
 		sum += time.Duration(n) * tick
 	}
 	return sum, true
+}
+
+// heldBack is how long the control group of this process was throttled, as a container
+// with a limit of CPU is; 0 where there is none. groups is /proc/self/cgroup, and root
+// where the hierarchies are (cgroups(7)): version 2 itself, of version 1 one for each controller.
+func heldBack(groups, root string) (sum time.Duration) {
+	text, _ := os.ReadFile(groups) // without it there are no groups
+	for line := range strings.Lines(string(text)) {
+		parts := strings.SplitN(strings.TrimSpace(line), ":", 3)
+		if len(parts) < 3 {
+			continue
+		}
+		for _, at := range []string{parts[2], "/"} { // a container sees its own group as the root
+			stat, err := os.ReadFile(filepath.Join(root, parts[1], at, "cpu.stat"))
+			if err == nil {
+				sum += throttledIn(string(stat))
+				break
+			}
+		}
+	}
+	return sum
+}
+
+func throttledIn(stat string) time.Duration {
+	for line := range strings.Lines(stat) {
+		name, value, _ := strings.Cut(strings.TrimSpace(line), " ")
+		unit := map[string]time.Duration{"throttled_usec": time.Microsecond, "throttled_time": time.Nanosecond}[name]
+		if n, err := strconv.ParseInt(value, 10, 64); err == nil && unit > 0 {
+			return time.Duration(n) * unit
+		}
+	}
+	return 0
 }
 
 // process is a line of the process table.

@@ -95,6 +95,8 @@ func (r *Report) finish(goals []Goal) {
 		r.Why = "how much CPU others used is not known here"
 	case r.Others > tooLoud:
 		r.Why = fmt.Sprintf("others used %.0f %% of the CPU, %.0f %% at most is good", 100*r.Others, 100*tooLoud)
+	case r.spent.throttled() > tooLoud:
+		r.Why = fmt.Sprintf("a limit of CPU held everything up for %.0f %% of the time, %.0f %% at most is good", 100*r.spent.throttled(), 100*tooLoud)
 	default:
 		r.Good = true
 	}
