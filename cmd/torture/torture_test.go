@@ -1,7 +1,9 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -18,6 +20,16 @@ func TestMain(m *testing.M) {
 		return
 	}
 	os.Exit(m.Run())
+}
+
+// clockVariable makes the test's program tell its clocks at each line of input.
+const clockVariable = "PONIX_TORTURE_CLOCK"
+
+func tellClocks() {
+	began := time.Now()
+	for in := bufio.NewScanner(os.Stdin); in.Scan(); {
+		fmt.Println(time.Now().UnixMilli(), time.Since(began).Milliseconds())
+	}
 }
 
 // TestShortTorture is a short run, with the same faults each time: `just torture`

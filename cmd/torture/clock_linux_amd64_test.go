@@ -9,16 +9,6 @@ import (
 	"time"
 )
 
-// clockVariable makes the test's program tell its clocks at each line of input.
-const clockVariable = "PONIX_TORTURE_CLOCK"
-
-func tellClocks() {
-	began := time.Now()
-	for in := bufio.NewScanner(os.Stdin); in.Scan(); {
-		fmt.Println(time.Now().UnixMilli(), time.Since(began).Milliseconds())
-	}
-}
-
 // TestSetClock holds that the clock of one process is set, forth and back, while
 // its monotonic clock and the clock of the others stay.
 func TestSetClock(t *testing.T) {
