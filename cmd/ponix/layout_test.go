@@ -6,8 +6,10 @@ import (
 	"go/parser"
 	"go/token"
 	"io"
+	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -33,6 +35,9 @@ type listed struct {
 	TestImports     []string
 	XTestImports    []string
 	GoFiles         []string
+	TestGoFiles     []string
+	XTestGoFiles    []string
+	IgnoredGoFiles  []string
 }
 
 func packages(t *testing.T) []listed {
@@ -112,6 +117,31 @@ func TestEveryPackageHasADocstring(t *testing.T) {
 		})
 		if !documented {
 			t.Errorf("%s has no package doc", p.ImportPath)
+		}
+	}
+}
+
+var (
+	skips  = regexp.MustCompile(`\.(Skip|Skipf|SkipNow)\(|testing\.Short\(`)
+	unless = regexp.MustCompile(`(?m)^//go:build (.*)$`)
+)
+
+// TestEveryTestRuns holds that no test leaves itself out: what it needs and does not find
+// is a failure. Only the race detector's tests and those of a system are apart.
+func TestEveryTestRuns(t *testing.T) {
+	t.Parallel()
+	for _, p := range packages(t) {
+		for _, name := range slices.Concat(p.GoFiles, p.TestGoFiles, p.XTestGoFiles, p.IgnoredGoFiles) {
+			text, err := os.ReadFile(filepath.Join(p.Dir, name))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if at := skips.Find(text); at != nil {
+				t.Errorf("%s/%s: %s", p.ImportPath, name, at)
+			}
+			if tag := unless.FindSubmatch(text); tag != nil && strings.HasSuffix(name, "_test.go") && !strings.HasSuffix(string(tag[1]), "race") {
+				t.Errorf("%s/%s runs only with %s", p.ImportPath, name, tag[1])
+			}
 		}
 	}
 }
