@@ -44,6 +44,11 @@ func Peer(ctx context.Context, role, natsURL string, log *slog.Logger, out io.Wr
 		return fmt.Errorf("%q is no role, but one of %q", role, slices.Sorted(maps.Keys(peers)))
 	}
 	w := &World{Cluster: &local.Cluster{NATSURL: natsURL}, log: log, config: config.Default[functions.Config]()}
+	if role == answers {
+		heap.Instance()
+	} else {
+		heap.Bridge() // the limits, too: a collector that runs more often is no part of what they leave out
+	}
 	addr, err := start(w, ctx)
 	if err != nil {
 		return err
@@ -71,7 +76,6 @@ func (b RPC) peer(ctx context.Context, w *World, role string) (addr string, err 
 
 // answers serves the method over NATS, in a process like `ponix serve`.
 func (w *World) answers(ctx context.Context) (addr string, err error) {
-	heap.Instance()
 	if err := w.bareAnswers(); err != nil {
 		return "", err
 	}
@@ -101,7 +105,6 @@ func (w *World) bridge(context.Context) (addr string, err error) {
 	if err != nil {
 		return "", err
 	}
-	heap.Bridge()
 	b, err := bridge.Start(ln, bridge.Config{Conn: nc, Logger: w.log})
 	if err != nil {
 		return "", err
