@@ -17,19 +17,32 @@ func between(r *rand.Rand, low, high time.Duration) time.Duration {
 	return low + time.Duration(r.Int64N(int64(high-low)))
 }
 
+// chosen are the faults that are asked for.
+func (o options) chosen() ([]fault, error) {
+	if o.For <= 0 || o.Rate < 1 {
+		return nil, errors.New("--for must be above 0, --rate at least 1")
+	}
+	var names []string
+	for _, f := range faults {
+		names = append(names, f.name)
+	}
+	for _, name := range o.Faults {
+		if !slices.Contains(names, name) {
+			return nil, fmt.Errorf("there is no fault %q; choose from: %s", name, strings.Join(names, ", "))
+		}
+	}
+	if len(o.Faults) == 0 {
+		return faults, nil
+	}
+	return slices.DeleteFunc(slices.Clone(faults), func(f fault) bool { return !slices.Contains(o.Faults, f.name) }), nil
+}
+
 // breakThings draws faults from the seed until the time is over. Up to two are at
 // work at once, on different targets.
 func breakThings(ctx context.Context, w *world, l *load, o options) (*record, error) {
-	chosen := faults
-	if len(o.Faults) > 0 {
-		chosen = slices.DeleteFunc(slices.Clone(faults), func(f fault) bool { return !slices.Contains(o.Faults, f.name) })
-		if len(chosen) == 0 {
-			var names []string
-			for _, f := range faults {
-				names = append(names, f.name)
-			}
-			return nil, fmt.Errorf("there is no such fault; choose from: %s", strings.Join(names, ", "))
-		}
+	chosen, err := o.chosen()
+	if err != nil {
+		return nil, err
 	}
 	rec := newRecord()
 	ctx, cancel := context.WithTimeout(ctx, o.For)

@@ -57,8 +57,8 @@ func startLoad(ctx context.Context, w *world, o options) (*load, error) {
 	tickets := make(chan struct{}, senders)
 	l.running.Go(func() {
 		defer close(tickets)
-		for ctx.Err() == nil {
-			for range max(o.Rate/20, 1) {
+		for owed := 0.0; ctx.Err() == nil; {
+			for owed += float64(o.Rate) / 20; owed >= 1; owed-- {
 				select {
 				case tickets <- struct{}{}:
 				case <-ctx.Done():

@@ -6,6 +6,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -64,6 +65,9 @@ func warm(ctx context.Context, w *world) (before levels, err error) {
 
 // run is the whole of it. Its error names the broken promise.
 func run(ctx context.Context, o options, out io.Writer) (err error) {
+	if _, err := o.chosen(); err != nil {
+		return err
+	}
 	if o.Seed == 0 {
 		o.Seed = uint64(time.Now().UnixNano())
 	}
@@ -106,6 +110,9 @@ func run(ctx context.Context, o options, out io.Writer) (err error) {
 		l.mqtt.stop()
 	}
 	record.show(out, verdict, l)
+	if err == nil && record.count() == 0 {
+		err = errors.New("no fault was made, so nothing is shown")
+	}
 	if err != nil {
 		return fmt.Errorf("seed %d: %w", o.Seed, err)
 	}

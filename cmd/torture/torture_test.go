@@ -50,3 +50,16 @@ func TestShortTorture(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// TestChosen refuses a run that would break nothing, or not what is asked for.
+func TestChosen(t *testing.T) {
+	t.Parallel()
+	for _, bad := range []options{{Rate: 1}, {For: time.Second}, {For: time.Second, Rate: 1, Faults: []string{faults[0].name, "kill it"}}} {
+		if err := run(t.Context(), bad, &bytes.Buffer{}); err == nil {
+			t.Errorf("%+v is taken", bad)
+		}
+	}
+	if all, err := (options{For: time.Second, Rate: 1, Faults: []string{faults[3].name}}).chosen(); err != nil || len(all) != 1 {
+		t.Error(all, err)
+	}
+}
