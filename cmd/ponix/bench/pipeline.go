@@ -31,7 +31,7 @@ func Pipeline(ctx context.Context, w *World, n int) (Suite, error) {
 		return Suite{}, err
 	}
 	return Suite{
-		Name: "pipeline", About: "raw → processed: device, CEL, JSON, published with its id and acknowledged",
+		Name: "pipeline", About: "raw → processed: device, CEL, JSON, published with its id and acknowledged; the NATS server and all instances in this process",
 		Metrics: []Metric{Rate, CPU},
 		Cases: []Case{
 			{"limit loop", func(ctx context.Context, r *Round) error { return p.run(ctx, r, p.bareLoop) }},
