@@ -52,7 +52,7 @@ func judge(ctx context.Context, w *world, l *load, before levels) (verdict, erro
 			return v, err
 		}
 	}
-	err := errors.Join(v.countRows(ctx, w, l), v.countLetters(ctx, w), v.countEvents(ctx, w, l), v.countDevices(ctx, w, l), v.checkVersions(w), v.countUnsettled(ctx, w))
+	err := errors.Join(v.countUnsettled(ctx, w), v.countRows(ctx, w, l), v.countLetters(ctx, w), v.countEvents(ctx, w, l), v.countDevices(ctx, w, l), v.checkVersions(w))
 	l.readers.last(ctx)
 	v.reads, v.readWrong = l.readers.answers, l.readers.wrong
 	if err == nil {
