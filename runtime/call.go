@@ -23,6 +23,7 @@ type Call struct {
 	Message  Message     // zero for a request or a batch
 	Trace    trace.SpanContext
 
+	traced  bool // somebody else may know of the trace: it is the caller's, or is recorded
 	began   time.Time
 	bounded deadlineContext
 	subject string // where a transform's result goes

@@ -15,8 +15,8 @@ import (
 )
 
 // tracing continues the caller's trace, or starts one: every call has a trace
-// id, in its logs and in the headers of the calls that it makes, whether or not
-// an exporter is configured. Without a tracer it is that of OpenTelemetry's global
+// id, in its logs, its dead letters and in the headers of the calls that it makes,
+// whether or not an exporter is configured. Without a tracer it is that of OpenTelemetry's global
 // provider, as soon as that is one that makes spans.
 func tracing(tracer trace.Tracer) Middleware {
 	options := []trace.SpanStartOption{trace.WithSpanKind(trace.SpanKindServer)}
@@ -37,10 +37,11 @@ func tracing(tracer trace.Tracer) Middleware {
 					idle.Store(&provider)
 				}
 			}
-			if !span.SpanContext().IsValid() {
-				ctx = trace.ContextWithSpanContext(ctx, randomSpan())
-			}
 			c.Trace = trace.SpanContextFromContext(ctx)
+			if c.traced = c.Trace.IsValid(); !c.traced {
+				c.Trace = randomSpan()
+				ctx = trace.ContextWithSpanContext(ctx, c.Trace)
+			}
 			out, err := next(ctx, c)
 			if err != nil && span.IsRecording() {
 				span.SetAttributes(attribute.String("error.type", reason(err)))

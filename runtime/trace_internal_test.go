@@ -2,8 +2,10 @@ package runtime
 
 import (
 	"context"
+	"ponix/runtime/wire"
 	"testing"
 
+	"github.com/nats-io/nats.go"
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/trace"
 	"go.opentelemetry.io/otel/trace/noop"
@@ -26,7 +28,7 @@ func (validTracer) Start(ctx context.Context, _ string, _ ...trace.SpanStartOpti
 // A global provider that is set later is used from then on.
 func TestGlobalTracerProvider(t *testing.T) { //nolint:paralleltest // it sets what is global
 	call := func(h Handler) trace.SpanContext {
-		c := &Call{}
+		c := &Call{Header: nats.Header{}}
 		if _, err := h(t.Context(), c); err != nil {
 			t.Fatal(err)
 		}
@@ -37,6 +39,12 @@ func TestGlobalTracerProvider(t *testing.T) { //nolint:paralleltest // it sets w
 		if sc := call(h); !sc.IsValid() || sc.Equal(fixed) {
 			t.Errorf("without a provider the trace is %v", sc)
 		}
+	}
+	// A caller's trace goes on also without a provider.
+	c := &Call{Header: nats.Header{}}
+	wire.InjectTrace(fixed, c.Header)
+	if _, err := h(t.Context(), c); err != nil || c.Trace.TraceID() != fixed.TraceID() || !c.traced {
+		t.Errorf("the caller's trace %v goes on as %v, %v", fixed, c.Trace, err)
 	}
 	otel.SetTracerProvider(&valid{})
 	if sc := call(h); !sc.Equal(fixed) {

@@ -5,14 +5,18 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"log/slog"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"go.opentelemetry.io/otel/trace/noop"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/proto"
 
 	envelopev1 "ponix/proto/ponix/envelope/v1"
 	organizationv1 "ponix/proto/ponix/organization/v1"
@@ -384,6 +388,55 @@ func TestPanicInABatch(t *testing.T) {
 		c, err := js.Consumer(t.Context(), "raw_envelopes", "convert")
 		return err == nil && done.Load() == 5 && c.CachedInfo().NumAckPending == 2
 	})
+}
+
+// TestTraceOfResults holds that a result goes on with the trace of its message, also after
+// messages without one, and has none where nobody has begun one.
+func TestTraceOfResults(t *testing.T) {
+	t.Parallel()
+	nc := runtimetest.NATS(t)
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := testStreams()
+	h, err := runtime.Start(t.Context(), runtime.Config{Conn: nc, Streams: cfg, Tracer: noop.NewTracerProvider().Tracer(""), Logger: slog.New(slog.DiscardHandler)},
+		runtime.Func("convert", runtime.Transform(cfg.RawEnvelopes(), "convert", cfg.ProcessedEnvelopes(),
+			func(e *envelopev1.ProcessedEnvelope) []string { return []string{"o", e.EndDeviceId} },
+			func(_ context.Context, e *envelopev1.RawEnvelope) (*envelopev1.ProcessedEnvelope, error) {
+				return &envelopev1.ProcessedEnvelope{EndDeviceId: e.DeviceId}, nil
+			})))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer h.Stop() //nolint:errcheck // the test is over
+	s, err := js.Stream(t.Context(), cfg.Processed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const begun = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+	for i, parent := range []string{"", "", begun, ""} {
+		device := fmt.Sprint("d", i)
+		data, err := proto.Marshal(&envelopev1.RawEnvelope{DeviceId: device})
+		if err != nil {
+			t.Fatal(err)
+		}
+		m := &nats.Msg{Subject: "raw_envelopes.o.d", Data: data, Header: nats.Header{}}
+		if parent != "" {
+			m.Header["traceparent"] = []string{parent}
+		}
+		if _, err := js.PublishMsg(t.Context(), m); err != nil {
+			t.Fatal(err)
+		}
+		var result *jetstream.RawStreamMsg
+		eventually(t, "there is a result", func() bool {
+			result, err = s.GetLastMsgForSubject(t.Context(), "processed_envelopes.o."+device)
+			return err == nil
+		})
+		if got := strings.Join(result.Header["traceparent"], ","); got != parent {
+			t.Errorf("the trace %q goes on as %q", parent, got)
+		}
+	}
 }
 
 // TestTraceOfUnreadable holds that the letter of a batch's message has the trace of the
