@@ -31,6 +31,7 @@ type options struct {
 	Dir     string        `help:"Where everything is kept; default: a new directory, removed after a good run."`
 	Faults  []string      `help:"Only these faults; default: all of them."`
 	MQTT    bool          `name:"mqtt" default:"true" negatable:"" help:"Send by MQTT, too."`
+	Atomic  bool          `name:"atomic-batches" help:"Have Ponix publish in atomic batches."`
 	Verbose bool          `short:"v" help:"Show the faults as they happen."`
 }
 

@@ -97,6 +97,7 @@ func newWorld(ctx context.Context, o options, log *slog.Logger) (_ *world, err e
 		"PONIX_POSTGRES_HOST=" + host, "PONIX_POSTGRES_PORT=" + port, "PONIX_POSTGRES_SSLMODE=disable",
 		"PONIX_CLICKHOUSE_NATIVE_URL=" + w.click.proxy.addr(),
 		"PONIX_GRPC_HOST=127.0.0.1", "PONIX_GRPC_PORT=" + strconv.Itoa(grpcPort),
+		"PONIX_NATS_ATOMIC_BATCHES=" + strconv.FormatBool(o.Atomic),
 	}
 	migrate := exec.CommandContext(ctx, w.path, "migrate", "up")
 	migrate.Env = append(os.Environ(), w.env...)
