@@ -15,8 +15,8 @@ func deadline(standard time.Duration) Middleware {
 	return func(next Handler) Handler {
 		return func(ctx context.Context, c *Call) ([]byte, error) {
 			d := standard
-			if c.Message.Sequence == 0 && c.Header.Get(wire.TimeoutHeader) != "" {
-				if left, err := time.ParseDuration(c.Header.Get(wire.TimeoutHeader)); err == nil {
+			if v := c.Header.Get(wire.TimeoutHeader); v != "" && c.Message.Sequence == 0 {
+				if left, err := time.ParseDuration(v); err == nil {
 					d = left
 				}
 			}

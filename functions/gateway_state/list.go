@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"math"
 	"slices"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -106,60 +105,33 @@ func present(s *pb.GatewayState, alive bool) *pb.GatewayState {
 
 // each calls f with what the bucket holds below a pattern of keys, each key once.
 func (b *bucket) each(ctx context.Context, pattern string, f func(jetstream.KeyValueEntry) error) error {
-	all, err := b.entries(ctx, pattern)
+	kv, err := b.open(ctx)
 	if err != nil {
 		return err
 	}
+	b.mu.Lock()
+	stream := b.stream
+	b.mu.Unlock()
+	all := map[string]jetstream.KeyValueEntry{}
+	w, err := streams.Watch(ctx, stream, kv, pattern, func(e jetstream.KeyValueEntry) {
+		delete(all, e.Key())
+		if e.Operation() == jetstream.KeyValuePut {
+			all[e.Key()] = e
+		}
+	})
+	if ctx.Err() != nil && err != nil {
+		return ctx.Err()
+	}
+	if err != nil {
+		return unavailable(b.lost(err))
+	}
+	w.Stop() //nolint:errcheck // it only reads
 	for _, e := range all {
 		if err := f(e); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-// entries reads a bucket as it is now, or as it becomes meanwhile.
-//
-// A watch says that it has brought all when it has brought as many as there were. But what
-// is written again before its turn comes behind all others, and what else was written
-// again may have taken its place in the count. So this goes on to where the bucket ends then.
-func (b *bucket) entries(ctx context.Context, pattern string) (map[string]jetstream.KeyValueEntry, error) {
-	kv, err := b.open(ctx)
-	if err != nil {
-		return nil, err
-	}
-	w, err := kv.Watch(ctx, pattern)
-	if err != nil {
-		return nil, unavailable(b.lost(err))
-	}
-	defer w.Stop() //nolint:errcheck // it only reads
-	all := map[string]jetstream.KeyValueEntry{}
-	revision, end := uint64(0), uint64(math.MaxUint64)
-	for revision < end {
-		select {
-		case e, open := <-w.Updates():
-			switch {
-			case !open:
-				return nil, unavailable(errors.New("the watch has ended"))
-			case e == nil:
-				b.mu.Lock()
-				stream := b.stream
-				b.mu.Unlock()
-				if end, err = streams.End(ctx, stream, b.name, pattern); err != nil {
-					return nil, unavailable(b.lost(err))
-				}
-			default:
-				revision = e.Revision()
-				delete(all, e.Key())
-				if e.Operation() == jetstream.KeyValuePut {
-					all[e.Key()] = e
-				}
-			}
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		}
-	}
-	return all, nil
 }
 
 func unavailable(err error) error {

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math"
 	"sync/atomic"
 	"time"
 
@@ -55,12 +54,12 @@ func (o *owner) run(ctx context.Context) (err error) {
 	defer func() { err = errors.Join(err, o.close()) }()
 	lost, stopHolding := o.hold(ctx)
 	defer stopHolding()
-	leases, err := o.watch(ctx, o.leases, func(e jetstream.KeyValueEntry) error { o.view.lease(e); return nil })
+	leases, err := o.watch(ctx, o.leases, o.view.lease)
 	if err != nil {
 		return err
 	}
 	defer leases.Stop() //nolint:errcheck // it only reads
-	gateways, err := o.watch(ctx, o.states, func(e jetstream.KeyValueEntry) error { o.learn(e); return nil })
+	gateways, err := o.watch(ctx, o.states, func(e jetstream.KeyValueEntry) { o.learn(e) })
 	if err != nil {
 		return err
 	}
@@ -132,41 +131,12 @@ func (o *owner) hold(ctx context.Context) (lost <-chan error, stop func()) {
 }
 
 // watch returns a watch of the whole bucket after f has seen what is in it.
-//
-// A watch says that it has brought all when it has brought as many as there were. But a
-// lease that is renewed before its turn comes behind all others, and another renewal may
-// have taken its place in the count: its instance would seem dead. So f sees all up to
-// where the bucket ends then.
-func (o *owner) watch(ctx context.Context, kv jetstream.KeyValue, f func(jetstream.KeyValueEntry) error) (jetstream.KeyWatcher, error) {
+func (o *owner) watch(ctx context.Context, kv jetstream.KeyValue, f func(jetstream.KeyValueEntry)) (jetstream.KeyWatcher, error) {
 	stream, err := o.js.Stream(ctx, "KV_"+kv.Bucket())
 	if err != nil {
 		return nil, fmt.Errorf("watch %s: %w", kv.Bucket(), err)
 	}
-	w, err := kv.WatchAll(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("watch %s: %w", kv.Bucket(), err)
-	}
-	revision, end := uint64(0), uint64(math.MaxUint64)
-	for revision < end && err == nil {
-		select {
-		case e, open := <-w.Updates():
-			switch {
-			case !open:
-				err = errors.New("it has ended")
-			case e == nil:
-				end, err = streams.End(ctx, stream, kv.Bucket(), ">")
-			default:
-				revision, err = e.Revision(), f(e)
-			}
-		case <-ctx.Done():
-			err = ctx.Err()
-		}
-	}
-	if err != nil {
-		w.Stop() //nolint:errcheck // it only reads
-		return nil, fmt.Errorf("watch %s: %w", kv.Bucket(), err)
-	}
-	return w, nil
+	return streams.Watch(ctx, stream, kv, ">", f)
 }
 
 // reconcile makes claims and sessions agree with the view. It tells whether there

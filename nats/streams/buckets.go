@@ -3,6 +3,8 @@ package streams
 import (
 	"context"
 	"errors"
+	"fmt"
+	"math"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -37,9 +39,45 @@ func InstanceLease(instance string) string { return "mqtt-ingest." + instance }
 // gateway: as long as that one's own lease is alive.
 func GatewayLease(gateway string) string { return "gateway." + gateway }
 
-// End is the revision of what was written last below a pattern of a bucket's keys, and is
-// there still; 0 for nothing. s is the bucket's stream.
-func End(ctx context.Context, s jetstream.Stream, bucket, pattern string) (uint64, error) {
+// Watch returns a watch of a bucket's keys below a pattern after f has seen all that is
+// there, also what is deleted. s is the bucket's stream.
+//
+// A watch of nats.go says that it has brought all when it has brought as many as there
+// were. But what is written again before its turn comes behind all others, and what else
+// was written again may have taken its place in the count. So f sees all up to where the
+// bucket ends then.
+func Watch(ctx context.Context, s jetstream.Stream, kv jetstream.KeyValue, pattern string, f func(jetstream.KeyValueEntry)) (jetstream.KeyWatcher, error) {
+	w, err := kv.Watch(ctx, pattern)
+	if err != nil {
+		return nil, fmt.Errorf("watch %s: %w", kv.Bucket(), err)
+	}
+	revision, end := uint64(0), uint64(math.MaxUint64)
+	for revision < end && err == nil {
+		select {
+		case e, open := <-w.Updates():
+			switch {
+			case !open:
+				err = errors.New("it has ended")
+			case e == nil:
+				end, err = last(ctx, s, kv.Bucket(), pattern)
+			default:
+				revision = e.Revision()
+				f(e)
+			}
+		case <-ctx.Done():
+			err = ctx.Err()
+		}
+	}
+	if err != nil {
+		w.Stop() //nolint:errcheck // it only reads
+		return nil, fmt.Errorf("watch %s: %w", kv.Bucket(), err)
+	}
+	return w, nil
+}
+
+// last is the revision of what was written last below a pattern of keys, and is there
+// still; 0 for nothing.
+func last(ctx context.Context, s jetstream.Stream, bucket, pattern string) (uint64, error) {
 	m, err := s.GetLastMsgForSubject(ctx, "$KV."+bucket+"."+pattern)
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
 		return 0, nil
