@@ -23,7 +23,7 @@ type Config struct {
 	MaxBytes     int64         `name:"nats-stream-max-bytes" default:"2147483648" help:"Bytes that each of the two envelope streams holds before it refuses new messages."`
 	AckWait      time.Duration `name:"nats-ack-wait" default:"30s" help:"How long a message may be worked on before another instance gets it: after an instance was killed, what it had in hand waits this long."`
 	OwnSubject   bool          `name:"nats-own-subject" help:"Take a raw envelope only from the subject of its own organization and device. With NATS users that may publish to their own subject alone, nobody sends for another."`
-	Atomic       bool          `name:"nats-atomic-batches" help:"Publish what is converted and what comes by MQTT in atomic batches: a NATS server with sync_interval always calls fsync once for a batch and not for each message."`
+	Atomic       bool          `name:"nats-atomic-batches" help:"Publish what is converted and what comes by MQTT in atomic batches: a NATS server with sync_interval always calls fsync once for a batch and not for each message, and replicas agree once."`
 	ReplayWindow time.Duration `name:"nats-replay-window" default:"24h" help:"How long a settled message is kept, as far as half of the stream's bytes allow."`
 }
 

@@ -47,33 +47,37 @@ func (s *Suite) beside(base string, cases ...string) {
 	}
 }
 
-// syncedNATS publishes raw envelopes to servers that call fsync at different times.
+// syncedNATS publishes raw envelopes to servers that call fsync at different times, and to
+// three that replicate.
 func syncedNATS(ctx context.Context, w *World, s *Suite, n int, d time.Duration) error {
 	const shipped, seldom, always = "JetStream, sync_interval 100ms", "JetStream, sync_interval 2m", "JetStream, sync_interval always"
-	const batches = always + ", in atomic batches"
+	const replicas = "JetStream, three replicas on three servers"
+	const alone, batches = ", one at a time", ", in atomic batches"
 	for _, c := range []struct {
-		name   string
-		every  time.Duration
-		always bool
-	}{{shipped, 100 * time.Millisecond, false}, {seldom, 2 * time.Minute, false}, {always, time.Minute, true}} {
-		own, err := w.synced(strings.Fields(c.name)[2], c.every, c.always)
+		name    string
+		start   func() (*World, error)
+		n       int
+		batches bool
+	}{
+		{shipped, func() (*World, error) { return w.synced("shipped", 100*time.Millisecond, false) }, n, false},
+		{seldom, func() (*World, error) { return w.synced("seldom", 2*time.Minute, false) }, n, false},
+		{always, func() (*World, error) { return w.synced("always", time.Minute, true) }, n / 20, true},
+		{replicas, func() (*World, error) { return w.replicated(ctx) }, n, true},
+	} {
+		own, err := c.start()
 		if err != nil {
 			return err
-		}
-		n, all := n, n
-		if c.always {
-			n /= 20
 		}
 		raw := own.config.Streams.RawEnvelopes()
 		if err := streams.Ensure(ctx, own.js, raw); err != nil {
 			return err
 		}
-		s.Cases = append(s.Cases, Case{c.name, func(ctx context.Context, r *Round) error { return own.publish(ctx, r, n) }})
-		if c.always {
-			s.Cases = append(s.Cases, Case{batches, func(ctx context.Context, r *Round) error { return own.publishBatches(ctx, r, all) }})
+		s.Cases = append(s.Cases, Case{c.name, func(ctx context.Context, r *Round) error { return own.publish(ctx, r, c.n) }})
+		if c.batches {
+			s.Cases = append(s.Cases, Case{c.name + batches, func(ctx context.Context, r *Round) error { return own.publishBatches(ctx, r, n) }})
 		}
 		s.Cases = append(s.Cases,
-			Case{c.name + ", one at a time", func(ctx context.Context, r *Round) error {
+			Case{c.name + alone, func(ctx context.Context, r *Round) error {
 				ids := nuid.New()
 				return closedLoop(ctx, r, 1, d, func(ctx context.Context) error {
 					m, err := rawEnvelope(raw, 0, ids.Next(), nil)
@@ -85,8 +89,9 @@ func syncedNATS(ctx context.Context, w *World, s *Suite, n int, d time.Duration)
 			}})
 	}
 	s.beside(shipped, seldom, always)
-	s.Goals = append(s.Goals, Goal{Of: batches, Base: shipped, Metric: Rate, Bound: 0.55})
-	s.beside(shipped+", one at a time", seldom+", one at a time", always+", one at a time")
+	s.Goals = append(s.Goals, Goal{Of: always + batches, Base: shipped, Metric: Rate, Bound: 0.55})
+	s.beside(shipped, replicas, replicas+batches)
+	s.beside(shipped+alone, seldom+alone, always+alone, replicas+alone)
 	return nil
 }
 
@@ -104,8 +109,28 @@ func (w *World) synced(name string, every time.Duration, always bool) (*World, e
 	if !srv.ReadyForConnections(10 * time.Second) {
 		return nil, errors.New("a NATS server did not get ready")
 	}
-	own := &World{Cluster: &local.Cluster{NATSURL: srv.ClientURL()}, log: w.log, dir: w.dir, config: w.config}
-	nc, err := nats.Connect(srv.ClientURL())
+	return w.publishing(srv.ClientURL())
+}
+
+// replicated is a world of the three NATS servers of `ponix up --nats-nodes 3`, each a
+// process on this machine.
+func (w *World) replicated(ctx context.Context) (*World, error) {
+	c, err := local.Start(ctx, local.Options{DataDir: filepath.Join(w.dir, "replicated"), NATSNodes: 3, SkipPostgres: true, SkipClickHouse: true, Logger: w.log})
+	if err != nil {
+		return nil, err
+	}
+	w.closers = append(w.closers, func() error { return c.Stop(context.WithoutCancel(ctx)) })
+	own, err := w.publishing(c.NATSURL)
+	if err == nil {
+		own.config.Streams.Replicas = 3
+	}
+	return own, err
+}
+
+// publishing is a world of those NATS servers.
+func (w *World) publishing(url string) (*World, error) {
+	own := &World{Cluster: &local.Cluster{NATSURL: url}, log: w.log, dir: w.dir, config: w.config}
+	nc, err := nats.Connect(url)
 	if err != nil {
 		return nil, err
 	}
