@@ -181,7 +181,8 @@ func (s *Server) describe(sd protoreflect.ServiceDescriptor) (*grpc.ServiceDesc,
 
 func (s *Server) unary(m protoreflect.MethodDescriptor) grpc.MethodHandler {
 	rpc := fmt.Sprintf("/%s/%s", m.Parent().FullName(), m.Name())
-	call := func(ctx context.Context, in any) (any, error) { return s.forward(ctx, rpc, *in.(*frame)) }
+	subject := wire.Subject(rpc)
+	call := func(ctx context.Context, in any) (any, error) { return s.forward(ctx, subject, *in.(*frame)) }
 	return func(srv any, ctx context.Context, decode func(any) error, intercept grpc.UnaryServerInterceptor) (any, error) {
 		ctx, err := s.admit(ctx, m, rpc)
 		if err != nil {
@@ -200,17 +201,17 @@ func (s *Server) unary(m protoreflect.MethodDescriptor) grpc.MethodHandler {
 
 // forward sends one call over NATS. The deadline, the trace and the metadata of
 // the caller go with it.
-func (s *Server) forward(ctx context.Context, rpc string, in frame) (*frame, error) {
+func (s *Server) forward(ctx context.Context, subject string, in frame) (*frame, error) {
 	if _, ok := ctx.Deadline(); !ok {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, s.Timeout)
 		defer cancel()
 	}
 	md, _ := metadata.FromIncomingContext(ctx)
-	reply, err := s.client.Forward(wire.ExtractTrace(ctx, nats.Header(md)), rpc, md, in)
+	reply, err := s.client.Forward(wire.ExtractTrace(ctx, nats.Header(md)), subject, md, in)
 	if err != nil {
 		if status.Code(err) == codes.Unavailable {
-			s.warn.Do(func() { s.Logger.Warn("call", "rpc", rpc, "error", err) })
+			s.warn.Do(func() { s.Logger.Warn("call", "rpc", subject, "error", err) })
 		}
 		return nil, err
 	}

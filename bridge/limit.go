@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"context"
 	"math"
 	"net"
 	"net/netip"
@@ -10,6 +11,7 @@ import (
 	"golang.org/x/time/rate"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/peer"
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"ponix/runtime/wire"
@@ -34,10 +36,15 @@ func newLimits(perSecond float64, burst int) (*limits, error) {
 	return &limits{rate.Limit(perSecond), burst, callers}, err
 }
 
-// admit counts a call, and refuses one too many with the time to wait.
-func (l *limits) admit(caller string) error {
+// admit counts a call, and refuses one too many with the time to wait. Callers are told
+// apart by who they are, and where they are nobody, by where.
+func (l *limits) admit(ctx context.Context, who wire.Principal) error {
 	if l.rate <= 0 {
 		return nil
+	}
+	caller := "is " + who.Organization + "/" + who.Subject
+	if p, ok := peer.FromContext(ctx); ok && who.Subject == "" {
+		caller = "at " + place(p.Addr)
 	}
 	fresh := rate.NewLimiter(l.rate, l.burst)
 	limiter, known, _ := l.callers.PeekOrAdd(caller, fresh)

@@ -33,25 +33,25 @@ type Client struct {
 // NewClient returns a client on nc. There is nothing to close.
 func NewClient(nc *nats.Conn) *Client { return &Client{conn: nc} }
 
-// Forward sends one request and returns the encoded reply. The context's deadline,
+// Forward sends one request to the subject of an RPC and returns the encoded reply. The context's deadline,
 // trace and principal and the metadata travel with it. Every error is a gRPC status: the
 // function's own, unchanged, or UNAVAILABLE, DEADLINE_EXCEEDED, CANCELED or
 // RESOURCE_EXHAUSTED for what happened on the way.
-func (c *Client) Forward(ctx context.Context, rpc string, md metadata.MD, payload []byte) ([]byte, error) {
+func (c *Client) Forward(ctx context.Context, subject string, md metadata.MD, payload []byte) ([]byte, error) {
 	if _, ok := ctx.Deadline(); !ok {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, DefaultTimeout)
 		defer cancel()
 	}
 	deadline, _ := ctx.Deadline()
-	msg := &nats.Msg{Subject: Subject(rpc), Data: payload, Header: nats.Header{}}
+	msg := &nats.Msg{Subject: subject, Data: payload, Header: nats.Header{}}
 	copyMetadata(msg.Header, md)
 	writePrincipal(ctx, msg.Header)
 	msg.Header[TimeoutHeader] = []string{time.Until(deadline).String()}
 	InjectTrace(trace.SpanContextFromContext(ctx), msg.Header)
 	reply, err := c.request(ctx, msg)
 	if err != nil {
-		return nil, callError(ctx, c.conn, rpc, len(payload), err)
+		return nil, callError(ctx, c.conn, subject, len(payload), err)
 	}
 	if st := ReplyStatus(reply); st != nil {
 		return nil, st.Err()
@@ -87,8 +87,8 @@ func IncomingMetadata(h nats.Header) metadata.MD {
 	return md
 }
 
-func callError(ctx context.Context, nc *nats.Conn, rpc string, size int, err error) error {
-	service := strings.TrimPrefix(path.Dir(rpc), "/")
+func callError(ctx context.Context, nc *nats.Conn, subject string, size int, err error) error {
+	service := strings.TrimSuffix(subject, path.Ext(subject))
 	switch {
 	case errors.Is(err, nats.ErrNoResponders):
 		return status.Errorf(codes.Unavailable, "no instance serves %s", service)
@@ -110,7 +110,7 @@ func (c *Client) Invoke(ctx context.Context, rpc string, args, reply any, _ ...g
 		return status.Errorf(codes.Internal, "encode the request: %v", err)
 	}
 	md, _ := metadata.FromOutgoingContext(ctx)
-	data, err := c.Forward(ctx, rpc, md, payload)
+	data, err := c.Forward(ctx, Subject(rpc), md, payload)
 	if err != nil {
 		return err
 	}

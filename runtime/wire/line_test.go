@@ -30,7 +30,7 @@ func echo(t *testing.T, handle func(*nats.Msg)) (*wire.Client, *nats.Conn) {
 
 // ask wants the text that it sends as the answer.
 func ask(ctx context.Context, c *wire.Client, text string) error {
-	switch got, err := c.Forward(ctx, rpc, nil, []byte(text)); {
+	switch got, err := c.Forward(ctx, wire.Subject(rpc), nil, []byte(text)); {
 	case err != nil:
 		return err
 	case string(got) != text:
