@@ -111,7 +111,7 @@ SELECT pg_current_wal_lsn()::text, CASE WHEN $2 AND pg_current_wal_lsn() - $1::t
     pg_logical_emit_message(false, 'ponix_cdc', '')::text END`
 
 // watch looks after what the stream itself does not tell: the lag, and whether
-// the publication still has all that we follow. Where PostgreSQL does not answer
+// the publication is as it was. Where PostgreSQL does not answer
 // it leaves the judgement to the stream.
 func (o *owner) watch(ctx context.Context) error {
 	tick := time.NewTicker(watchEvery)
@@ -120,10 +120,10 @@ func (o *owner) watch(ctx context.Context) error {
 	for beat := last.String(); ; {
 		err := o.beat(ctx, &beat)
 		if err == nil {
-			var whole, others, all bool
-			err = o.db.QueryRow(ctx, publicationQuery(o.Publication, o.entities)).Scan(&whole, &others, &all)
-			if errors.Is(err, pgx.ErrNoRows) || err == nil && !whole {
-				return fmt.Errorf("the publication %s does not have every change any more", o.Publication)
+			var published string
+			err = o.db.QueryRow(ctx, publicationQuery(o.Publication, o.entities)).Scan(nil, nil, nil, &published)
+			if errors.Is(err, pgx.ErrNoRows) || err == nil && published != o.state.Published {
+				return fmt.Errorf("the publication %s was altered", o.Publication)
 			}
 		}
 		if err != nil && ctx.Err() == nil {

@@ -2,6 +2,7 @@ package cdc
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -77,7 +78,7 @@ func (c *capture) own(ctx context.Context) (progressed bool, err error) {
 		return false, err
 	}
 	defer s.close()
-	o := &owner{capture: c, session: s, instance: runtime.InstanceOf(ctx), schema: map[string]string{}}
+	o := &owner{capture: c, session: s, instance: runtime.InstanceOf(ctx), tables: map[uint32]*entity{}}
 	o.instance.Gauge("owner", 1)
 	defer o.instance.ClearGauges()
 	if err := o.takeOver(ctx); err != nil {
@@ -93,6 +94,10 @@ func (c *capture) own(ctx context.Context) (progressed bool, err error) {
 	at := o.state.Confirmed
 	o.instance.Logger().Info("reading the slot", "slot", c.Slot, "confirmed", at.String())
 	err = o.tail(ctx)
+	if errors.Is(err, errPartly) { // a fresh snapshot has what the log lacks
+		o.state.Complete = false
+		err = errors.Join(err, o.keeper.save(ctx, o.state))
+	}
 	return o.state.Events > 0 || o.state.Confirmed > at, err
 }
 
@@ -107,7 +112,7 @@ type owner struct {
 	end      pglogrepl.LSN // of the log, when it took over
 	outlets  map[*entity]*outlet
 	pub      *runtime.Publisher
-	schema   map[string]string // of each table
+	tables   map[uint32]*entity // by their ids, which they keep when they are renamed
 	progress progress
 	failed   context.CancelCauseFunc // by an event that could not be published
 
@@ -138,7 +143,7 @@ func (o *owner) takeOver(ctx context.Context) (err error) {
 
 // prepare leaves a slot that has every change since what was published last.
 func (o *owner) prepare(ctx context.Context) error {
-	missed, err := o.publication(ctx, o.Publication, o.entities, o.schema, o.distrust)
+	published, missed, err := o.publication(ctx)
 	if err != nil {
 		return err
 	}
@@ -151,14 +156,18 @@ func (o *owner) prepare(ctx context.Context) error {
 	}
 	fresh := !slot.exists && o.state.revision == 0
 	gap := slot.gap(o.state, o.system, o.end)
-	if missed != "" {
+	switch {
+	case missed != "":
 		gap = missed
+	case gap == "" && o.state.Published != "" && o.state.Published != published:
+		gap = "the publication " + o.Publication + " was altered"
 	}
 	if gap == "" {
+		o.state.Published = published
 		return o.claim(ctx)
 	}
 	o.report(ctx, gap, fresh)
-	o.state = &state{Generation: xid.New().String(), System: o.system, revision: o.state.revision}
+	o.state = &state{Generation: xid.New().String(), System: o.system, Published: published, revision: o.state.revision}
 	if err := o.claim(ctx); err != nil {
 		return err
 	}
@@ -168,16 +177,6 @@ func (o *owner) prepare(ctx context.Context) error {
 		}
 	}
 	return o.snapshot(ctx)
-}
-
-// distrust notes that the slot has not seen every change, before the publication is
-// mended: whoever fails on the way leaves that to the next owner.
-func (o *owner) distrust(ctx context.Context) error {
-	if !o.state.Complete {
-		return nil
-	}
-	o.state.Complete = false
-	return o.keeper.save(ctx, o.state)
 }
 
 // report tells of a slot that has to be made again.

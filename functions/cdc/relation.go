@@ -55,6 +55,9 @@ type datum struct {
 	unchanged bool   // a TOAST value that the update left as it was
 }
 
+// errPartly is a change that the log does not have all of, and never will.
+var errPartly = errors.New("the log does not have the whole old row: the table must have REPLICA IDENTITY FULL")
+
 var errShort = errors.New("a message of PostgreSQL ends too early")
 
 // readTuple reads TupleData into t, and returns what follows (PostgreSQL's
@@ -112,7 +115,7 @@ func (r *relation) change(src []byte, deleted bool) (tuple, error) {
 			r.old, src, err = readTuple(src[1:], r.width, r.old)
 			hasOld = true
 		case 'K':
-			return nil, fmt.Errorf("a change of table %s has the old key only: it must have REPLICA IDENTITY FULL", r.table)
+			return nil, fmt.Errorf("a change of table %s: %w", r.table, errPartly)
 		default:
 			return nil, fmt.Errorf("a tuple of the kind %q", kind)
 		}
@@ -140,7 +143,7 @@ func (r *relation) complete(hasOld bool) (tuple, error) {
 			continue
 		}
 		if !hasOld || r.old[i].unchanged {
-			return nil, fmt.Errorf("a change of table %s lacks a value that it did not change: the table must have REPLICA IDENTITY FULL", r.table)
+			return nil, fmt.Errorf("a change of table %s: %w", r.table, errPartly)
 		}
 		r.new[i] = r.old[i]
 	}

@@ -23,6 +23,9 @@ func TestLostSlot(t *testing.T) {
 		"moved":            {"SELECT pg_replication_slot_advance($slot, pg_current_wal_lsn())", "only what came before"},
 		"not published":    {"DROP PUBLICATION ponix_cdc_publication", "the publication ponix_cdc_publication was gone"},
 		"published partly": {"ALTER PUBLICATION ponix_cdc_publication DROP TABLE organizations", "did not have every change"},
+		"published again":  {"ALTER PUBLICATION ponix_cdc_publication DROP TABLE organizations; DELETE FROM organizations WHERE id = 'gone'; ALTER PUBLICATION ponix_cdc_publication ADD TABLE organizations", "was altered"},
+		"made again":       {"DROP PUBLICATION ponix_cdc_publication; DELETE FROM organizations WHERE id = 'gone'; CREATE PUBLICATION ponix_cdc_publication FOR TABLE organizations, end_devices, gateways", "was altered"},
+		"old keys only":    {"ALTER TABLE organizations REPLICA IDENTITY DEFAULT; DELETE FROM organizations WHERE id = 'gone'; ALTER TABLE organizations REPLICA IDENTITY FULL", "its snapshot was not finished"},
 		"no updates":       {"ALTER PUBLICATION ponix_cdc_publication SET (publish = 'insert')", "did not have every change"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -34,11 +37,13 @@ func TestLostSlot(t *testing.T) {
 			e.events(t, "organizations", 2)
 			stop()
 			e.free(t)
-			e.exec(t, "UPDATE organizations SET name = 'b'")
-			e.exec(t, "DELETE FROM organizations WHERE id = 'gone'")
+			if !strings.Contains(c.lose, "'gone'") {
+				e.exec(t, "DELETE FROM organizations WHERE id = 'gone'")
+			}
 			for sql := range strings.SplitSeq(c.lose, "; ") {
 				e.exec(t, strings.ReplaceAll(sql, "$slot", "'"+e.config.Slot+"'"))
 			}
+			e.exec(t, "UPDATE organizations SET name = 'b'")
 			e.instance(t)
 			e.streaming(t)
 			all := e.events(t, "organizations", 4)
@@ -70,14 +75,33 @@ func TestPublicationIsKeptInStep(t *testing.T) {
 	if all := e.events(t, "organizations", 1); all[0].operation != "snapshot" {
 		t.Errorf("got %s", kinds(all))
 	}
+	// One that is there again when somebody looks.
+	e.exec(t, "ALTER PUBLICATION ponix_cdc_publication DROP TABLE organizations")
+	e.exec(t, "UPDATE organizations SET name = 'unseen, too'")
+	e.exec(t, "ALTER PUBLICATION ponix_cdc_publication ADD TABLE organizations")
+	if all := e.events(t, "organizations", 3); all[1].operation != "snapshot" {
+		t.Errorf("got %s", kinds(all))
+	}
 	// One that does not concern us goes, and nothing else happens.
 	e.exec(t, "CREATE TABLE others (id int PRIMARY KEY)")
 	e.exec(t, "ALTER PUBLICATION ponix_cdc_publication ADD TABLE others")
 	e.exec(t, "INSERT INTO others VALUES (1)")
 	e.exec(t, "INSERT INTO organizations (id, name) VALUES ('p', 'seen')")
-	if all := e.events(t, "organizations", 2); all[1].operation != "insert" {
+	if all := e.events(t, "organizations", 4); all[3].operation != "insert" {
 		t.Errorf("got %s", kinds(all))
 	}
+}
+
+// A table that has another name for a while is followed under it, too.
+func TestRenamedTable(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t)
+	e.instance(t)
+	e.streaming(t)
+	e.exec(t, "ALTER TABLE organizations RENAME TO others")
+	e.exec(t, "INSERT INTO others (id, name) VALUES ('o', 'meanwhile')")
+	e.exec(t, "ALTER TABLE others RENAME TO organizations")
+	e.wantEventOf(t, "meanwhile")
 }
 
 // A slot of somebody else is left alone.

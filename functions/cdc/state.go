@@ -21,6 +21,7 @@ type state struct {
 	System     string        `json:"system"`     // the PostgreSQL cluster's id
 	Complete   bool          `json:"complete"`   // the snapshot is on the streams
 	Confirmed  pglogrepl.LSN `json:"confirmed"`  // never behind what PostgreSQL was told
+	Published  string        `json:"published"`  // how to know the publication again that the slot is read by; empty: not yet
 
 	Owner     string    `json:"owner"` // instance
 	PID       uint32    `json:"pid"`   // of the owner's session in PostgreSQL

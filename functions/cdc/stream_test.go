@@ -12,11 +12,11 @@ import (
 
 // pass is a reader whose streams have everything already: it publishes nothing.
 func pass() *reader {
-	o := &owner{capture: &capture{entities: entities(streams.Config{})}, schema: map[string]string{}, outlets: map[*entity]*outlet{}}
+	o := &owner{capture: &capture{entities: entities(streams.Config{})}, tables: map[uint32]*entity{}, outlets: map[*entity]*outlet{}}
 	for _, e := range o.entities {
-		o.schema[e.table] = "public"
 		o.outlets[e] = &outlet{Stream: e.stream, stored: position{math.MaxUint64, math.MaxUint64}}
 	}
+	o.tables[7] = o.entities[0]
 	return &reader{owner: o, relations: map[uint32]*relation{}}
 }
 

@@ -167,20 +167,19 @@ func parse(data []byte) (m pglogrepl.Message, err error) {
 // relation learns the columns of a table.
 func (r *reader) relation(m *pglogrepl.RelationMessage) error {
 	r.relations[m.RelationID] = nil
-	for _, e := range r.entities {
-		if e.table != m.RelationName || r.schema[e.table] != m.Namespace {
-			continue
-		}
-		var columns []string
-		for _, c := range m.Columns {
-			columns = append(columns, c.Name)
-		}
-		rel, err := relate(e, columns)
-		if err != nil {
-			return err
-		}
-		r.relations[m.RelationID] = rel
+	e := r.tables[m.RelationID]
+	if e == nil {
+		return nil
 	}
+	var columns []string
+	for _, c := range m.Columns {
+		columns = append(columns, c.Name)
+	}
+	rel, err := relate(e, columns)
+	if err != nil {
+		return err
+	}
+	r.relations[m.RelationID] = rel
 	return nil
 }
 
