@@ -155,7 +155,7 @@ func (o *owner) prepare(ctx context.Context) error {
 		return fmt.Errorf("slot %s is not one of pgoutput in this database: name another with PONIX_CDC_SLOT_NAME", o.Slot)
 	}
 	fresh := !slot.exists && o.state.revision == 0
-	gap := slot.gap(o.state, o.system, o.end)
+	gap := slot.gap(o.state, o.system, o.timeline, o.end)
 	switch {
 	case missed != "":
 		gap = missed
@@ -194,7 +194,7 @@ func (o *owner) report(ctx context.Context, gap string, fresh bool) {
 // claim writes the state as that of this owner, and opens the streams. From now
 // on an owner that lost the lock and does not know it can write neither.
 func (o *owner) claim(ctx context.Context) error {
-	o.state.Owner, o.state.PID = o.instance.ID(), o.conn.PID()
+	o.state.Owner, o.state.PID, o.state.Timeline = o.instance.ID(), o.conn.PID(), o.timeline
 	o.state.Events = 0 // what waits is still waiting
 	if err := o.keeper.save(ctx, o.state); err != nil {
 		return err

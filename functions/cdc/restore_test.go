@@ -7,11 +7,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"ponix/nats/streams"
 	"ponix/runtime/runtimetest"
 )
 
@@ -35,36 +37,69 @@ func (e *env) wantEventOf(t *testing.T, text string) {
 }
 
 // TestRestoredFromACopy puts PostgreSQL back to a copy of its files: what is written
-// then is at places of the log whose events were published before, and is no repeat.
+// then is at places of the log whose events were published before, and is no repeat. What
+// was lost with it is told, also where the log has grown past it before anybody looks.
 func TestRestoredFromACopy(t *testing.T) {
 	t.Parallel()
-	pg := startServer(t)
-	e := newEnvOn(t, pg.dsn)
-	e.instance(t)
-	e.streaming(t)
-	e.exec(t, "INSERT INTO organizations (id, name) VALUES ('o', 'first')")
-	e.wantEventOf(t, "first")
-	pg.stop(t)
-	dir, backup := pg.options.DataDir, filepath.Join(t.TempDir(), "backup")
-	if err := exec.Command("cp", "-a", dir, backup).Run(); err != nil { // with owners and modes
+	for name, promoted := range map[string]bool{"as it was": false, "promoted": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			pg := startServer(t)
+			e := newEnvOn(t, pg.dsn)
+			stop := e.instance(t)
+			e.streaming(t)
+			e.exec(t, "INSERT INTO organizations (id, name) VALUES ('o', 'first')")
+			e.wantEventOf(t, "first")
+			pg.stop(t)
+			dir, backup := pg.options.DataDir, filepath.Join(t.TempDir(), "backup")
+			if err := exec.Command("cp", "-a", dir, backup).Run(); err != nil { // with owners and modes
+				t.Fatal(err)
+			}
+			pg.start(t)
+			e.streaming(t)
+			e.exec(t, "INSERT INTO organizations (id, name) SELECT 'lost' || n, 'lost' || n FROM generate_series(1, 2000) AS n")
+			e.wantEventOf(t, "lost2000")
+			time.Sleep(time.Second) // until that is noted
+			if promoted {
+				stop()
+			}
+			pg.stop(t)
+			if err := os.RemoveAll(dir); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.Rename(backup, dir); err != nil {
+				t.Fatal(err)
+			}
+			if promoted {
+				promote(t, filepath.Join(dir, "postgres"))
+			}
+			pg.start(t)
+			if promoted {
+				e.exec(t, "SELECT pg_logical_emit_message(false, 'fill', repeat('x', 4000000))")
+				e.instance(t)
+			}
+			e.streaming(t)
+			e.exec(t, "INSERT INTO organizations (id, name) VALUES ('new', 'after it')")
+			e.wantEventOf(t, "after it")
+			all := e.events(t, "organizations", 1)
+			if !slices.ContainsFunc(all, func(ev got) bool { return ev.operation == streams.Complete }) {
+				t.Error("nobody is told that rows are gone")
+			}
+		})
+	}
+}
+
+// promote has a PostgreSQL end its recovery on another timeline when it starts.
+func promote(t *testing.T, dir string) {
+	t.Helper()
+	conf, err := os.OpenFile(filepath.Join(dir, "postgresql.auto.conf"), os.O_APPEND|os.O_WRONLY, 0)
+	if err != nil {
 		t.Fatal(err)
 	}
-	pg.start(t)
-	e.streaming(t)
-	e.exec(t, "INSERT INTO organizations (id, name) SELECT 'lost' || n, 'lost' || n FROM generate_series(1, 2000) AS n")
-	e.wantEventOf(t, "lost2000")
-	time.Sleep(time.Second) // until that is noted
-	pg.stop(t)
-	if err := os.RemoveAll(dir); err != nil {
+	_, err = conf.WriteString("restore_command = 'false'\n")
+	if err = errors.Join(err, conf.Close(), os.WriteFile(filepath.Join(dir, "recovery.signal"), nil, 0o644)); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Rename(backup, dir); err != nil {
-		t.Fatal(err)
-	}
-	pg.start(t)
-	e.streaming(t)
-	e.exec(t, "INSERT INTO organizations (id, name) VALUES ('new', 'after it')")
-	e.wantEventOf(t, "after it")
 }
 
 // TestHoleIsRemembered drops a table from the publication, and lets whoever mends that

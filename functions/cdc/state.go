@@ -19,6 +19,7 @@ import (
 type state struct {
 	Generation string        `json:"generation"` // a new one with each slot
 	System     string        `json:"system"`     // the PostgreSQL cluster's id
+	Timeline   string        `json:"timeline"`   // of its log; empty: not known
 	Complete   bool          `json:"complete"`   // the snapshot is on the streams
 	Confirmed  pglogrepl.LSN `json:"confirmed"`  // never behind what PostgreSQL was told
 	Published  string        `json:"published"`  // how to know the publication again that the slot is read by; empty: not yet
