@@ -97,12 +97,12 @@ func TestCallReachesTheFunction(t *testing.T) {
 		if left := time.Until(deadline); left > 2*time.Second {
 			t.Errorf("the caller has 2 s, the function %v", left)
 		}
-		return &organizationv1.GetOrganizationResponse{Organization: &organizationv1.Organization{Id: req.OrganizationId, Name: strings.Join(md["tenant"], ",")}}, nil
+		return &organizationv1.GetOrganizationResponse{Organization: &organizationv1.Organization{Id: req.OrganizationId, Name: strings.Join(append(md["tenant"], md["note-bin"]...), ",")}}, nil
 	})
-	ctx, cancel := context.WithTimeout(metadata.AppendToOutgoingContext(t.Context(), "tenant", "acme"), 2*time.Second)
+	ctx, cancel := context.WithTimeout(metadata.AppendToOutgoingContext(t.Context(), "tenant", "acme", "note-bin", "\r\na\u00e9", "note-bin", " \n"), 2*time.Second)
 	defer cancel()
 	resp, err := client.GetOrganization(ctx, get("o1"))
-	if err != nil || resp.Organization.Id != "o1" || resp.Organization.Name != "acme" {
+	if err != nil || resp.Organization.Id != "o1" || resp.Organization.Name != "acme,\r\na\u00e9, \n" {
 		t.Fatalf("got %v, %v", resp, err)
 	}
 }

@@ -2,8 +2,10 @@ package wire
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
 	"path"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -59,6 +61,10 @@ func (c *Client) Forward(ctx context.Context, subject string, md metadata.MD, pa
 	return reply.Data, nil
 }
 
+// binary is how the name of gRPC metadata ends whose values are bytes. A header is text,
+// so that they are in base64 there, as on gRPC's own wire.
+const binary = "-bin"
+
 // copyMetadata turns gRPC metadata into headers of the same names, but for what
 // belongs to one hop only.
 func copyMetadata(to nats.Header, md metadata.MD) {
@@ -66,6 +72,10 @@ func copyMetadata(to nats.Header, md metadata.MD) {
 		switch {
 		case strings.HasPrefix(k, ":"), strings.HasPrefix(k, "grpc-"), strings.HasPrefix(k, "nats-"), strings.HasPrefix(k, "ponix-"):
 		case k == "content-type", k == "user-agent", k == "te", k == "authorization", k == traceParent, k == traceState:
+		case strings.HasSuffix(k, binary):
+			for _, b := range v {
+				to[k] = append(to[k], base64.StdEncoding.EncodeToString([]byte(b)))
+			}
 		default:
 			to[k] = v
 		}
@@ -81,6 +91,14 @@ func IncomingMetadata(h nats.Header) metadata.MD {
 		}
 		if md == nil {
 			md = metadata.MD{}
+		}
+		if strings.HasSuffix(k, binary) {
+			v = slices.Clone(v)
+			for i := range v {
+				if b, err := base64.StdEncoding.DecodeString(v[i]); err == nil { // of whoever has not encoded it, as it is
+					v[i] = string(b)
+				}
+			}
 		}
 		md[k] = v
 	}
