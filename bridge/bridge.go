@@ -104,14 +104,14 @@ func Start(ln net.Listener, c Config) (*Server, error) {
 		grpc.ForceServerCodecV2(passThrough{encoding.GetCodecV2("proto")}),
 		grpc.MaxRecvMsgSize(c.MaxMessage), grpc.MaxSendMsgSize(c.MaxMessage),
 		grpc.MaxHeaderListSize(64<<10), grpc.MaxConcurrentStreams(1000),
-		grpc.UnknownServiceHandler(unknown),
+		grpc.UnknownServiceHandler(unknown), grpc.StreamInterceptor(untilStop(ctx)),
 		grpc.NumStreamWorkers(workers),
 	)...)
 	if err := s.register("ponix."); err != nil {
 		cancel()
 		return nil, err
 	}
-	healthv1.RegisterHealthServer(s.grpc, watched{s.health, ctx})
+	healthv1.RegisterHealthServer(s.grpc, s.health)
 	if c.Reflection || c.Tokens == nil {
 		reflection.Register(s.grpc)
 	}
@@ -225,26 +225,20 @@ func unknown(_ any, stream grpc.ServerStream) error {
 	return status.Errorf(codes.Unimplemented, "Ponix has no rpc %s", rpc)
 }
 
-// watched is a health service whose watchers are sent away when ctx ends: they would
-// hold up a graceful stop for ever.
-type watched struct {
-	*health.Server
-	ctx context.Context
+// untilStop ends the streams, of health and of reflection, when ctx ends: they would hold
+// up a graceful stop.
+func untilStop(ctx context.Context) grpc.StreamServerInterceptor {
+	return func(srv any, stream grpc.ServerStream, _ *grpc.StreamServerInfo, handle grpc.StreamHandler) error {
+		ended := make(chan error, 1)
+		go func() { ended <- handle(srv, stream) }()
+		select {
+		case err := <-ended:
+			return err
+		case <-ctx.Done():
+			return status.Error(codes.Unavailable, "the bridge is stopping")
+		}
+	}
 }
-
-func (w watched) Watch(in *healthv1.HealthCheckRequest, stream healthv1.Health_WatchServer) error {
-	ctx, cancel := context.WithCancel(stream.Context())
-	defer cancel()
-	defer context.AfterFunc(w.ctx, cancel)()
-	return w.Server.Watch(in, watcher{stream, ctx})
-}
-
-type watcher struct {
-	healthv1.Health_WatchServer
-	ctx context.Context
-}
-
-func (w watcher) Context() context.Context { return w.ctx }
 
 // followConnection keeps the health, overall and of each service, in step with the NATS connection.
 func (s *Server) followConnection(ctx context.Context) {

@@ -256,8 +256,9 @@ func TestStopLetsCallsFinish(t *testing.T) {
 	<-stopped
 }
 
-// TestHealthWatched stops a bridge whose health somebody watches: he does not hold it up.
-func TestHealthWatched(t *testing.T) {
+// TestStopWithStreams stops a bridge whose health somebody watches, and of which somebody
+// asks for descriptors: they do not hold it up.
+func TestStopWithStreams(t *testing.T) {
 	t.Parallel()
 	conn, s := dial(t, runtimetest.NATS(t))
 	w, err := healthv1.NewHealthClient(conn).Watch(t.Context(), &healthv1.HealthCheckRequest{})
@@ -267,10 +268,24 @@ func TestHealthWatched(t *testing.T) {
 	if _, err := w.Recv(); err != nil {
 		t.Fatal(err)
 	}
+	r, err := reflectionv1.NewServerReflectionClient(conn).ServerReflectionInfo(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	list := &reflectionv1.ServerReflectionRequest{MessageRequest: &reflectionv1.ServerReflectionRequest_ListServices{}}
+	if err := r.Send(list); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.Recv(); err != nil {
+		t.Fatal(err)
+	}
 	began := time.Now()
 	s.Stop()
 	if took := time.Since(began); took > 2*time.Second { // of the 5 s of grace
 		t.Errorf("Stop took %v", took)
+	}
+	if _, err := r.Recv(); status.Code(err) != codes.Unavailable {
+		t.Errorf("got %v", err)
 	}
 }
 
