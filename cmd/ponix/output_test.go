@@ -37,6 +37,10 @@ func TestCells(t *testing.T) {
 		{*big.NewInt(5), "5", "5"},
 		{math.NaN(), "NaN", "null"},
 		{&at, "2026-11-27 01:02:03.000004", `"2026-11-27T01:02:03.000004Z"`},
+		{map[string]float64{"a": math.NaN()}, "map[a:NaN]", `{"a":null}`},
+		{map[float64]uint8{0.5: 1}, "map[0.5:1]", `{"0.5":1}`},
+		{map[time.Time]uint8{at: 1}, "map[2026-11-27 01:02:03.000004 +0000 UTC:1]", `{"2026-11-27T01:02:03.000004Z":1}`},
+		{map[any]any{}, "map[]", "{}"}, // map() of nothing
 		{at, "2026-11-27 01:02:03.000004", `"2026-11-27T01:02:03.000004Z"`},
 	} {
 		if got := cell(tt.value); got != tt.cell {

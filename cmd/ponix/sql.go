@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -172,8 +173,24 @@ func plain(v any) any {
 			items[i] = plain(r.Index(i).Interface())
 		}
 		return items
+	case r.Kind() == reflect.Map: // of which JSON has only those with texts as keys
+		items := map[string]any{}
+		for k, x := range r.Seq2() {
+			items[name(k.Interface())] = plain(x.Interface())
+		}
+		return items
 	}
 	return v
+}
+
+// name is a key of a map as JSON holds it.
+func name(key any) string {
+	if m, ok := key.(encoding.TextMarshaler); ok {
+		if text, err := m.MarshalText(); err == nil {
+			return string(text)
+		}
+	}
+	return cell(key)
 }
 
 // object writes a row as one JSON object, its keys in the order of the columns.
