@@ -23,8 +23,8 @@ type door struct {
 // is done.
 func (d door) config(ctx context.Context, e *env) (bridge.Config, error) {
 	c := bridge.Config{MaxMessage: d.GRPCMaxMessage, Rate: d.Rate, Burst: d.Burst, Reflection: d.Reflection, Logger: e.log}
-	if d.Rate < 0 || d.Burst < 0 {
-		return c, &config.Error{Variable: "PONIX_GRPC_RATE", Cause: errors.New("and PONIX_GRPC_BURST must not be negative")}
+	if !(d.Rate >= 0) || d.Burst < 0 { // nor NaN
+		return c, &config.Error{Variable: "PONIX_GRPC_RATE", Cause: errors.New("and PONIX_GRPC_BURST must be numbers that are not negative")}
 	}
 	var err error
 	if c.TLS, err = d.TLS(); err != nil {

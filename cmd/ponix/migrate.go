@@ -23,33 +23,43 @@ type tables struct {
 	Engine string `arg:"" optional:"" enum:"all,postgres,clickhouse" default:"all" help:"Where: ${enum}."`
 }
 
-// each opens one engine after the other, PostgreSQL first.
+// each takes one engine after the other, PostgreSQL first, once both are configured well.
 func (t tables) each(do func(*migrations.Database) error) error {
+	all, err := t.open()
+	for _, d := range all {
+		if err == nil {
+			err = do(d)
+		}
+		err = errors.Join(err, d.Close())
+	}
+	return err
+}
+
+// open returns those that are to be closed with its error, too.
+func (t tables) open() (all []*migrations.Database, err error) {
 	if t.Engine != "clickhouse" {
 		dsn, err := t.DSN()
 		if err != nil {
-			return err
+			return nil, err
 		}
 		d, err := migrations.Postgres(dsn)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		if err := errors.Join(do(d), d.Close()); err != nil {
-			return err
-		}
+		all = append(all, d)
 	}
 	if t.Engine == "postgres" {
-		return nil
+		return all, nil
 	}
 	o, err := t.Options()
 	if err != nil {
-		return err
+		return all, err
 	}
 	d, err := migrations.ClickHouse(o, migrations.Storage{Cluster: t.Cluster, TTL: t.TTL})
 	if err != nil {
-		return &config.Error{Variable: "PONIX_CLICKHOUSE_TTL", Cause: err}
+		return all, &config.Error{Variable: "PONIX_CLICKHOUSE_TTL", Cause: err}
 	}
-	return errors.Join(do(d), d.Close())
+	return append(all, d), nil
 }
 
 type migrateUpCommand struct{ tables }

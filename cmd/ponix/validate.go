@@ -68,7 +68,7 @@ func (e engines) validate() error {
 	return firstBad(
 		check{e.Postgres.Connections >= 1, "PONIX_POSTGRES_CONNECTIONS", "must be at least 1"},
 		check{e.ClickHouse.Connections >= 1, "PONIX_CLICKHOUSE_CONNECTIONS", "must be at least 1"},
-		check{e.TTL >= 0, "PONIX_CLICKHOUSE_TTL", "must not be negative"},
+		check{e.TTL >= 0 && e.TTL%time.Second == 0, "PONIX_CLICKHOUSE_TTL", "must be whole seconds and not negative"},
 	)
 }
 
