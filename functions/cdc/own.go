@@ -1,6 +1,7 @@
 package cdc
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -128,8 +129,14 @@ const (
 	ackTimeout = 5 * time.Second
 )
 
-// takeOver learns where PostgreSQL and the last owner are.
+var errStandby = errors.New("this PostgreSQL is a standby: the slot is at the primary, which PONIX_POSTGRES_HOST must name")
+
+// takeOver learns where PostgreSQL and the last owner are. A standby has locks of its own:
+// who worked on the slot there would take the state from the owner at the primary.
 func (o *owner) takeOver(ctx context.Context) (err error) {
+	if standby, err := o.truth(ctx, "SELECT pg_is_in_recovery()"); err != nil || standby {
+		return cmp.Or(err, errStandby)
+	}
 	if o.system, o.timeline, o.end, err = o.identify(ctx); err != nil {
 		return err
 	}

@@ -126,8 +126,8 @@ func (c *Cluster) createDatabase(ctx context.Context) error {
 	}
 	defer func() { _ = conn.Close(ctx) }()
 	_, err = conn.Exec(ctx, "CREATE DATABASE "+pgx.Identifier{c.options.Database}.Sanitize())
-	if exists := (*pgconn.PgError)(nil); errors.As(err, &exists) && exists.Code == "42P04" {
-		return nil
+	if exists := (*pgconn.PgError)(nil); errors.As(err, &exists) && (exists.Code == "42P04" || exists.Code == "25006") {
+		return nil // a standby, which takes no writes, has its primary's
 	}
 	return err
 }
