@@ -75,6 +75,12 @@ func TestRestoredFromACopy(t *testing.T) {
 			}
 			pg.start(t)
 			if promoted {
+				runtimetest.Eventually(t, 20*time.Second, func() error {
+					if recovered, err := e.ask(t, "SELECT NOT pg_is_in_recovery()"); err != nil || !recovered {
+						return fmt.Errorf("it recovers: %w", err)
+					}
+					return nil
+				})
 				e.exec(t, "SELECT pg_logical_emit_message(false, 'fill', repeat('x', 4000000))")
 				e.instance(t)
 			}
