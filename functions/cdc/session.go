@@ -45,15 +45,15 @@ func connect(ctx context.Context, db *pgxpool.Pool) (*session, error) {
 		config.RuntimeParams[name] = value
 	}
 	config.ConnectTimeout = 5 * time.Second
-	read := &socket{}
+	var last *socket // of the attempts; that of a later request to cancel is not ours
 	dial := config.DialFunc
 	config.DialFunc = func(ctx context.Context, network, addr string) (net.Conn, error) {
 		conn, err := dial(ctx, network, addr)
 		if err != nil {
 			return nil, err
 		}
-		read.Conn = conn
-		return read, nil
+		last = &socket{Conn: conn}
+		return last, nil
 	}
 	config.BuildFrontend = func(r io.Reader, w io.Writer) *pgproto3.Frontend {
 		return pgproto3.NewFrontend(bufio.NewReaderSize(r, readSize), w)
@@ -62,7 +62,7 @@ func connect(ctx context.Context, db *pgxpool.Pool) (*session, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &session{conn, read}, nil
+	return &session{conn, last}, nil
 }
 
 const (

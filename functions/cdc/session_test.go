@@ -1,0 +1,56 @@
+package cdc
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"ponix/runtime/runtimetest"
+)
+
+// TestCancelledSession holds that a session whose statement was cancelled ends at once,
+// and its lock with it.
+func TestCancelledSession(t *testing.T) {
+	t.Parallel()
+	db, err := pgxpool.New(t.Context(), runtimetest.Postgres(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(db.Close)
+	s, err := connect(t.Context(), db)
+	if err != nil {
+		t.Fatal(err)
+	}
+	there := func(state string) (yes bool) {
+		if err := db.QueryRow(t.Context(), "SELECT count(*) > 0 FROM pg_stat_activity WHERE pid = $1 AND state LIKE $2", s.conn.PID(), state).Scan(&yes); err != nil {
+			t.Fatal(err)
+		}
+		return yes
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() {
+		_, err := s.rows(ctx, "SELECT pg_sleep(60)")
+		done <- err
+	}()
+	runtimetest.Eventually(t, 10*time.Second, func() error {
+		if !there("active") {
+			return errors.New("it does not sleep yet")
+		}
+		return nil
+	})
+	cancel()
+	if err := <-done; err == nil {
+		t.Fatal("it was not cancelled")
+	}
+	s.close()
+	runtimetest.Eventually(t, 3*time.Second, func() error {
+		if there("%") {
+			return errors.New("it is still there")
+		}
+		return nil
+	})
+}
