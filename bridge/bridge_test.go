@@ -107,6 +107,22 @@ func TestCallReachesTheFunction(t *testing.T) {
 	}
 }
 
+// TestCompressedCalls holds that callers may compress, and that what they send is as
+// limited as it is without that. The bridge alone has gzip linked in here.
+func TestCompressedCalls(t *testing.T) {
+	t.Parallel()
+	client, _ := serve(t, func(_ context.Context, req *organizationv1.GetOrganizationRequest) (*organizationv1.GetOrganizationResponse, error) {
+		return &organizationv1.GetOrganizationResponse{Organization: &organizationv1.Organization{Id: req.OrganizationId}}, nil
+	})
+	gzip := grpc.UseCompressor("gzip")
+	if resp, err := client.GetOrganization(t.Context(), get("o1"), gzip); err != nil || resp.Organization.Id != "o1" {
+		t.Fatalf("got %v, %v", resp, err)
+	}
+	if _, err := client.GetOrganization(t.Context(), get(strings.Repeat("a", maxSize)), gzip); status.Code(err) != codes.ResourceExhausted {
+		t.Errorf("too large: got %v", err)
+	}
+}
+
 func TestStatusPassesUnchanged(t *testing.T) {
 	t.Parallel()
 	client, _ := serve(t, func(context.Context, *organizationv1.GetOrganizationRequest) (*organizationv1.GetOrganizationResponse, error) {
