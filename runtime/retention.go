@@ -2,7 +2,6 @@ package runtime
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -76,7 +75,7 @@ func (h *Host) purge(ctx context.Context, stream jetstream.Stream, spec streams.
 	}
 	if spec.MaxBytes > 0 && filled > purgeAt {
 		upTo = first + (upTo-first)/2 // the older half; the rest in a second, if need be
-	} else if upTo, err = lastBefore(ctx, stream, first, upTo, time.Now().Add(-spec.Window)); err != nil {
+	} else if upTo, err = h.lastBefore(ctx, spec.Name, first, upTo, time.Now().Add(-spec.Window)); err != nil {
 		return err
 	}
 	if upTo < first {
@@ -116,20 +115,18 @@ func ackFloor(ctx context.Context, stream jetstream.Stream, consumers int) (uint
 }
 
 // lastBefore returns the last sequence in first..last that was stored before t,
-// or first-1.
-func lastBefore(ctx context.Context, stream jetstream.Stream, first, last uint64, t time.Time) (uint64, error) {
+// or first-1. Some of them may have been deleted.
+func (h *Host) lastBefore(ctx context.Context, stream string, first, last uint64, t time.Time) (uint64, error) {
 	low, high := first, last+1 // the answer is low-1 when they meet
 	for probe := first; low < high; probe = low + (high-low)/2 {
-		m, err := stream.GetMsg(ctx, probe)
+		m, err := h.nextMessage(ctx, stream, probe)
 		switch {
-		case errors.Is(err, jetstream.ErrMsgNotFound): // purged by another host meanwhile
-			low = probe + 1
 		case err != nil:
 			return 0, err
-		case m.Time.Before(t):
-			low = probe + 1
-		default:
+		case m == nil || m.Sequence > last || !m.Time.Before(t):
 			high = probe
+		default:
+			low = m.Sequence + 1
 		}
 	}
 	return low - 1, nil

@@ -3,10 +3,13 @@ package runtime
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"ponix/runtime/runtimetest"
 )
 
 // TestMissingConsumer plays the answers of a cluster in which the leader of one of two
@@ -44,6 +47,46 @@ func TestMissingConsumer(t *testing.T) {
 	for consumers, want := range map[int]uint64{1: 90, 2: 0} {
 		if floor, err := ackFloor(t.Context(), s, consumers); err != nil || floor != want {
 			t.Errorf("with %d consumers all is settled up to %d, want %d, %v", consumers, floor, want, err)
+		}
+	}
+}
+
+// TestLastBefore looks for the last old message of a stream from which some newer ones
+// were deleted.
+func TestLastBefore(t *testing.T) {
+	t.Parallel()
+	nc := runtimetest.NATS(t)
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "s"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const all = 9
+	var stored [all + 1]time.Time
+	for n := uint64(1); n <= all; n++ {
+		if _, err := js.Publish(t.Context(), "s", nil); err != nil {
+			t.Fatal(err)
+		}
+		m, err := s.GetMsg(t.Context(), n)
+		if err != nil {
+			t.Fatal(err)
+		}
+		stored[n] = m.Time
+	}
+	for _, n := range []uint64{2, 5, 6, 8} {
+		if err := s.DeleteMsg(t.Context(), n); err != nil {
+			t.Fatal(err)
+		}
+	}
+	h := &Host{Config: Config{Conn: nc}}
+	for before, want := range map[time.Time]uint64{
+		stored[1]: 0, stored[3]: 1, stored[4]: 3, stored[7]: 4, stored[7].Add(time.Nanosecond): 7, stored[9].Add(time.Hour): 7,
+	} {
+		if got, err := h.lastBefore(t.Context(), "s", 1, 8, before); err != nil || got != want {
+			t.Errorf("of 1 to 8, %v: %d is the last before, want %d, %v", before, got, want, err)
 		}
 	}
 }

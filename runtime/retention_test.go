@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"ponix/nats/streams"
@@ -112,16 +113,52 @@ func TestReplayWindow(t *testing.T) {
 		}
 	}()
 	fill(t, js, 6)
-	first := func(want uint64) {
-		runtimetest.Eventually(t, 10*time.Second, func() error {
-			s, err := js.Stream(t.Context(), "raw_envelopes")
-			if err == nil && s.CachedInfo().State.FirstSeq != want {
-				err = fmt.Errorf("the first message is %d, not %d", s.CachedInfo().State.FirstSeq, want)
-			}
-			return err
-		})
-	}
-	first(4)
+	wantFirst(t, js, 4)
 	close(release)
-	first(7)
+	wantFirst(t, js, 7)
+}
+
+// wantFirst waits until the stream begins with that sequence.
+func wantFirst(t *testing.T, js jetstream.JetStream, want uint64) {
+	t.Helper()
+	runtimetest.Eventually(t, 10*time.Second, func() error {
+		s, err := js.Stream(t.Context(), "raw_envelopes")
+		if err == nil && s.CachedInfo().State.FirstSeq != want {
+			err = fmt.Errorf("the first message is %d, not %d", s.CachedInfo().State.FirstSeq, want)
+		}
+		return err
+	})
+}
+
+// TestReplayWindowWithOddHeaders has a message with a header that the server writes when
+// it is asked for one, and another, which is never settled, with headers that are none:
+// what is settled goes all the same.
+func TestReplayWindowWithOddHeaders(t *testing.T) {
+	t.Parallel()
+	nc := runtimetest.NATS(t)
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := testStreams()
+	cfg.ReplayWindow = 50 * time.Millisecond
+	startWith(t, nc, cfg, runtime.Func("convert", runtime.OnBatch(cfg.RawEnvelopes(), "convert", runtime.Batch{Size: 1},
+		func(payload []byte, _ func([]byte) (*envelopev1.RawEnvelope, error)) ([]byte, error) {
+			return payload, nil
+		},
+		func(_ context.Context, all [][]byte) error {
+			if string(all[0]) == "\xff" {
+				return errors.New("not yet")
+			}
+			return nil
+		})))
+	if _, err := js.PublishMsg(t.Context(), &nats.Msg{Subject: "raw_envelopes.o.d", Header: nats.Header{"Nats-Time-Stamp": {"never"}}}); err != nil {
+		t.Fatal(err)
+	}
+	wantFirst(t, js, 2)
+	publish(t, nc, "d")
+	if err := publishRaw(t, nc.ConnectedUrl(), "no colon"); err != nil {
+		t.Fatal(err)
+	}
+	wantFirst(t, js, 3)
 }

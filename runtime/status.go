@@ -67,8 +67,9 @@ type stored struct {
 }
 
 // nextMessage is the first at or after a sequence, nil where there is none.
-// It is not read directly: then nats.go would take its headers for the server's answer,
-// too.
+// It is not read directly: then nats.go would take headers of its own for the server's,
+// such as Status and Nats-Time-Stamp. Headers that cannot be read are none, as they are
+// to a consumer.
 func (h *Host) nextMessage(ctx context.Context, stream string, from uint64) (*stored, error) {
 	reply, err := h.Conn.RequestWithContext(ctx, "$JS.API.STREAM.MSG.GET."+stream, []byte(`{"seq":`+strconv.FormatUint(from, 10)+`,"next_by_subj":">"}`))
 	if err != nil {
@@ -80,9 +81,6 @@ func (h *Host) nextMessage(ctx context.Context, stream string, from uint64) (*st
 	if err := json.Unmarshal(reply.Data, &answer); err != nil || answer.Message == nil {
 		return nil, err
 	}
-	if len(answer.Message.Headers) == 0 {
-		return answer.Message, nil
-	}
-	answer.Message.header, err = nats.DecodeHeadersMsg(answer.Message.Headers)
-	return answer.Message, err
+	answer.Message.header, _ = nats.DecodeHeadersMsg(answer.Message.Headers)
+	return answer.Message, nil
 }
