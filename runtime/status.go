@@ -46,7 +46,6 @@ func (h *Host) buryStored(ctx context.Context, stream jetstream.Stream, function
 		ID: epoch(info.Created) + "-" + strconv.FormatUint(m.Sequence, 10), Stored: m.Time,
 		Stream: info.Config.Name, Subject: m.Subject, Sequence: m.Sequence, Header: m.header,
 	}.Message(h.Streams.DeadLetters().Name)
-	letter.Header.Del("Status") // or nobody could read the letter, either
 	if _, err := h.js.PublishMsg(ctx, deadletter.Shorten(letter)); err != nil {
 		return err
 	}

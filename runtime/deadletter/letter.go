@@ -32,7 +32,8 @@ const (
 	deliveriesHeader = "Ponix-Deliveries"
 	sizeHeader       = "Ponix-Payload-Size" // only where the payload is shortened
 
-	traceHeader = "traceparent"
+	traceHeader  = "traceparent"
+	statusHeader = "Status" // the server's alone: with it a letter without its payload, as Each gets it, would be taken for a word of the server's
 )
 
 // Letter is one dead letter.
@@ -53,7 +54,7 @@ type Letter struct {
 	// the letter would have been larger than NATS takes. Otherwise it is 0.
 	Size int `json:"payload_size,omitempty"`
 
-	Header  nats.Header `json:"header,omitempty"` // of the message, without what NATS and Ponix wrote
+	Header  nats.Header `json:"header,omitempty"` // of the message, without what NATS and Ponix write
 	Payload []byte      `json:"payload,omitempty"`
 }
 
@@ -62,7 +63,7 @@ type Letter struct {
 func (l Letter) Message(queue string) *nats.Msg {
 	h := nats.Header{}
 	for k, v := range l.Header {
-		if !reserved(k) && writable(k) {
+		if !reserved(k) && writable(k) && k != statusHeader {
 			h[k] = v
 		}
 	}

@@ -15,7 +15,7 @@ import (
 
 func TestMain(m *testing.M) { runtimetest.Main(m) }
 
-// queue has so many letters of so many bytes.
+// queue has so many letters of so many bytes, of messages that have a header of the server's.
 func queue(t *testing.T, n, size int) (*nats.Conn, *deadletter.Queue) {
 	t.Helper()
 	nc := runtimetest.NATS(t)
@@ -27,7 +27,8 @@ func queue(t *testing.T, n, size int) (*nats.Conn, *deadletter.Queue) {
 		t.Fatal(err)
 	}
 	for i := range n {
-		l := deadletter.Letter{Function: "f", Reason: "R", Subject: "s.x", Sequence: uint64(i + 1), Stored: time.Now(), Payload: make([]byte, size)}
+		l := deadletter.Letter{Function: "f", Reason: "R", Subject: "s.x", Sequence: uint64(i + 1), Stored: time.Now(),
+			Header: nats.Header{"Status": {"409"}, "Description": {"Consumer Deleted"}}, Payload: make([]byte, size)}
 		if _, err := js.PublishMsg(t.Context(), l.Message("dead_letters")); err != nil {
 			t.Fatal(err)
 		}
