@@ -68,6 +68,8 @@ type Host struct {
 	retained  map[string]bool
 	full      sync.Map // stream → part of its bytes in use, as float64
 	logFull   limitedLog
+	logGone   limitedLog
+	remaking  sync.Mutex
 	cancel    context.CancelFunc // ends what is in flight
 	watch     sync.WaitGroup     // retention
 	unwatch   context.CancelFunc
@@ -150,6 +152,20 @@ func (h *Host) ensureStreams(ctx context.Context, fns []Function) error {
 	group.Go(func() error { return streams.EnsureBuckets(ctx, h.js, buckets...) })
 	group.Go(func() error { return streams.Ensure(ctx, h.js, need...) })
 	return group.Wait()
+}
+
+// remake makes a stream again that somebody deleted, unless that is being done: what was
+// to be published there comes again.
+func (h *Host) remake(s streams.Stream) {
+	if !h.remaking.TryLock() {
+		return
+	}
+	defer h.remaking.Unlock()
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	if err := streams.Ensure(ctx, h.js, s); err != nil {
+		h.logGone.log(h.Logger, "a stream is gone and cannot be made again", "stream", s.Name, "error", err)
+	}
 }
 
 func (h *Host) startFunction(ctx context.Context, fn Function) error {

@@ -133,3 +133,27 @@ func TestStreamDeleted(t *testing.T) {
 		return err == nil && s.CachedInfo().State.Msgs == 2
 	})
 }
+
+// TestTargetsDeleted takes away the streams that results and dead letters go to: they are
+// made again, and have what was sent meanwhile.
+func TestTargetsDeleted(t *testing.T) {
+	t.Parallel()
+	nc := runtimetest.NATS(t)
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	start(t, nc, identity())
+	for _, name := range []string{"processed_envelopes", "dead_letters"} {
+		if err := js.DeleteStream(t.Context(), name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	publish(t, nc, "fine", "undecodable")
+	for _, name := range []string{"processed_envelopes", "dead_letters"} {
+		eventually(t, name+" has a message", func() bool {
+			s, err := js.Stream(t.Context(), name)
+			return err == nil && s.CachedInfo().State.Msgs == 1
+		})
+	}
+}

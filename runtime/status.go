@@ -46,7 +46,7 @@ func (h *Host) buryStored(ctx context.Context, stream jetstream.Stream, function
 		ID: epoch(info.Created) + "-" + strconv.FormatUint(m.Sequence, 10), Stored: m.Time,
 		Stream: info.Config.Name, Subject: m.Subject, Sequence: m.Sequence, Header: m.header,
 	}.Message(h.Streams.DeadLetters().Name)
-	if _, err := h.js.PublishMsg(ctx, deadletter.Shorten(letter)); err != nil {
+	if err := h.putLetter(ctx, deadletter.Shorten(letter)); err != nil {
 		return err
 	}
 	if err := stream.DeleteMsg(ctx, m.Sequence); err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) {

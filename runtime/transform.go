@@ -76,7 +76,7 @@ func Transform[In message[T], Out proto.Message, T any](from streams.Stream, dur
 					t.settle(msg, c, err)
 					return
 				}
-				t.publish(pub, msg, c, data)
+				t.publish(pub, to, msg, c, data)
 			})
 			p.size = payloadSize
 			b.wait = func() {
@@ -95,7 +95,7 @@ func Transform[In message[T], Out proto.Message, T any](from streams.Stream, dur
 var results = sync.Pool{New: func() any { return &nats.Msg{Header: nats.Header{jetstream.MsgIDHeader: {""}}} }}
 
 // publish sends a result, and settles its message when the server has answered.
-func (t *trigger) publish(pub *Publisher, msg jetstream.Msg, c *Call, data []byte) {
+func (t *trigger) publish(pub *Publisher, to streams.Stream, msg jetstream.Msg, c *Call, data []byte) {
 	result := results.Get().(*nats.Msg)
 	result.Subject, result.Data = c.subject, data
 	// Who publishes chooses the id: it tells repeats of his own, not what others send.
@@ -108,6 +108,9 @@ func (t *trigger) publish(pub *Publisher, msg jetstream.Msg, c *Call, data []byt
 	pub.Publish(result, func(err error) {
 		if errors.Is(err, nats.ErrMaxPayload) {
 			err = Terminate(Error(codes.ResourceExhausted, "RESULT_TOO_LARGE", "the result has %d bytes, NATS takes %d at most", len(data), t.host.Conn.MaxPayload()))
+		}
+		if errors.Is(err, errNoStream) {
+			go t.host.remake(to) // which takes longer than others may wait for their answers
 		}
 		if err != nil {
 			t.counters.failures.Add(1)

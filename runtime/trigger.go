@@ -219,10 +219,10 @@ func (t *trigger) bury(msg jetstream.Msg, c *Call, reason string, cause error) {
 	wire.InjectTrace(c.Trace, letter.Header)
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	_, err := t.host.js.PublishMsg(ctx, letter)
+	err := t.host.putLetter(ctx, letter)
 	var api *jetstream.APIError
 	if errors.Is(err, nats.ErrMaxPayload) || errors.As(err, &api) && api.ErrorCode == headerTooLarge { // with what happened to it, it is larger than before
-		_, err = t.host.js.PublishMsg(ctx, deadletter.Shorten(letter))
+		err = t.host.putLetter(ctx, deadletter.Shorten(letter))
 	}
 	if err != nil {
 		t.host.Logger.Error("dead letter", "source", t.name, "reason", reason, "error", err)
@@ -231,6 +231,14 @@ func (t *trigger) bury(msg jetstream.Msg, c *Call, reason string, cause error) {
 	}
 	t.counters.deadLetters.Add(1)
 	t.logUnsettled(msg.TermWithReason(reason))
+}
+
+func (h *Host) putLetter(ctx context.Context, letter *nats.Msg) error {
+	_, err := h.js.PublishMsg(ctx, letter)
+	if errors.Is(err, jetstream.ErrNoStreamResponse) {
+		h.remake(h.Streams.DeadLetters())
+	}
+	return err
 }
 
 // logUnsettled notes an acknowledgement that did not get out. The message will
