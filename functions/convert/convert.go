@@ -56,18 +56,18 @@ func (f converter) convert(ctx context.Context, raw *envelopev1.RawEnvelope) (*e
 	}
 	dev, err := f.devices.resolve(ctx, raw.DeviceId, time.Time{})
 	if err != nil {
-		return nil, f.devices.fate(err, about.Attempt)
+		return nil, f.devices.fate(err, about)
 	}
 	result, err := f.run(ctx, dev, raw, received)
 	if err != nil && dev.staleAfter(time.Now()) {
 		// The device may have been mended since: what was cached decides no fate.
 		if dev, err = f.devices.resolve(ctx, raw.DeviceId, time.Now()); err != nil {
-			return nil, f.devices.fate(err, about.Attempt)
+			return nil, f.devices.fate(err, about)
 		}
 		result, err = f.run(ctx, dev, raw, received)
 	}
 	if err != nil {
-		return nil, f.devices.fate(err, about.Attempt)
+		return nil, f.devices.fate(err, about)
 	}
 	defer result.Release()
 	var made struct { // in one piece

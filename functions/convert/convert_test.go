@@ -42,7 +42,11 @@ type env struct {
 
 func start(t *testing.T, cache convert.Cache) *env {
 	t.Helper()
-	nc := runtimetest.NATS(t)
+	return startOn(t, runtimetest.NATS(t), cache)
+}
+
+func startOn(t *testing.T, nc *nats.Conn, cache convert.Cache) *env {
+	t.Helper()
 	js, err := jetstream.New(nc)
 	if err != nil {
 		t.Fatal(err)

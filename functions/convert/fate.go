@@ -20,11 +20,13 @@ const (
 
 // fate says what becomes of a message: an engine that is away is waited for, an
 // unknown device for a while, and everything else will never be otherwise. Deliveries
-// while nobody could be asked do not shorten the while: it begins when that is over.
-func (d *Devices) fate(err error, attempt int) error {
+// while nobody could be asked do not shorten the while: it begins when that is over. Nor
+// do those to instances that stopped, and gave the message back as it was.
+func (d *Devices) fate(err error, about runtime.Message) error {
+	age := time.Since(about.Stored) // of a replayed one, too; by its headers it may come from the future
 	switch {
-	case errors.As(err, new(*unknownDevice)) && (attempt <= patience || time.Since(d.troubled()) < halfMinute):
-		return runtime.RetryAfter(time.Second<<(min(attempt, patience)-1), err)
+	case errors.As(err, new(*unknownDevice)) && (about.Attempt <= patience || age >= 0 && age < halfMinute || time.Since(d.troubled()) < halfMinute):
+		return runtime.RetryAfter(time.Second<<(min(about.Attempt, patience)-1), err)
 	case temporary(err):
 		return err
 	}
