@@ -127,6 +127,13 @@ func TestEndpointErrors(t *testing.T) {
 	if reply, err = nc.Request(wire.Subject(getRPC), []byte{0xff}, time.Second); err != nil || reply.Header.Get(micro.ErrorCodeHeader) != "3" {
 		t.Errorf("undecodable: %v, %v", reply, err)
 	}
+	reply, err = nc.Request(wire.Subject(getRPC), []byte("{\xff"), time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if st := wire.ReplyStatus(reply); st.Code() != codes.InvalidArgument || len(st.Details()) != 1 || !json.Valid(reply.Data) {
+		t.Errorf("the error quotes what is no text: %v, %s", st, reply.Data)
+	}
 }
 
 func TestEndpointRunsConcurrentlyUpToItsCapacity(t *testing.T) {

@@ -2,6 +2,7 @@ package wire
 
 import (
 	"fmt"
+	"strings"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
@@ -13,9 +14,10 @@ import (
 const Domain = "ponix"
 
 // Error returns an error that callers may see: a gRPC code, a stable upper-case
-// reason, a message, and further details.
+// reason, a message, and further details. What is not UTF-8 in the message, which may
+// quote a request, becomes U+FFFD: otherwise the status could not be encoded.
 func Error(code codes.Code, reason, message string, details ...protoadapt.MessageV1) error {
-	st := status.New(code, message)
+	st := status.New(code, strings.ToValidUTF8(message, "\uFFFD"))
 	with, err := st.WithDetails(append([]protoadapt.MessageV1{&errdetails.ErrorInfo{Reason: reason, Domain: Domain}}, details...)...)
 	if err != nil { // only for codes.OK, which is no error
 		return st.Err()
