@@ -54,6 +54,8 @@ func TestConvert(t *testing.T) {
 		{"input as another name", `[b'\x01\x00\x07'].map(input, cayenne_lpp_decode(input))[0]`, `{"digital_input_1":7}`},
 		{"presence", `{'a': has(cayenne_lpp_decode(input).humidity_1), 'b': 'temperature_1' in cayenne_lpp_decode(input)}`, `{"a":false,"b":true}`},
 		{"loop over cayenne", `{'k': cayenne_lpp_decode(input).map(k, k)}`, `{"k":["temperature_1"]}`},
+		{"loops over cayenne keep its order", `cel.bind(m, cayenne_lpp_decode(b'\x03\x00\x07\x02\x00\x06\x0a\x00\x05\x04\x00\x04\x01\x00\x03\x01\x66\x02'), {'k': m.map(k, k), 'v': m.map(k, m[k])})`,
+			`{"k":["digital_input_1","digital_input_10","digital_input_2","digital_input_3","digital_input_4","presence_1"],"v":[3,5,6,7,4,2]}`},
 		{"cayenne is equal to itself", `{'e': cayenne_lpp_decode(input) == {'temperature_1': 27.2}, 'f': {'temperature_1': 27.2} == cayenne_lpp_decode(input)}`, `{"e":true,"f":true}`},
 		{"variables", `{'d': device, 'at': received_at, 'size': input.size()}`,
 			`{"at":"2026-03-04T05:06:07.890123Z","d":{"id":"d1","name":"door","organization_id":"o1"},"size":4}`},

@@ -82,10 +82,19 @@ func (m *lppMap) Contains(key ref.Val) ref.Val {
 	return types.Bool(ok && slices.ContainsFunc(m.readings, func(r cayenne.Reading) bool { return r.Key() == string(s) }))
 }
 
+// Iterator goes through the keys in their order, so that two loops of an expression agree,
+// and so do two evaluations. Other maps have no order.
+func (m *lppMap) Iterator() traits.Iterator {
+	keys := make([]string, len(m.readings))
+	for i, r := range m.readings {
+		keys[i] = r.Key()
+	}
+	return types.NewStringList(types.DefaultTypeAdapter, keys).Iterator()
+}
+
 func (m *lppMap) Size() ref.Val                    { return types.Int(len(m.readings)) }
 func (m *lppMap) Type() ref.Type                   { return types.MapType }
 func (m *lppMap) IsZeroValue() bool                { return len(m.readings) == 0 }
-func (m *lppMap) Iterator() traits.Iterator        { return m.all().Iterator() }
 func (m *lppMap) Equal(other ref.Val) ref.Val      { return m.all().Equal(other) }
 func (m *lppMap) Value() any                       { return m.all().Value() }
 func (m *lppMap) ConvertToType(t ref.Type) ref.Val { return m.all().ConvertToType(t) }
