@@ -67,7 +67,6 @@ type Host struct {
 	services  []*service
 	retained  map[string]bool
 	full      sync.Map // stream → part of its bytes in use, as float64
-	logFull   limitedLog
 	logGone   limitedLog
 	remaking  sync.Mutex
 	cancel    context.CancelFunc // ends what is in flight

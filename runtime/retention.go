@@ -57,7 +57,7 @@ func (h *Host) purge(ctx context.Context, stream jetstream.Stream, spec streams.
 	filled := float64(info.State.Bytes) / float64(max(spec.MaxBytes, 1))
 	h.full.Store(spec.Name, filled)
 	if spec.MaxBytes > 0 && filled > fullAt {
-		h.logFull.log(h.Logger, "a stream is filling up with messages that are not settled; when it is full it refuses new ones",
+		h.Logger.Warn("a stream is filling up with messages that are not settled; when it is full it refuses new ones",
 			"stream", spec.Name, "full_percent", int(100*filled))
 	}
 	first := info.State.FirstSeq

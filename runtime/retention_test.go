@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -161,4 +162,59 @@ func TestReplayWindowWithOddHeaders(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantFirst(t, js, 3)
+}
+
+// TestFullStreamsAreLogged has two streams fill up: each is told of.
+func TestFullStreamsAreLogged(t *testing.T) {
+	t.Parallel()
+	nc := runtimetest.NATS(t)
+	cfg := testStreams()
+	cfg.MaxBytes = 1 << 20
+	told := map[string]int{}
+	lines := make(chan string)
+	log := slog.New(slog.NewTextHandler(writerFunc(func(p []byte) (int, error) { lines <- string(p); return len(p), nil }), &slog.HandlerOptions{Level: slog.LevelWarn}))
+	never := func(context.Context, *envelopev1.RawEnvelope) error {
+		return runtime.RetryAfter(time.Hour, errors.New("not yet"))
+	}
+	h, err := runtime.Start(t.Context(), runtime.Config{Conn: nc, Streams: cfg, Logger: log}, runtime.Func("both",
+		runtime.OnMessage(cfg.RawEnvelopes(), "convert", never), runtime.OnMessage(cfg.ProcessedEnvelopes(), "store", never)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	stopped := make(chan error)
+	defer func() {
+		go func() { stopped <- h.Stop() }()
+		for {
+			select {
+			case <-lines:
+			case err := <-stopped:
+				if err != nil {
+					t.Error(err)
+				}
+				return
+			}
+		}
+	}()
+	for _, subject := range []string{"raw_envelopes.o.d", "processed_envelopes.o.d"} {
+		for range 9 {
+			if _, err := nc.Request(subject, append([]byte{0x1a, 0xa0, 0x8d, 6}, make([]byte, 100_000)...), 10*time.Second); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	end := time.After(10 * time.Second)
+	for told["raw_envelopes"]+told["processed_envelopes"] < 6 {
+		select {
+		case line := <-lines:
+			if _, line, ok := strings.Cut(line, "stream="); ok {
+				name, _, _ := strings.Cut(line, " ")
+				told[name]++
+			}
+		case <-end:
+			t.Fatalf("told of %v", told)
+		}
+	}
+	if told["raw_envelopes"] < 2 || told["processed_envelopes"] < 2 {
+		t.Errorf("told of %v", told)
+	}
 }
