@@ -1,14 +1,18 @@
 package runtime_test
 
 import (
+	"context"
 	"maps"
 	"slices"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"ponix/nats/streams"
 	envelopev1 "ponix/proto/ponix/envelope/v1"
 	"ponix/runtime"
 	"ponix/runtime/runtimetest"
@@ -155,5 +159,59 @@ func TestTargetsDeleted(t *testing.T) {
 			s, err := js.Stream(t.Context(), name)
 			return err == nil && s.CachedInfo().State.Msgs == 1
 		})
+	}
+}
+
+// TestStreamReplaced has somebody delete a stream and make it again while an instance asks
+// for nothing, so that it is not told, and goes on: what comes of the new stream has ids of
+// that one, and what was pulled of the old one has not.
+func TestStreamReplaced(t *testing.T) {
+	t.Parallel()
+	nc := runtimetest.NATS(t)
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	goOn, old, fresh := make(chan struct{}), make(chan string, 100), make(chan string, 1)
+	start(t, nc, runtime.Func("convert", runtime.OnMessage(testStreams().RawEnvelopes(), "convert", func(ctx context.Context, e *envelopev1.RawEnvelope) error {
+		<-goOn
+		if id := runtime.MessageFrom(ctx).ID; e.DeviceId == "fresh" {
+			fresh <- id
+		} else {
+			old <- id
+		}
+		return nil
+	})))
+	for range 60 {
+		publish(t, nc, "old")
+	}
+	eventually(t, "no request for messages waits", func() bool {
+		c, err := js.Consumer(t.Context(), "raw_envelopes", "convert")
+		return err == nil && c.CachedInfo().NumAckPending > 0 && c.CachedInfo().NumWaiting == 0
+	})
+	if err := js.DeleteStream(t.Context(), "raw_envelopes"); err != nil {
+		t.Fatal(err)
+	}
+	if err := streams.Ensure(t.Context(), js, testStreams().RawEnvelopes()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := js.PublishMsg(t.Context(), &nats.Msg{Subject: "raw_envelopes.o.d", Header: nats.Header{"Status": {"100"}}}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the instance has looked at the stream", func() bool { return len(letters(t, nc)) == 1 })
+	publish(t, nc, "fresh")
+	close(goOn)
+	s, err := js.Stream(t.Context(), "raw_envelopes")
+	if err != nil {
+		t.Fatal(err)
+	}
+	epoch := strconv.FormatInt(s.CachedInfo().Created.UnixNano(), 36) + "-"
+	if id := <-fresh; id != epoch+"2" {
+		t.Errorf("the id is %s, want %s2", id, epoch)
+	}
+	for len(old) > 0 {
+		if id := <-old; strings.HasPrefix(id, epoch) {
+			t.Errorf("%s is of the new stream", id)
+		}
 	}
 }

@@ -54,7 +54,8 @@ func (t *trigger) describe(msg jetstream.Msg) Message {
 			m.Stored = at
 		}
 	} else if m.ID = h.Get(jetstream.MsgIDHeader); m.ID == "" {
-		m.ID = *t.epoch.Load() + "-" + strconv.FormatUint(m.Sequence, 10)
+		// What was stored before the stream was made is of one that was deleted.
+		m.ID = streamID(min(t.created.Load(), m.Stored.UnixNano()), m.Sequence)
 	}
 	if len(m.ID) > maxID { // with it, what is made of the message had larger headers than NATS takes
 		sum := sha256.Sum256([]byte(m.ID))
@@ -84,8 +85,9 @@ func delivery(reply string) (attempt int, sequence uint64, stored time.Time) {
 	return int(numbers[0]), uint64(numbers[1]), time.Unix(0, numbers[3])
 }
 
-// epoch tells apart streams of the same name that were created at different
-// times, whose sequences start again.
-func epoch(created time.Time) string {
-	return strings.ToLower(strconv.FormatInt(created.UnixNano(), 36))
+// streamID is the id of a message without one of its own. The time in it, in nanoseconds,
+// tells apart streams of the same name that were created at different times, whose
+// sequences start again.
+func streamID(created int64, sequence uint64) string {
+	return strconv.FormatInt(created, 36) + "-" + strconv.FormatUint(sequence, 10)
 }

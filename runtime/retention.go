@@ -5,8 +5,6 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
-
-	"ponix/nats/streams"
 )
 
 // retentionEvery is how often a stream's settled messages are looked at.
@@ -19,11 +17,12 @@ const retentionEvery = time.Second
 // Streams keep messages by limits, not by interest: that way a replay window is
 // possible, and a consumer that is created late misses nothing. Any number of
 // hosts may do this at once.
-func (h *Host) retain(stream jetstream.Stream, spec streams.Stream, function string) {
-	if spec.Window <= 0 || h.retained[spec.Name] {
+func (h *Host) retain(t *trigger, stream jetstream.Stream) {
+	name := t.stream.Name
+	if t.stream.Window <= 0 || h.retained[name] {
 		return
 	}
-	h.retained[spec.Name] = true
+	h.retained[name] = true
 	h.watch.Go(func() {
 		tick := time.NewTicker(retentionEvery)
 		defer tick.Stop()
@@ -32,9 +31,9 @@ func (h *Host) retain(stream jetstream.Stream, spec streams.Stream, function str
 			case <-h.watching.Done():
 				return
 			case <-tick.C:
-				err := h.purge(h.watching, stream, spec, function)
+				err := h.purge(h.watching, t, stream)
 				if err != nil && h.watching.Err() == nil && h.Conn.IsConnected() {
-					h.Logger.Warn("retention", "stream", spec.Name, "error", err)
+					h.Logger.Warn("retention", "stream", name, "error", err)
 				}
 			}
 		}
@@ -47,13 +46,18 @@ const (
 	purgeAt = 0.5
 )
 
-func (h *Host) purge(ctx context.Context, stream jetstream.Stream, spec streams.Stream, function string) error {
+func (h *Host) purge(ctx context.Context, t *trigger, stream jetstream.Stream) error {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	info, err := stream.Info(ctx)
-	if err != nil || info.State.Msgs == 0 {
+	if err != nil {
 		return err
 	}
+	t.begins(stream) // nobody is told of another one while he asks for no messages
+	if info.State.Msgs == 0 {
+		return nil
+	}
+	spec := t.stream
 	filled := float64(info.State.Bytes) / float64(max(spec.MaxBytes, 1))
 	h.full.Store(spec.Name, filled)
 	if spec.MaxBytes > 0 && filled > fullAt {
@@ -66,7 +70,7 @@ func (h *Host) purge(ctx context.Context, stream jetstream.Stream, spec streams.
 		return err
 	}
 	if upTo < info.State.LastSeq {
-		if err := h.buryStatus(ctx, stream, function, max(upTo+1, first)); err != nil {
+		if err := h.buryStatus(ctx, stream, t.function, max(upTo+1, first)); err != nil {
 			return err
 		}
 	}

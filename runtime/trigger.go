@@ -22,7 +22,7 @@ type trigger struct {
 	*binding
 	stream   streams.Stream
 	consumer string
-	epoch    atomic.Pointer[string] // of the stream as it is now
+	created  atomic.Int64 // when the stream was, as it is now, in nanoseconds
 }
 
 // newTrigger finds the consumer, shows it in the service and arranges for the
@@ -42,14 +42,14 @@ func newTrigger(ctx context.Context, b *binding, s streams.Stream, durable strin
 		name: durable, subject: strings.Join(s.Subjects, ","), group: s.Name + "/" + durable, counters: &b.counters,
 		metadata: map[string]string{"trigger." + durable + ".stream": s.Name, "trigger." + durable + ".consumer": durable},
 	})
-	b.host.retain(stream, s, b.function)
+	b.host.retain(t, stream)
 	return t, c, nil
 }
 
-// begins notes which of the streams of that name this is.
+// begins notes which of the streams of that name this is: sequences start again in
+// another one.
 func (t *trigger) begins(stream jetstream.Stream) {
-	e := epoch(stream.CachedInfo().Created)
-	t.epoch.Store(&e)
+	t.created.Store(stream.CachedInfo().Created.UnixNano())
 }
 
 func checkTrigger(s streams.Stream, durable string) func() error {
@@ -143,7 +143,7 @@ func (t *trigger) resume(quit context.Context, begin func(jetstream.Consumer) (j
 		if err != nil {
 			return nil, err
 		}
-		t.begins(stream) // sequences start again in another stream of that name
+		t.begins(stream)
 		return begin(c)
 	}
 	for attempt := 1; !t.host.Conn.IsClosed(); attempt++ {
