@@ -19,7 +19,7 @@ const retentionEvery = time.Second
 // hosts may do this at once.
 func (h *Host) retain(t *trigger, stream jetstream.Stream) {
 	name := t.stream.Name
-	if t.stream.Window <= 0 || h.retained[name] {
+	if h.retained[name] {
 		return
 	}
 	h.retained[name] = true

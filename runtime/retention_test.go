@@ -86,37 +86,42 @@ func TestFullStream(t *testing.T) {
 	}
 }
 
-// TestReplayWindow holds that what is settled goes when its window has passed,
+// TestReplayWindow holds that what is settled goes when its window has passed, be it none,
 // and what is not settled stays.
 func TestReplayWindow(t *testing.T) {
 	t.Parallel()
-	nc := runtimetest.NATS(t)
-	js, err := jetstream.New(nc)
-	if err != nil {
-		t.Fatal(err)
-	}
-	cfg := testStreams()
-	cfg.ReplayWindow = 50 * time.Millisecond
-	release := make(chan struct{})
-	h, err := runtime.Start(t.Context(), runtime.Config{Conn: nc, Streams: cfg, Concurrency: 8}, runtime.Func("convert",
-		runtime.OnMessage(cfg.RawEnvelopes(), "convert", func(ctx context.Context, _ *envelopev1.RawEnvelope) error {
-			if runtime.MessageFrom(ctx).Sequence == 4 {
-				<-release
+	for _, window := range []time.Duration{50 * time.Millisecond, 0} {
+		t.Run(window.String(), func(t *testing.T) {
+			t.Parallel()
+			nc := runtimetest.NATS(t)
+			js, err := jetstream.New(nc)
+			if err != nil {
+				t.Fatal(err)
 			}
-			return nil
-		})))
-	if err != nil {
-		t.Fatal(err)
+			cfg := testStreams()
+			cfg.ReplayWindow = window
+			release := make(chan struct{})
+			h, err := runtime.Start(t.Context(), runtime.Config{Conn: nc, Streams: cfg, Concurrency: 8}, runtime.Func("convert",
+				runtime.OnMessage(cfg.RawEnvelopes(), "convert", func(ctx context.Context, _ *envelopev1.RawEnvelope) error {
+					if runtime.MessageFrom(ctx).Sequence == 4 {
+						<-release
+					}
+					return nil
+				})))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() {
+				if err := h.Stop(); err != nil {
+					t.Error(err)
+				}
+			}()
+			fill(t, js, 6)
+			wantFirst(t, js, 4)
+			close(release)
+			wantFirst(t, js, 7)
+		})
 	}
-	defer func() {
-		if err := h.Stop(); err != nil {
-			t.Error(err)
-		}
-	}()
-	fill(t, js, 6)
-	wantFirst(t, js, 4)
-	close(release)
-	wantFirst(t, js, 7)
 }
 
 // wantFirst waits until the stream begins with that sequence.

@@ -31,7 +31,7 @@ type Config struct {
 type Stream struct {
 	jetstream.StreamConfig
 	Consumers []jetstream.ConsumerConfig
-	Window    time.Duration // how long settled messages stay; 0: the stream's own limits decide
+	Window    time.Duration // how long messages stay that its consumers have settled
 }
 
 // Subject is a subject of the stream: its name, then the tokens.
