@@ -54,12 +54,12 @@ func (h *Host) purge(ctx context.Context, t *trigger, stream jetstream.Stream) e
 		return err
 	}
 	t.begins(stream) // nobody is told of another one while he asks for no messages
-	if info.State.Msgs == 0 {
-		return nil
-	}
 	spec := t.stream
 	filled := float64(info.State.Bytes) / float64(max(spec.MaxBytes, 1))
 	h.full.Store(spec.Name, filled)
+	if info.State.Msgs == 0 {
+		return nil
+	}
 	if spec.MaxBytes > 0 && filled > fullAt {
 		h.Logger.Warn("a stream is filling up with messages that are not settled; when it is full it refuses new ones",
 			"stream", spec.Name, "full_percent", int(100*filled))

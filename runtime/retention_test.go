@@ -86,6 +86,35 @@ func TestFullStream(t *testing.T) {
 	}
 }
 
+// TestEmptiedStream has somebody purge a stream: the metrics say that it is empty.
+func TestEmptiedStream(t *testing.T) {
+	t.Parallel()
+	nc := runtimetest.NATS(t)
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := start(t, nc, identity())
+	full := func(empty bool) func() bool {
+		return func() bool {
+			w := httptest.NewRecorder()
+			h.MetricsHandler().ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+			_, ratio, found := strings.Cut(w.Body.String(), `ponix_stream_full_ratio{stream="raw_envelopes"} `)
+			return found && strings.HasPrefix(ratio, "0\n") == empty
+		}
+	}
+	sendRaw(t, js, "", "o", "d")
+	eventually(t, "it is not empty", full(false))
+	s, err := js.Stream(t.Context(), "raw_envelopes")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Purge(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "it is empty", full(true))
+}
+
 // TestReplayWindow holds that what is settled goes when its window has passed, be it none,
 // and what is not settled stays.
 func TestReplayWindow(t *testing.T) {
