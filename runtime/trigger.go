@@ -73,6 +73,10 @@ const pullBytes = 16 << 20
 func (t *trigger) consume(c jetstream.Consumer, buffer int, f func(jetstream.Msg)) error {
 	var stopping atomic.Bool
 	begin := func(c jetstream.Consumer) (jetstream.ConsumeContext, error) {
+		buffer := buffer
+		if most := c.CachedInfo().Config.MaxRequestBatch; most > 0 { // a server may have it as a limit
+			buffer = min(buffer, most)
+		}
 		return c.Consume(
 			func(msg jetstream.Msg) {
 				if stopping.Load() {

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"go.opentelemetry.io/otel/trace/noop"
@@ -322,6 +323,20 @@ func TestConsumerDeleted(t *testing.T) {
 	}
 	sendRaw(t, js, "", "o", "b")
 	wantResults(t, js, 2, "processed_envelopes.o.a", "processed_envelopes.o.b")
+}
+
+// TestSmallRequests has a server that lets nobody ask for as many messages at once as
+// triggers would.
+func TestSmallRequests(t *testing.T) {
+	t.Parallel()
+	nc := runtimetest.Connect(t, runtimetest.NATSServer(t, func(o *server.Options) { o.JetStreamLimits.MaxRequestBatch = 100 }))
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	start(t, nc, identity())
+	sendRaw(t, js, "", "o", "a")
+	wantResults(t, js, 1, "processed_envelopes.o.a")
 }
 
 // TestConsumerDeletedWhileBusy does so while the instance asks for nothing, so that the
