@@ -59,6 +59,7 @@ type Server struct {
 	client *wire.Client
 	health *health.Server
 	limits *limits
+	room   room
 	warn   rate.Sometimes // of calls that NATS does not carry: they must not fill the disk
 	addr   net.Addr
 	failed chan error
@@ -99,7 +100,7 @@ func Start(ln net.Listener, c Config) (*Server, error) {
 		return nil, err
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	s := &Server{Config: c, client: wire.NewClient(c.Conn), health: health.NewServer(), limits: limits, names: []string{""}, warn: rate.Sometimes{Interval: time.Second}, addr: ln.Addr(), failed: make(chan error, 1), stop: cancel}
+	s := &Server{Config: c, client: wire.NewClient(c.Conn), health: health.NewServer(), limits: limits, room: newRoom(), names: []string{""}, warn: rate.Sometimes{Interval: time.Second}, addr: ln.Addr(), failed: make(chan error, 1), stop: cancel}
 	s.grpc = grpc.NewServer(append(c.patience(),
 		grpc.Creds(c.credentials()),
 		grpc.ForceServerCodecV2(passThrough{encoding.GetCodecV2("proto")}),
@@ -208,6 +209,11 @@ func (s *Server) forward(ctx context.Context, subject string, in frame) (*frame,
 		ctx, cancel = context.WithTimeout(ctx, s.Timeout)
 		defer cancel()
 	}
+	leave, err := s.room.enter(ctx, in)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
 	md, _ := metadata.FromIncomingContext(ctx)
 	reply, err := s.client.Forward(wire.ExtractTrace(ctx, nats.Header(md)), subject, md, in)
 	if err != nil {

@@ -24,7 +24,7 @@ import (
 // bad fields at once; of one field the rule counts.
 //
 // All instances share the requests. At most Config.Concurrency of them run at a
-// time in one instance; above that callers get RESOURCE_EXHAUSTED.
+// time in one instance, and 16 MiB; above that callers get RESOURCE_EXHAUSTED.
 func Endpoint[Req message[T], Resp proto.Message, T any](rpc string, h func(context.Context, Req) (Resp, error), checks ...func(Req) []*Violation) Binding {
 	return Binding{
 		name:  rpc,
@@ -68,6 +68,7 @@ type endpoint struct {
 
 func (e *endpoint) start(method protoreflect.MethodDescriptor) error {
 	p := newPool(e.host.Concurrency, e.serve)
+	p.size = func(m *nats.Msg) int { return len(m.Data) }
 	sub, err := e.service.addEndpoint(endpointSpec{
 		name:     string(method.Name()),
 		subject:  wire.Subject(e.name),
@@ -106,7 +107,7 @@ func (e *endpoint) serve(m *nats.Msg) {
 }
 
 func (e *endpoint) refuse(m *nats.Msg) {
-	err := Error(codes.ResourceExhausted, "AT_CAPACITY", "%s is at capacity: %d calls are running in this instance", e.function, e.host.Concurrency)
+	err := Error(codes.ResourceExhausted, "AT_CAPACITY", "%s is at capacity: an instance runs %d calls at a time, and %d MiB of requests", e.function, e.host.Concurrency, poolBytes>>20)
 	e.counters.requests.Add(1)
 	e.counters.failures.Add(1)
 	e.reply(m, wire.ErrorReply(publicStatus(err), wire.IsJSON(m.Data)))

@@ -1,6 +1,7 @@
 package runtime_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -9,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/micro"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
@@ -138,31 +140,42 @@ func TestEndpointErrors(t *testing.T) {
 
 func TestEndpointRunsConcurrentlyUpToItsCapacity(t *testing.T) {
 	t.Parallel()
-	release, running := make(chan struct{}), make(chan struct{}, 16)
-	_, client := serve(t, func(ctx context.Context, _ *organizationv1.GetOrganizationRequest) (*organizationv1.GetOrganizationResponse, error) {
-		running <- struct{}{}
-		<-release
-		return &organizationv1.GetOrganizationResponse{}, nil
-	})
-	results := make(chan error, 4)
-	call := func() error {
-		_, err := client.GetOrganization(t.Context(), &organizationv1.GetOrganizationRequest{OrganizationId: "o"})
-		return err
-	}
-	for range 4 {
-		go func() { results <- call() }()
-	}
-	for range 4 {
-		<-running
-	}
-	if err := call(); status.Code(err) != codes.ResourceExhausted {
-		t.Errorf("the fifth call: %v", err)
-	}
-	close(release)
-	for range 4 {
-		if err := <-results; err != nil {
-			t.Error(err)
-		}
+	for name, c := range map[string]struct{ size, fit int }{"calls": {0, 4}, "bytes": {6 << 20, 3}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			nc := runtimetest.Connect(t, runtimetest.NATSServer(t, func(o *server.Options) { o.MaxPayload = 8 << 20 }))
+			release, running := make(chan struct{}), make(chan struct{}, 16)
+			start(t, nc, runtime.Func("organization", runtime.Endpoint(getRPC, func(context.Context, *organizationv1.GetOrganizationRequest) (*organizationv1.GetOrganizationResponse, error) {
+				running <- struct{}{}
+				<-release
+				return &organizationv1.GetOrganizationResponse{}, nil
+			})))
+			request := append([]byte(`{"organization_id":"o"}`), bytes.Repeat([]byte{' '}, c.size)...)
+			call := func() codes.Code {
+				reply, err := nc.Request(wire.Subject(getRPC), request, 10*time.Second)
+				if err != nil {
+					t.Error(err)
+					return codes.Unavailable
+				}
+				return wire.ReplyStatus(reply).Code()
+			}
+			results := make(chan codes.Code, c.fit)
+			for range c.fit {
+				go func() { results <- call() }()
+			}
+			for range c.fit {
+				<-running
+			}
+			if code := call(); code != codes.ResourceExhausted {
+				t.Errorf("one more: %v", code)
+			}
+			close(release)
+			for range c.fit {
+				if code := <-results; code != codes.OK {
+					t.Error(code)
+				}
+			}
+		})
 	}
 }
 

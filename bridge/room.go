@@ -1,0 +1,45 @@
+package bridge
+
+import (
+	"context"
+
+	"golang.org/x/sync/semaphore"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"ponix/runtime/wire"
+)
+
+// Requests of more than large bytes wait for each other, so that onTheirWay of them are
+// on NATS at a time, and inHand with those that wait: a server closes the connection of an
+// instance that has 64 MiB to read (max_pending), and all that it does is delivered again.
+// Smaller requests pass by.
+const (
+	large      = 16 << 10
+	onTheirWay = 16 << 20
+	inHand     = 80 << 20
+)
+
+// room is what is left of these bytes.
+type room struct{ onTheirWay, inHand *semaphore.Weighted }
+
+func newRoom() room {
+	return room{semaphore.NewWeighted(onTheirWay), semaphore.NewWeighted(inHand)}
+}
+
+// enter waits until a request may go on its way, and leave is to be called when it is
+// answered. One that would have to wait behind too many is refused.
+func (r room) enter(ctx context.Context, request frame) (leave func(), err error) {
+	if len(request) <= large {
+		return func() {}, nil
+	}
+	n := int64(min(len(request), onTheirWay))
+	if !r.inHand.TryAcquire(n) {
+		return nil, wire.Error(codes.ResourceExhausted, "AT_CAPACITY", "the bridge is at capacity: large requests wait already, try again")
+	}
+	if err := r.onTheirWay.Acquire(ctx, n); err != nil {
+		r.inHand.Release(n)
+		return nil, status.FromContextError(err).Err()
+	}
+	return func() { r.onTheirWay.Release(n); r.inHand.Release(n) }, nil
+}
