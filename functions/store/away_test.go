@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ClickHouse/clickhouse-go/v2"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/proto"
 
@@ -82,9 +83,9 @@ func (g *gate) set(shut bool) {
 func TestClickHouseAway(t *testing.T) {
 	t.Parallel()
 	var g *gate
-	e := startThrough(t, 1<<26, func(addr string) string {
-		g = newGate(t, addr)
-		return g.ln.Addr().String()
+	e := startWith(t, 1<<26, func(o *clickhouse.Options) {
+		g = newGate(t, o.Addr[0])
+		o.Addr = []string{g.ln.Addr().String()}
 	})
 	if err := e.write(t, made(t, "before", noon, `{}`)); err != nil {
 		t.Fatal(err)

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
@@ -63,21 +64,14 @@ func (f store) insertPatiently(ctx context.Context, rows []row) error {
 
 // insert writes rows as one block: all of them or none.
 //
-// In a list of many types ClickHouse takes a number for the first type of the path
-// that can hold it, which an earlier row of the block may have made Float64. So rows
-// with lists that have integers beyond 2^53 come first.
+// ClickHouse takes a list, and in one of many types a number, for the first type of the
+// path that can hold it. One that an earlier row of the block has made may hold a Float64
+// for an integer, and an empty object or list for null. So rows with lists that have
+// integers beyond 2^53 come first, and then those with null in a list.
 func (f store) insert(ctx context.Context, rows []row, token string) error {
-	if slices.ContainsFunc(rows, func(r row) bool { return r.first }) {
+	if slices.ContainsFunc(rows, func(r row) bool { return r.first != 0 }) {
 		rows = slices.Clone(rows)
-		slices.SortStableFunc(rows, func(a, b row) int {
-			switch {
-			case a.first == b.first:
-				return 0
-			case a.first:
-				return -1
-			}
-			return 1
-		})
+		slices.SortStableFunc(rows, func(a, b row) int { return cmp.Compare(b.first, a.first) })
 	}
 	ctx = clickhouse.Context(ctx, clickhouse.WithSettings(clickhouse.Settings{
 		"insert_deduplication_token": token,
@@ -85,8 +79,9 @@ func (f store) insert(ctx context.Context, rows []row, token string) error {
 		"max_partitions_per_insert_block": 0,
 		// A text that looks like a time stays the text that it is.
 		"input_format_try_infer_dates": 0, "input_format_try_infer_datetimes": 0,
-		// A boolean stays one beside numbers and texts in a list.
+		// Numbers and booleans stay such beside texts in a list, also before ClickHouse 25.8.
 		"input_format_json_read_bools_as_numbers": 0, "input_format_json_read_bools_as_strings": 0,
+		"input_format_json_read_numbers_as_strings": 0,
 	}))
 	b, err := f.db.PrepareBatch(ctx, insertSQL)
 	if err != nil {

@@ -77,22 +77,34 @@ const maxExact = 1 << 53
 
 // appendData appends an envelope's data as the JSON text that ClickHouse gets:
 // every number with a point or an exponent, so that one path holds 20 and 20.5
-// as the same type, Float64; only integers beyond 2^53 stay integers. inLists tells
-// whether one of those is in a list.
-func appendData(dst []byte, e *envelopev1.ProcessedEnvelope) (data []byte, inLists bool, err error) {
+// as the same type, Float64; only integers beyond 2^53 stay integers. first is 2
+// where one of those is in a list, and 1 where null is.
+func appendData(dst []byte, e *envelopev1.ProcessedEnvelope) (data []byte, first int, err error) {
 	if len(e.DataJson) == 0 {
 		data, err = appendStruct(dst, e.Data)
-		return data, false, err
+		return data, nullsInLists(data), err
 	}
 	v, err := parseJSON(e.DataJson)
 	if err != nil {
-		return dst, false, err
+		return dst, 0, err
 	}
 	if _, ok := v.(map[string]any); !ok {
-		return dst, false, errors.New("is not a JSON object")
+		return dst, 0, errors.New("is not a JSON object")
 	}
 	data, err = appendAny(dst, v)
-	return data, hasInexactList(v), err
+	if hasInexactList(v) {
+		return data, 2, err
+	}
+	return data, nullsInLists(data), err
+}
+
+// nullsInLists is 1 where JSON without spaces has null in a list. A text that looks like
+// it does no harm.
+func nullsInLists(data []byte) int {
+	if bytes.Contains(data, []byte("[null")) || bytes.Contains(data, []byte(",null")) {
+		return 1
+	}
+	return 0
 }
 
 func appendStruct(dst []byte, s *structpb.Struct) ([]byte, error) {

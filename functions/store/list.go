@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/ClickHouse/clickhouse-go/v2"
 	"google.golang.org/protobuf/types/known/structpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -36,6 +37,8 @@ func (f store) list(ctx context.Context, req *envelopev1.ListProcessedEnvelopesR
 	if err != nil {
 		return nil, err
 	}
+	// Before ClickHouse 25.8 a large integer would be a text.
+	ctx = clickhouse.Context(ctx, clickhouse.WithSettings(clickhouse.Settings{"output_format_json_quote_64bit_integers": 0}))
 	rows, err := f.db.Query(ctx, sql, args...)
 	if err != nil {
 		return nil, queryError(err)

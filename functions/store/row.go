@@ -15,8 +15,8 @@ type row struct {
 	object               packed // data, where it is simple
 	text                 string // data as JSON, where it is not
 	id                   string
-	index                int  // in the batch or request
-	first                bool // of its block, see insert
+	index                int // in the batch or request
+	first                int // the higher, the nearer to the start of its block, see insert
 }
 
 // The range of DateTime64(6) as far as ClickHouse's client writes and reads it: it

@@ -46,11 +46,11 @@ type env struct {
 // start hosts the function on empty engines. maxBytes bounds the streams.
 func start(t *testing.T, maxBytes int64) env {
 	t.Helper()
-	return startThrough(t, maxBytes, func(addr string) string { return addr })
+	return startWith(t, maxBytes, func(*clickhouse.Options) {})
 }
 
-// startThrough is start with ClickHouse at another address.
-func startThrough(t *testing.T, maxBytes int64, through func(addr string) string) env {
+// startWith is start with another connection to ClickHouse.
+func startWith(t *testing.T, maxBytes int64, change func(*clickhouse.Options)) env {
 	t.Helper()
 	o := runtimetest.ClickHouse(t)
 	m, err := migrations.ClickHouse(o, migrations.Storage{})
@@ -61,8 +61,8 @@ func startThrough(t *testing.T, maxBytes int64, through func(addr string) string
 	if _, err := m.Up(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	o.Addr = []string{through(o.Addr[0])}
 	o.Settings = clickhouse.Settings{"output_format_native_write_json_as_string": 1}
+	change(o)
 	db, err := clickhouse.Open(o)
 	if err != nil {
 		t.Fatal(err)
@@ -582,6 +582,51 @@ func TestExactInMixedLists(t *testing.T) {
 			if shown != was {
 				t.Errorf("%v: %s became %s", lists, was, shown)
 			}
+		}
+	}
+}
+
+// TestNullsInLists holds that null in a list stays null, whatever lists other rows of its
+// block have.
+func TestNullsInLists(t *testing.T) {
+	t.Parallel()
+	e := start(t, 1<<20)
+	for i, data := range [][]string{
+		{`{"a":[{"b":1}]}`, `{"a":[null,{"b":2}]}`},
+		{`{"a":[{"b":1}]}`, `{"a":[{"b":2},null]}`},
+		{`{"a":[[1]]}`, `{"a":[null]}`},
+		{`{"a":[[[1]]]}`, `{"a":[[null]]}`},
+	} {
+		var all []*envelopev1.ProcessedEnvelope
+		for n, text := range data {
+			all = append(all, made(t, "e", noon.Add(time.Duration(2*i+n)*time.Second), text))
+		}
+		if err := e.write(t, all...); err != nil {
+			t.Fatal(err)
+		}
+		got := e.list(t, &envelopev1.ListProcessedEnvelopesRequest{PageSize: 2}).Envelopes
+		for n, was := range data {
+			if shown := text(t, got[1-n].Data); shown != was {
+				t.Errorf("%v: %s became %s", data, was, shown)
+			}
+		}
+	}
+}
+
+// TestOldDefaults holds that what is read is what was written also with the settings that
+// the oldest ClickHouse has which we take.
+func TestOldDefaults(t *testing.T) {
+	t.Parallel()
+	e := startWith(t, 1<<20, func(o *clickhouse.Options) { o.Settings["compatibility"] = "25.3" })
+	for i, data := range []string{`{"n":9007199254740993}`, `{"l":[9007199254740993,"x"]}`, `{"l":[18446744073709551615,20]}`, `{"l":[1,"x"]}`, `{"l":[["x"],[1.5]]}`} {
+		m := made(t, "e", noon.Add(time.Duration(i)*time.Second), `{}`)
+		m.Data, m.DataJson = nil, []byte(data)
+		if err := e.write(t, m); err != nil {
+			t.Fatal(err)
+		}
+		got := e.list(t, &envelopev1.ListProcessedEnvelopesRequest{PageSize: 1}).Envelopes[0]
+		if string(got.DataJson) != data && text(t, got.Data) != data {
+			t.Errorf("%s is read as %v", data, got)
 		}
 	}
 }
