@@ -185,6 +185,49 @@ func (*refusing) OnConnectAuthenticate(*mochi.Client, packets.Packet) bool {
 	return false
 }
 
+// TestBrokerHangsUp holds that a gateway works whose broker closes the connection of who
+// subscribes to what is not allowed, in both versions of MQTT.
+func TestBrokerHangsUp(t *testing.T) {
+	t.Parallel()
+	e := start(t)
+	e.instance(t)
+	for id, hook := range map[string]*hangingUp{"new": {}, "old": {older: true}} {
+		b := broker(t, "", hook)
+		e.gateway(t, "create", id, b.url)
+		e.wantState(t, 9*time.Second, id, connected)
+		done(t, publisher(t, b.url).Publish("acme/thermometer", 1, false, id))
+	}
+	e.stored(t, 5*time.Second, 2)
+}
+
+// hangingUp is a broker's hook that lets nobody subscribe to everything.
+type hangingUp struct {
+	mochi.HookBase
+	older bool // than MQTT 5
+}
+
+func (*hangingUp) ID() string { return "hanging up" }
+
+func (*hangingUp) Provides(b byte) bool {
+	return b == mochi.OnConnect || b == mochi.OnConnectAuthenticate || b == mochi.OnACLCheck
+}
+
+func (h *hangingUp) OnConnect(_ *mochi.Client, p packets.Packet) error {
+	if h.older && p.ProtocolVersion == 5 {
+		return packets.ErrUnsupportedProtocolVersion
+	}
+	return nil
+}
+
+func (*hangingUp) OnConnectAuthenticate(*mochi.Client, packets.Packet) bool { return true }
+
+func (*hangingUp) OnACLCheck(c *mochi.Client, topic string, _ bool) bool {
+	if topic == "+/#" {
+		c.Stop(packets.ErrNotAuthorized)
+	}
+	return topic != "+/#"
+}
+
 // TestBrokerComesBack holds that a session survives its broker.
 func TestBrokerComesBack(t *testing.T) {
 	t.Parallel()

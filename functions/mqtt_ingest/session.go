@@ -21,7 +21,8 @@ import (
 // itself ($SYS). Brokers that refuse # alone allow it.
 const everything = "+/#"
 
-// narrow is what a gateway subscribes to where the broker does not allow that.
+// narrow is what a gateway subscribes to where the broker does not allow that, or has hung
+// up when it was asked for it (deny_action = disconnect of EMQX).
 func (s *session) narrow() string { return s.gateway.OrganizationId + "/#" }
 
 // settled is how long a connection has to last to count as a success.
@@ -47,6 +48,7 @@ type session struct {
 	cancel context.CancelFunc
 	forget atomic.Bool // before cancel, or while it ends
 	done   chan struct{}
+	hungUp bool // the broker, when it was asked for everything
 
 	stopping bool // for its owner, as told
 	told     told
@@ -152,11 +154,26 @@ func (s *session) prepare(ctx context.Context, l *link, resumed bool) error {
 	if s.ids.subscribed() != "" {
 		return nil
 	}
-	filter := everything
-	err := l.subscribe(ctx, filter)
+	asking, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go func() {
+		select {
+		case <-l.done:
+			cancel()
+		case <-asking.Done():
+		}
+	}()
+	filter, err := everything, errRefused
+	if !s.hungUp {
+		err = l.subscribe(asking, filter)
+	}
 	if errors.Is(err, errRefused) {
 		filter = s.narrow()
-		err = l.subscribe(ctx, filter)
+		err = l.subscribe(asking, filter)
+	}
+	if err != nil && l.gone() {
+		s.hungUp = filter == everything
+		return l.err
 	}
 	if err != nil {
 		return err
