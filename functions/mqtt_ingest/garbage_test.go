@@ -1,10 +1,12 @@
 package mqttingest_test
 
 import (
+	"errors"
 	"testing"
 	"time"
 
 	pb "ponix/proto/ponix/gateway/v1"
+	"ponix/runtime/runtimetest"
 )
 
 // TestGarbageInTheBucket holds that what cannot be read in the bucket of gateways is in
@@ -35,5 +37,37 @@ func TestGarbageInTheBucket(t *testing.T) {
 	garbage("other")
 	if resp, err := e.ListGatewayStates(t.Context(), &pb.ListGatewayStatesRequest{OrganizationId: "acme"}); err != nil || len(resp.States) != 3 {
 		t.Errorf("listed are %v, %v", resp, err)
+	}
+}
+
+// TestBucketsAreMadeAgain holds that gateways come back where buckets were deleted, all as
+// by a NATS that lost its disk, or only one.
+func TestBucketsAreMadeAgain(t *testing.T) {
+	t.Parallel()
+	leases, records, states := conf.Leases().Bucket, conf.MQTTSessions().Bucket, conf.GatewayStates().Bucket
+	for _, buckets := range [][]string{{leases}, {records}, {leases, records, states}} {
+		e := start(t)
+		e.instance(t)
+		b := broker(t, "")
+		e.gateway(t, "create", "g1", b.url)
+		e.wantState(t, 10*time.Second, "g1", connected)
+		for _, name := range buckets {
+			if err := e.js.DeleteKeyValue(t.Context(), name); err != nil {
+				t.Fatal(err)
+			}
+		}
+		b.stop()
+		again := broker(t, b.address(t))
+		e.gateway(t, "update", "g1", again.url)
+		device := publisher(t, again.url)
+		runtimetest.Eventually(t, 30*time.Second, func() error {
+			done(t, device.Publish("acme/thermometer", 1, false, "fine"))
+			raw, err := e.js.Stream(t.Context(), conf.Raw)
+			if err == nil && raw.CachedInfo().State.Msgs == 0 {
+				err = errors.New("no message became an envelope")
+			}
+			return err
+		})
+		e.wantState(t, 10*time.Second, "g1", connected)
 	}
 }

@@ -51,7 +51,7 @@ import (
 func New(nc *nats.Conn, js jetstream.JetStream, s streams.Config, c Config) runtime.Function {
 	f := ingest{nc, js, s, c}
 	return runtime.Func("mqtt-ingest", runtime.Source("sessions", f.run, s.RawEnvelopes())).
-		Keeping(s.GatewayStates(), s.Leases(), s.MQTTSessions()).
+		Keeping(f.buckets()...).
 		Described("messages of MQTT brokers to raw envelopes")
 }
 
@@ -60,6 +60,11 @@ type ingest struct {
 	js      jetstream.JetStream
 	streams streams.Config
 	Config
+}
+
+// buckets are those that an instance works on.
+func (f ingest) buckets() []jetstream.KeyValueConfig {
+	return []jetstream.KeyValueConfig{f.streams.GatewayStates(), f.streams.Leases(), f.streams.MQTTSessions()}
 }
 
 // publishWindow is how many envelopes of all gateways wait for JetStream at a
@@ -79,12 +84,14 @@ func (f ingest) run(ctx context.Context) error {
 	if o.roots, err = f.roots(); err != nil {
 		return runtime.RetryAfter(time.Minute, err)
 	}
-	for _, b := range []struct {
-		kv   *jetstream.KeyValue
-		name string
-	}{{&o.states, f.streams.GatewayStates().Bucket}, {&o.leases, f.streams.Leases().Bucket}, {&o.records, f.streams.MQTTSessions().Bucket}} {
-		if *b.kv, err = f.js.KeyValue(ctx, b.name); err != nil {
-			return fmt.Errorf("bucket %s: %w", b.name, err)
+	// Somebody may have deleted them, or NATS have lost its disk.
+	if err := streams.EnsureBuckets(ctx, f.js, f.buckets()...); err != nil {
+		return err
+	}
+	for i, kv := range []*jetstream.KeyValue{&o.states, &o.leases, &o.records} {
+		name := f.buckets()[i].Bucket
+		if *kv, err = f.js.KeyValue(ctx, name); err != nil {
+			return fmt.Errorf("bucket %s: %w", name, err)
 		}
 	}
 	window := publishWindow

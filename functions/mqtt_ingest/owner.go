@@ -66,6 +66,8 @@ func (o *owner) run(ctx context.Context) (err error) {
 	defer gateways.Stop() //nolint:errcheck // likewise
 	tick := time.NewTicker(tickEvery)
 	defer tick.Stop()
+	look := time.NewTicker(countEvery)
+	defer look.Stop()
 	more, changed := o.reconcile(), false
 	for {
 		changed = changed || more
@@ -98,12 +100,27 @@ func (o *owner) run(ctx context.Context) (err error) {
 		case <-tick.C:
 			o.report()
 			changed, now = true, true
+		case <-look.C:
+			if err := o.look(ctx); err != nil {
+				return err
+			}
 		}
 		// Who has a thousand gateways does not look at all of them for each of a thousand news.
 		if now || changed && len(leases.Updates()) == 0 && len(gateways.Updates()) == 0 {
 			more, changed = o.reconcile(), false
 		}
 	}
+}
+
+// look fails where the bucket of records is gone, without which no session begins. The
+// leases would be missed by their renewal.
+func (o *owner) look(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	if _, err := o.js.Stream(ctx, "KV_"+o.records.Bucket()); errors.Is(err, jetstream.ErrStreamNotFound) {
+		return fmt.Errorf("bucket %s: %w", o.records.Bucket(), err)
+	}
+	return nil
 }
 
 // learn takes an entry of the bucket of gateways, and tells whether it changes what is to
