@@ -8,6 +8,7 @@ import (
 	"sync"
 	"testing"
 	"testing/fstest"
+	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
@@ -30,6 +31,29 @@ func TestInsertRefusals(t *testing.T) {
 		t.Error(err)
 	}
 	equal(t, count(t, conn, "c"), uint64(1))
+}
+
+// TestInsertWithoutBlocks has the rows in the statement itself.
+func TestInsertWithoutBlocks(t *testing.T) {
+	t.Parallel()
+	conn := dial(t)
+	exec(t, conn, "CREATE TABLE w (a UInt32, b String) ENGINE = MergeTree ORDER BY a")
+	const settings = " SETTINGS async_insert = 0, log_comment = 'VALUES (1)' "
+	for i, sql := range []string{
+		"INSERT INTO w VALUES (1, 'x')", "INSERT INTO w (a) SELECT 2",
+		"INSERT INTO w" + settings + "VALUES (3, 'x')", "INSERT INTO w (a)" + settings + "SELECT 4", "INSERT INTO w" + settings + "FORMAT CSV 5,x",
+	} {
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		if err := conn.Exec(ctx, sql); err != nil {
+			t.Errorf("%s: %v", sql, err)
+		}
+		cancel()
+		equal(t, count(t, conn, "w"), uint64(i+1))
+	}
+	if err := insertRows(t, conn, "INSERT INTO w (a)"+settings, []any{uint32(6)}); err != nil {
+		t.Error(err)
+	}
+	equal(t, count(t, conn, "w"), uint64(6))
 }
 
 func TestInsertSeesChangedTable(t *testing.T) {

@@ -26,7 +26,7 @@ type statement struct {
 
 var (
 	blank      = regexp.MustCompile(`^(?s:\s+|--[^\n]*(?:\n|$)|/\*.*?\*/)+`)
-	insertHead = regexp.MustCompile(`(?is)^INSERT\s+INTO\s+(?:TABLE\s+)?((?:FUNCTION\s+)?(?:` + "`[^`]*`" + `|[^\s(` + "`" + `])+)\s*(\([^()]*\))?\s*(?:SETTINGS\s+(.*?)\s*)?(?:VALUES|FORMAT\s+(?:Native|Values))?\s*;?\s*$`)
+	insertHead = regexp.MustCompile(`(?is)^INSERT\s+INTO\s+(?:TABLE\s+)?((?:FUNCTION\s+)?(?:` + "`[^`]*`" + `|[^\s(` + "`" + `])+)\s*(\([^()]*\))?\s*(?:SETTINGS\s+((?:\w+\s*=\s*(?:'(?:\\.|[^'\\])*'|[^\s'(),;]+)\s*,?\s*)+))?(?:VALUES|FORMAT\s+(?:Native|Values))?\s*;?\s*$`)
 	streams    = regexp.MustCompile(`(?i)^(?:(?:SELECT|WITH|FROM)\b|\()`)
 	tables     = regexp.MustCompile(`(?i)^(?:SHOW|DESC|DESCRIBE|EXPLAIN|EXISTS|CHECK|VALUES)\b`)
 	formatTail = regexp.MustCompile(`(?i)\sFORMAT\s+\w+\s*$`)
