@@ -75,6 +75,8 @@ func (f store) insert(ctx context.Context, rows []row, token string) error {
 	}
 	ctx = clickhouse.Context(ctx, clickhouse.WithSettings(clickhouse.Settings{
 		"insert_deduplication_token": token,
+		// The answer comes when the block is committed, and it is no part of another one.
+		"async_insert": 0,
 		// A block may span any number of months: clocks of devices are wrong.
 		"max_partitions_per_insert_block": 0,
 		// A text that looks like a time stays the text that it is.

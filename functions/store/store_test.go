@@ -630,3 +630,19 @@ func TestOldDefaults(t *testing.T) {
 		}
 	}
 }
+
+// TestInsertsAreNotCollected holds that ClickHouse writes a block at once: whether it collects
+// inserts first, as it does by itself from 26.2 on, and answers before, is up to its settings.
+func TestInsertsAreNotCollected(t *testing.T) {
+	t.Parallel()
+	e := startWith(t, 1<<20, func(o *clickhouse.Options) { o.Settings["async_insert"], o.Settings["wait_for_async_insert"] = 1, 0 })
+	if err := e.db.Exec(t.Context(), "ALTER TABLE processed_envelopes ADD COLUMN collected UInt8 DEFAULT getSetting('async_insert')"); err != nil {
+		t.Fatal(err)
+	}
+	if err := e.write(t, made(t, "text", noon, `{"l":[1]}`), made(t, "values", noon, `{"n":1}`)); err != nil {
+		t.Fatal(err)
+	}
+	if n := e.count(t, "WHERE collected = 0"); n != 2 {
+		t.Errorf("%d rows of 2 were written at once", n)
+	}
+}
