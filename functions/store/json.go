@@ -98,8 +98,7 @@ func appendData(dst []byte, e *envelopev1.ProcessedEnvelope) (data []byte, first
 	return data, nullsInLists(data), err
 }
 
-// nullsInLists is 1 where JSON without spaces has null in a list. A text that looks like
-// it does no harm.
+// nullsInLists is 1 where JSON without spaces has null in a list, or a text like that.
 func nullsInLists(data []byte) int {
 	if bytes.Contains(data, []byte("[null")) || bytes.Contains(data, []byte(",null")) {
 		return 1
