@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 
 	"github.com/nats-io/nats.go"
@@ -125,7 +126,7 @@ func (e *endpoint) reply(m, reply *nats.Msg) {
 		err = e.host.Conn.PublishMsg(reply)
 	}
 	if err != nil {
-		e.host.Logger.Error("reply", "source", e.name, "error", err)
+		e.logReply.log(e.host.Logger, slog.LevelError, "reply", "source", e.name, "error", err)
 	}
 }
 

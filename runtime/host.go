@@ -83,6 +83,9 @@ type binding struct {
 	name       string
 	counters   counters
 	logPublish limitedLog
+	logSettle  limitedLog
+	logLetter  limitedLog
+	logReply   limitedLog
 	stopIntake func() // nothing new after it has returned
 	wait       func() // nothing in flight after it has returned
 }
@@ -163,7 +166,7 @@ func (h *Host) remake(s streams.Stream) {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
 	if err := streams.Ensure(ctx, h.js, s); err != nil {
-		h.logGone.log(h.Logger, "a stream is gone and cannot be made again", "stream", s.Name, "error", err)
+		h.logGone.log(h.Logger, slog.LevelWarn, "a stream is gone and cannot be made again", "stream", s.Name, "error", err)
 	}
 }
 

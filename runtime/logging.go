@@ -56,13 +56,13 @@ func levelOf(err error) slog.Level {
 	return slog.LevelDebug
 }
 
-// limitedLog writes one warning a second, with the number left out.
+// limitedLog writes one line a second, with the number left out.
 type limitedLog struct{ last, suppressed atomic.Int64 }
 
-// log writes a warning, or counts it.
-func (l *limitedLog) log(to *slog.Logger, msg string, args ...any) {
+// log writes a line, or counts it.
+func (l *limitedLog) log(to *slog.Logger, level slog.Level, msg string, args ...any) {
 	if n, ok := l.allow(time.Now()); ok {
-		to.Warn(msg, append(args, "suppressed", n)...)
+		to.Log(context.Background(), level, msg, append(args, "suppressed", n)...)
 	}
 }
 

@@ -3,6 +3,7 @@ package runtime
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"strings"
 	"sync"
 
@@ -114,7 +115,7 @@ func (t *trigger) publish(pub *Publisher, to streams.Stream, msg jetstream.Msg, 
 		}
 		if err != nil {
 			t.counters.failures.Add(1)
-			t.logPublish.log(t.host.Logger, "publish", "source", t.name, "error", err)
+			t.logPublish.log(t.host.Logger, slog.LevelWarn, "publish", "source", t.name, "error", err)
 		} else if !t.host.Streams.Atomic { // which leaves headers of its own; and what failed may still be on its way
 			result.Data = nil
 			results.Put(result)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"strings"
 	"sync/atomic"
@@ -229,7 +230,7 @@ func (t *trigger) bury(msg jetstream.Msg, c *Call, reason string, cause error) {
 		err = t.host.putLetter(ctx, deadletter.Shorten(letter))
 	}
 	if err != nil {
-		t.host.Logger.Error("dead letter", "source", t.name, "reason", reason, "error", err)
+		t.logLetter.log(t.host.Logger, slog.LevelError, "dead letter", "source", t.name, "reason", reason, "error", err)
 		t.giveBack(msg, backoff(c.Message.Attempt))
 		return
 	}
@@ -249,7 +250,7 @@ func (h *Host) putLetter(ctx context.Context, letter *nats.Msg) error {
 // be delivered again, which changes nothing.
 func (t *trigger) logUnsettled(err error) {
 	if err != nil {
-		t.host.Logger.Warn("settle", "source", t.name, "error", err)
+		t.logSettle.log(t.host.Logger, slog.LevelWarn, "settle", "source", t.name, "error", err)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -304,6 +305,44 @@ func TestStopWithoutNATS(t *testing.T) {
 	}
 	if took := time.Since(began); took > 5*time.Second {
 		t.Errorf("it took %v", took)
+	}
+}
+
+// TestSettledWithoutNATS has many messages in hand when NATS goes away: what cannot be
+// told to it are a few lines of the log, and not one for each.
+func TestSettledWithoutNATS(t *testing.T) {
+	t.Parallel()
+	srv := runtimetest.NATSServer(t)
+	nc := runtimetest.Connect(t, srv, nats.MaxReconnects(-1), nats.ReconnectBufSize(-1))
+	var log strings.Builder // of one line at a time
+	const each = 50
+	var begun, ended atomic.Int64
+	goOn := make(chan struct{})
+	h, err := runtime.Start(t.Context(), runtime.Config{Conn: nc, Streams: testStreams(), Logger: slog.New(slog.NewTextHandler(&log, nil))}, runtime.Func("convert",
+		runtime.OnMessage(testStreams().RawEnvelopes(), "convert", func(_ context.Context, e *envelopev1.RawEnvelope) error {
+			begun.Add(1)
+			<-goOn
+			defer ended.Add(1)
+			if e.DeviceId == "bad" {
+				return runtime.Terminate(errors.New("bad"))
+			}
+			return nil
+		})))
+	if err != nil {
+		t.Fatal(err)
+	}
+	publish(t, nc, append(slices.Repeat([]string{"good"}, each), slices.Repeat([]string{"bad"}, each)...)...)
+	eventually(t, "all are in hand", func() bool { return begun.Load() == 2*each })
+	srv.Shutdown()
+	eventually(t, "the connection is gone", func() bool { return !nc.IsConnected() })
+	close(goOn)
+	if err := h.Stop(); !errors.Is(err, nats.ErrDisconnected) || ended.Load() != 2*each {
+		t.Errorf("%d have ended, and %v", ended.Load(), err)
+	}
+	for _, msg := range []string{"msg=settle ", `msg="dead letter" `} {
+		if n := strings.Count(log.String(), msg); n < 1 || n > each/2 {
+			t.Errorf("%d lines with %s in\n%s", n, msg, &log)
+		}
 	}
 }
 
