@@ -11,7 +11,8 @@ import (
 )
 
 // TestCompose holds that what has no passwords but those of the compose file is for its
-// machine alone, and that instances get the time that they take to stop.
+// machine alone, that instances get the time that they take to stop, and that engines are
+// asked by the network whether they are ready.
 func TestCompose(t *testing.T) {
 	t.Parallel()
 	text, err := os.ReadFile("../../compose.yaml")
@@ -25,6 +26,15 @@ func TestCompose(t *testing.T) {
 	for _, p := range ports {
 		if !strings.HasPrefix(string(p[1]), "127.0.0.1:") {
 			t.Errorf("%s is open to everybody", p[1])
+		}
+	}
+	checks := regexp.MustCompile(`test: \[(.*)\]`).FindAllSubmatch(text, -1)
+	if len(checks) != 2 {
+		t.Errorf("%d engines are asked whether they are ready", len(checks))
+	}
+	for _, c := range checks {
+		if !regexp.MustCompile(`"(-h|--host)", "(postgres|clickhouse)"`).Match(c[1]) {
+			t.Errorf("%s is also answered by the server that an image starts to set itself up", c[1])
 		}
 	}
 	grace := 10 * time.Second // Docker's own
