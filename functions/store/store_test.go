@@ -17,6 +17,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/rs/xid"
+	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
@@ -490,6 +491,29 @@ func (e env) burn(t *testing.T) {
 			if _, err := e.js.Publish(t.Context(), "raw_envelopes.o.evil", nil, jetstream.WithMsgID(later.String())); err != nil {
 				t.Fatal(err)
 			}
+		}
+	}
+}
+
+// TestTraceOfAnEnvelope holds that an envelope goes on with the trace of the call that
+// published it, and without one where its caller has none.
+func TestTraceOfAnEnvelope(t *testing.T) {
+	t.Parallel()
+	e := start(t, 1<<20)
+	s, err := e.js.Stream(t.Context(), "raw_envelopes")
+	if err != nil {
+		t.Fatal(err)
+	}
+	begun := trace.NewSpanContext(trace.SpanContextConfig{TraceID: trace.TraceID{1}, SpanID: trace.SpanID{2}, TraceFlags: trace.FlagsSampled})
+	for want, ctx := range map[string]context.Context{
+		"": t.Context(),
+		"00-01000000000000000000000000000000-0200000000000000-01": trace.ContextWithSpanContext(t.Context(), begun),
+	} {
+		if _, err := e.PublishRawEnvelopes(ctx, &envelopev1.PublishRawEnvelopesRequest{Envelopes: []*envelopev1.RawEnvelope{{OrganizationId: "o", DeviceId: "d"}}}); err != nil {
+			t.Fatal(err)
+		}
+		if m, err := s.GetLastMsgForSubject(t.Context(), "raw_envelopes.o.d"); err != nil || m.Header.Get("traceparent") != want {
+			t.Errorf("got %v, %v, want the trace %q", m, err, want)
 		}
 	}
 }
