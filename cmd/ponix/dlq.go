@@ -77,7 +77,7 @@ func (c *dlqList) Run(e *env) error {
 				l.Header = nil
 				return e.out.json(l)
 			}
-			rows = append(rows, []string{strconv.FormatUint(l.Number, 10), l.Died.Format(time.DateTime), l.Function, l.Reason, l.Subject, strconv.Itoa(l.Deliveries), l.Error})
+			rows = append(rows, letterRow(l))
 			return nil
 		})
 		if err != nil {
@@ -101,6 +101,10 @@ func (c *dlqList) Run(e *env) error {
 	})
 }
 
+func letterRow(l deadletter.Letter) []string {
+	return []string{strconv.FormatUint(l.Number, 10), l.Died.UTC().Format(time.DateTime), l.Function, l.Reason, l.Subject, strconv.Itoa(l.Deliveries), l.Error}
+}
+
 type dlqShow struct {
 	dlqQueue
 	format
@@ -117,7 +121,7 @@ func (c *dlqShow) Run(e *env) error {
 			return e.out.json(l)
 		}
 		kv := []string{
-			"number", strconv.FormatUint(l.Number, 10), "died", l.Died.Format(time.RFC3339Nano),
+			"number", strconv.FormatUint(l.Number, 10), "died", l.Died.UTC().Format(time.RFC3339Nano),
 			"function", l.Function, "reason", l.Reason, "error", l.Error, "envelope id", l.ID,
 			"stored", l.Stored.Format(time.RFC3339Nano), "stream", l.Stream, "subject", l.Subject,
 			"sequence", strconv.FormatUint(l.Sequence, 10), "deliveries", strconv.Itoa(l.Deliveries), "trace id", l.TraceID,

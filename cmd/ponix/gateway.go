@@ -70,7 +70,7 @@ func (c *gatewayStatusCommand) run(e *env, nc *nats.Conn) error {
 func stateRow(s *gatewayv1.GatewayState) []string {
 	last := "-"
 	if s.LastMessageAt != nil {
-		last = s.LastMessageAt.AsTime().Local().Format(time.DateTime)
+		last = s.LastMessageAt.AsTime().Format(time.DateTime)
 	}
 	owner := s.Owner
 	if owner == "" {

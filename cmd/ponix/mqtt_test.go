@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -73,6 +74,8 @@ func (c *cluster) overMQTT(t *testing.T, p *ponix, organization string) {
 	}
 	send()
 	c.wantData(t, device, `{"data":{"temperature_1":27.2}}`)
+	sent := must(t, c.env, "sql", "SELECT formatDateTime(occurred_at, '%T') AS t FROM processed_envelopes FINAL WHERE end_device_id = '"+device+"'")
+	wantStatus(t, append(slices.Clip(c.env), "TZ=Asia/Kolkata"), organization, strings.Fields(sent)[1]) // its time is that of the row
 	if _, err := c.devices.UpdateEndDevice(t.Context(), &enddevicev1.UpdateEndDeviceRequest{DeviceId: device, PayloadConversion: proto.String(`{"bytes": size(input)}`)}); err != nil {
 		t.Fatal(err)
 	}

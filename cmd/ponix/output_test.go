@@ -18,6 +18,7 @@ import (
 	"ponix/nats/streams"
 	envelopev1 "ponix/proto/ponix/envelope/v1"
 	"ponix/runtime/config"
+	"ponix/runtime/deadletter"
 	"ponix/runtime/runtimetest"
 )
 
@@ -113,5 +114,14 @@ func TestPSListsWhatAnswersWell(t *testing.T) {
 	}
 	if out := must(t, []string{"PONIX_NATS_URL=" + nc.ConnectedUrl()}, "ps"); !strings.Contains(out, "good") {
 		t.Errorf("got %s", out)
+	}
+}
+
+// TestDeathsAreUTC holds the list of dead letters to the time that rows have.
+func TestDeathsAreUTC(t *testing.T) {
+	t.Parallel()
+	at := time.Unix(1_000_000_000, 0).In(time.FixedZone("far", 5*60*60+30*60))
+	if got := letterRow(deadletter.Letter{Died: at})[1]; got != "2001-09-09 01:46:40" {
+		t.Errorf("it died %s", got)
 	}
 }
