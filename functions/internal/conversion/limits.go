@@ -8,7 +8,7 @@ import (
 // Limits bound what one conversion takes, and what is remembered of compiled
 // expressions. Zero means the default.
 type Limits struct {
-	Payload    int           `name:"conversion-max-payload" default:"262144" help:"Bytes that a payload has at most."`
+	Payload    int           `name:"conversion-max-payload" default:"262144" help:"Bytes that a payload has at most; by MQTT 262144, also where this is more."`
 	Expression int           `name:"conversion-max-expression" default:"16384" help:"Bytes that an expression has at most."`
 	Cost       uint64        `name:"conversion-max-cost" default:"1000000" help:"What evaluating an expression costs at most, in CEL's units."`
 	Time       time.Duration `name:"conversion-timeout" default:"100ms" help:"How long an evaluation takes at most."`
