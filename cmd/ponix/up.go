@@ -165,7 +165,7 @@ func (c *upCommand) ready(out *output, grpc string, conf bridge.Config, took tim
 	fmt.Fprintf(out, "%s  gRPC %s  NATS %s  ClickHouse %s  (%s)\n", out.paint(bold+";"+green, "ready"), grpc, c.NATS.Redacted(), c.ClickHouse.Redacted(), seconds(took))
 	fmt.Fprintf(out, "%s\n", out.paint(dim, "try:"))
 	self := os.Args[0]
-	var tries []string
+	tries := c.elsewhere()
 	if conf.Tokens != nil {
 		how := "export TOKEN=…, a JSON Web Token with the role admin"
 		if secret, err := c.Secret(); err == nil && secret != nil {
@@ -186,6 +186,21 @@ func (c *upCommand) ready(out *output, grpc string, conf bridge.Config, took tim
 	for _, try := range tries {
 		fmt.Fprintf(out, "  %s\n", try)
 	}
+}
+
+// elsewhere tells other commands of engines that are not where they look by themselves.
+func (c *upCommand) elsewhere() []string {
+	var set string
+	if url := c.NATS.URL; url != "nats://127.0.0.1:4222" && !strings.Contains(url, "@") { // a password is not shown
+		set += " NATS_URL=" + url + " PONIX_NATS_URL=" + url
+	}
+	if c.NativeURL != "127.0.0.1:9000" {
+		set += " PONIX_CLICKHOUSE_NATIVE_URL=" + c.NativeURL
+	}
+	if set == "" {
+		return nil
+	}
+	return []string{"export" + set}
 }
 
 // grpcurl is the beginning of a command that the bridge lets in.
