@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"golang.org/x/time/rate"
 )
 
 // NATS is the server or cluster that everything goes through.
@@ -97,6 +98,7 @@ func (c NATS) Connect(ctx context.Context, name string, log *slog.Logger, opts .
 	if err != nil {
 		return nil, err
 	}
+	often := rate.NewLimiter(1, 20) // what a user may not do may be tried with each message
 	connected, failed := make(chan struct{}, 1), make(chan error, 1)
 	opts = append(append(standard,
 		nats.RetryOnFailedConnect(true),
@@ -122,7 +124,11 @@ func (c NATS) Connect(ctx context.Context, name string, log *slog.Logger, opts .
 			}
 		}),
 		nats.ReconnectHandler(func(nc *nats.Conn) { log.Info("NATS is connected again", "server", nc.ConnectedUrlRedacted()) }),
-		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { log.Warn("NATS", "error", err) }),
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
+			if often.Allow() {
+				log.Warn("NATS", "error", err)
+			}
+		}),
 	), opts...)
 	nc, err := nats.Connect(c.URL, opts...)
 	if err != nil {
