@@ -110,9 +110,9 @@ const beatSQL = `
 SELECT pg_current_wal_lsn()::text, CASE WHEN $2 AND pg_current_wal_lsn() - $1::text::pg_lsn > $3 THEN
     pg_logical_emit_message(false, 'ponix_cdc', '')::text END`
 
-// watch looks after what the stream itself does not tell: the lag, and whether
-// the publication is as it was. Where PostgreSQL does not answer
-// it leaves the judgement to the stream.
+// watch looks after what the stream itself does not tell: the lag, and whether the
+// publication is as it was and the state is still there. Where PostgreSQL or NATS does
+// not answer it leaves the judgement to the stream.
 func (o *owner) watch(ctx context.Context) error {
 	tick := time.NewTicker(watchEvery)
 	defer tick.Stop()
@@ -125,6 +125,9 @@ func (o *owner) watch(ctx context.Context) error {
 			if errors.Is(err, pgx.ErrNoRows) || err == nil && published != o.state.Published {
 				return fmt.Errorf("the publication %s was altered", o.Publication)
 			}
+		}
+		if kept, err := o.keeper.load(ctx); err == nil && kept.revision == 0 {
+			return errors.New("the state of the slot is gone, as where NATS has lost its disk")
 		}
 		if err != nil && ctx.Err() == nil {
 			o.instance.Logger().Warn("the lag and the publication were not looked at", "error", err)

@@ -157,6 +157,31 @@ func TestDeletedStream(t *testing.T) {
 	e.wantEventOf(t, "after")
 }
 
+// TestNATSLosesItsDisk takes away what is on NATS while nothing changes: all rows are told
+// of again.
+func TestNATSLosesItsDisk(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t)
+	e.config.RetryDelay = 200
+	e.instance(t)
+	e.streaming(t)
+	e.exec(t, "INSERT INTO organizations (id, name) VALUES ('o', 'before')")
+	e.wantEventOf(t, "before")
+	runtimetest.Eventually(t, 20*time.Second, func() error { // nothing is left to be written
+		st, err := e.status(t)
+		if err == nil && (st.EventsPublished == 0 || st.LagSeconds > 0) {
+			err = fmt.Errorf("not confirmed: %v", st)
+		}
+		return err
+	})
+	for name := range e.js.StreamNames(t.Context()).Name() {
+		if err := e.js.DeleteStream(t.Context(), name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	e.wantEventOf(t, "before")
+}
+
 // TestLagOfAStuckEvent holds that the status says for how long an event has waited,
 // however often it was tried.
 func TestLagOfAStuckEvent(t *testing.T) {
