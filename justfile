@@ -62,7 +62,7 @@ torture *args: build
 bench *args: build
     #!/usr/bin/env bash
     set -euo pipefail
-    for suite in convert pipeline devices ingest cdc rpc latency start "memory --rounds 1" "durability --rounds 3"; do
+    for suite in convert pipeline devices ingest cdc rpc latency start "memory --rounds 1" "durability --rounds 3 --duration 500ms"; do
         bin/ponix bench $suite {{args}} 2> >(grep ^ponix: >&2)
     done
 

@@ -54,15 +54,14 @@ func syncedNATS(ctx context.Context, w *World, s *Suite, n int, d time.Duration)
 	const replicas = "JetStream, three replicas on three servers"
 	const alone, batches = ", one at a time", ", in atomic batches"
 	for _, c := range []struct {
-		name    string
-		start   func() (*World, error)
-		n       int
-		batches bool
+		name       string
+		start      func() (*World, error)
+		n, batched int // messages a round; batched: in atomic batches, too
 	}{
-		{shipped, func() (*World, error) { return w.synced("shipped", 100*time.Millisecond, false) }, n, false},
-		{seldom, func() (*World, error) { return w.synced("seldom", 2*time.Minute, false) }, n, false},
-		{always, func() (*World, error) { return w.synced("always", time.Minute, true) }, n / 20, true},
-		{replicas, func() (*World, error) { return w.replicated(ctx) }, n, true},
+		{shipped, func() (*World, error) { return w.synced("shipped", 100*time.Millisecond, false) }, n, 0},
+		{seldom, func() (*World, error) { return w.synced("seldom", 2*time.Minute, false) }, n, 0},
+		{always, func() (*World, error) { return w.synced("always", time.Minute, true) }, n / 20, n},
+		{replicas, func() (*World, error) { return w.replicated(ctx) }, n / 2, n / 2},
 	} {
 		own, err := c.start()
 		if err != nil {
@@ -73,8 +72,8 @@ func syncedNATS(ctx context.Context, w *World, s *Suite, n int, d time.Duration)
 			return err
 		}
 		s.Cases = append(s.Cases, Case{c.name, func(ctx context.Context, r *Round) error { return own.publish(ctx, r, c.n) }})
-		if c.batches {
-			s.Cases = append(s.Cases, Case{c.name + batches, func(ctx context.Context, r *Round) error { return own.publishBatches(ctx, r, n) }})
+		if c.batched > 0 {
+			s.Cases = append(s.Cases, Case{c.name + batches, func(ctx context.Context, r *Round) error { return own.publishBatches(ctx, r, c.batched) }})
 		}
 		s.Cases = append(s.Cases,
 			Case{c.name + alone, func(ctx context.Context, r *Round) error {
