@@ -100,7 +100,7 @@ func Start(ln net.Listener, c Config) (*Server, error) {
 		return nil, err
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	s := &Server{Config: c, client: wire.NewClient(c.Conn), health: health.NewServer(), limits: limits, room: newRoom(), names: []string{""}, warn: rate.Sometimes{Interval: time.Second}, addr: ln.Addr(), failed: make(chan error, 1), stop: cancel}
+	s := &Server{Config: c, client: wire.NewClient(c.Conn), health: health.NewServer(), limits: limits, room: newRoom(inHand), names: []string{""}, warn: rate.Sometimes{Interval: time.Second}, addr: ln.Addr(), failed: make(chan error, 1), stop: cancel}
 	s.grpc = grpc.NewServer(append(c.patience(),
 		grpc.Creds(c.credentials()),
 		grpc.ForceServerCodecV2(passThrough{encoding.GetCodecV2("proto")}),

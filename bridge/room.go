@@ -12,18 +12,18 @@ import (
 
 // Requests of more than large bytes wait for each other, so that onTheirWay of them are
 // on NATS at a time, and inHand with those that wait: a server closes the connection of an
-// instance that has 64 MiB to read (max_pending), and all that it does is delivered again.
-// Smaller requests pass by.
+// instance that has more than 64 MiB to read (max_pending), and what it has in hand goes
+// with it. Smaller requests pass by.
 const (
 	large      = 16 << 10
 	onTheirWay = 16 << 20
-	inHand     = 80 << 20
+	inHand     = 512 << 20
 )
 
 // room is what is left of these bytes.
 type room struct{ onTheirWay, inHand *semaphore.Weighted }
 
-func newRoom() room {
+func newRoom(inHand int64) room {
 	return room{semaphore.NewWeighted(onTheirWay), semaphore.NewWeighted(inHand)}
 }
 
@@ -39,7 +39,7 @@ func (r room) enter(ctx context.Context, request frame) (leave func(), err error
 	}
 	if err := r.onTheirWay.Acquire(ctx, n); err != nil {
 		r.inHand.Release(n)
-		return nil, status.FromContextError(err).Err()
+		return nil, status.Error(status.FromContextError(err).Code(), "the request is large, and had no turn in its time: large ones wait for each other")
 	}
 	return func() { r.onTheirWay.Release(n); r.inHand.Release(n) }, nil
 }

@@ -8,9 +8,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
-	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
-	"google.golang.org/grpc/status"
 
 	"ponix/bridge"
 	organizationv1 "ponix/proto/ponix/organization/v1"
@@ -19,7 +17,7 @@ import (
 )
 
 // TestLargeRequestsWait sends 200 requests of half a MiB at once: 16 MiB of them are on
-// NATS at a time, 64 MiB wait, the others are refused, and a small one passes all of them.
+// NATS at a time, the others wait, and a small one passes all of them.
 func TestLargeRequestsWait(t *testing.T) {
 	t.Parallel()
 	const requests, size = 200, 512 << 10
@@ -54,12 +52,6 @@ func TestLargeRequestsWait(t *testing.T) {
 			results <- err
 		}()
 	}
-	const waiting, refused = 80 << 20 / size, requests - 80<<20/size
-	for range refused {
-		if err := <-results; status.Code(err) != codes.ResourceExhausted {
-			t.Fatalf("one too many: got %v", err)
-		}
-	}
 	runtimetest.Eventually(t, 10*time.Second, func() error {
 		mu.Lock()
 		defer mu.Unlock()
@@ -77,9 +69,9 @@ func TestLargeRequestsWait(t *testing.T) {
 		answer(m)
 	}
 	mu.Unlock()
-	for range waiting {
+	for range requests {
 		if err := <-results; err != nil {
-			t.Errorf("one that waits: %v", err)
+			t.Error(err)
 		}
 	}
 	if most > 16<<20+100 { // and the small one

@@ -29,6 +29,14 @@ type Call struct {
 	subject string // where a transform's result goes
 }
 
+type callKey struct{}
+
+// callOf returns the call that ctx is of, nil outside of one.
+func callOf(ctx context.Context) *Call {
+	c, _ := ctx.Value(callKey{}).(*Call)
+	return c
+}
+
 // Handler is the untyped form of every handler.
 type Handler func(context.Context, *Call) ([]byte, error)
 

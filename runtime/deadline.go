@@ -28,8 +28,8 @@ func deadline(standard time.Duration) Middleware {
 }
 
 // deadlineContext is what context.WithDeadline returns, but for its timer, which
-// starts when somebody asks whether it is done: most calls never do. It also knows the
-// message that the call is about.
+// starts when somebody asks whether it is done: most calls never do. It also knows
+// the call.
 type deadlineContext struct {
 	context.Context // that it comes of; it has no deadline
 	at              time.Time
@@ -43,8 +43,8 @@ type deadlineContext struct {
 
 func (d *deadlineContext) Deadline() (time.Time, bool) { return d.at, true }
 func (d *deadlineContext) Value(key any) any {
-	if key == (messageKey{}) {
-		return &d.call.Message
+	if key == (callKey{}) {
+		return d.call
 	}
 	return d.Context.Value(key)
 }

@@ -25,7 +25,7 @@ import (
 // bad fields at once; of one field the rule counts.
 //
 // All instances share the requests. At most Config.Concurrency of them run at a
-// time in one instance, and 16 MiB; above that callers get RESOURCE_EXHAUSTED.
+// time in one instance, and 64 MiB; above that callers get RESOURCE_EXHAUSTED.
 func Endpoint[Req message[T], Resp proto.Message, T any](rpc string, h func(context.Context, Req) (Resp, error), checks ...func(Req) []*Violation) Binding {
 	return Binding{
 		name:  rpc,
@@ -61,6 +61,10 @@ func Endpoint[Req message[T], Resp proto.Message, T any](rpc string, h func(cont
 	}
 }
 
+// endpointBytes are those of the requests that an endpoint runs at a time: of the large
+// ones of four bridges.
+const endpointBytes = 64 << 20
+
 type endpoint struct {
 	*binding
 	ctx    context.Context
@@ -69,7 +73,7 @@ type endpoint struct {
 
 func (e *endpoint) start(method protoreflect.MethodDescriptor) error {
 	p := newPool(e.host.Concurrency, e.serve)
-	p.size = func(m *nats.Msg) int { return len(m.Data) }
+	p.size, p.most = func(m *nats.Msg) int { return len(m.Data) }, endpointBytes
 	sub, err := e.service.addEndpoint(endpointSpec{
 		name:     string(method.Name()),
 		subject:  wire.Subject(e.name),
@@ -108,7 +112,7 @@ func (e *endpoint) serve(m *nats.Msg) {
 }
 
 func (e *endpoint) refuse(m *nats.Msg) {
-	err := Error(codes.ResourceExhausted, "AT_CAPACITY", "%s is at capacity: an instance runs %d calls at a time, and %d MiB of requests", e.function, e.host.Concurrency, poolBytes>>20)
+	err := Error(codes.ResourceExhausted, "AT_CAPACITY", "%s is at capacity: an instance runs %d calls at a time, and %d MiB of requests", e.function, e.host.Concurrency, endpointBytes>>20)
 	e.counters.requests.Add(1)
 	e.counters.failures.Add(1)
 	e.reply(m, wire.ErrorReply(publicStatus(err), wire.IsJSON(m.Data)))

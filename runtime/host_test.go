@@ -140,10 +140,10 @@ func TestEndpointErrors(t *testing.T) {
 
 func TestEndpointRunsConcurrentlyUpToItsCapacity(t *testing.T) {
 	t.Parallel()
-	for name, c := range map[string]struct{ size, fit int }{"calls": {0, 4}, "bytes": {6 << 20, 3}} {
+	for name, c := range map[string]struct{ size, fit int }{"calls": {0, 4}, "bytes": {24 << 20, 3}} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			nc := runtimetest.Connect(t, runtimetest.NATSServer(t, func(o *server.Options) { o.MaxPayload = 8 << 20 }))
+			nc := runtimetest.Connect(t, runtimetest.NATSServer(t, func(o *server.Options) { o.MaxPayload, o.MaxPending = 32<<20, 256<<20 }))
 			release, running := make(chan struct{}), make(chan struct{}, 16)
 			start(t, nc, runtime.Func("organization", runtime.Endpoint(getRPC, func(context.Context, *organizationv1.GetOrganizationRequest) (*organizationv1.GetOrganizationResponse, error) {
 				running <- struct{}{}

@@ -30,13 +30,11 @@ type Message struct {
 // maxID is the bytes of an id at most; of a longer one the hash is taken.
 const maxID = 1024
 
-type messageKey struct{}
-
 // MessageFrom returns what the runtime knows of the message being handled; the
 // zero value outside of a trigger.
 func MessageFrom(ctx context.Context) Message {
-	if m, ok := ctx.Value(messageKey{}).(*Message); ok {
-		return *m
+	if c := callOf(ctx); c != nil {
+		return c.Message
 	}
 	return Message{}
 }

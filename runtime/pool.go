@@ -13,6 +13,7 @@ type pool[T any] struct {
 	run   func(T)
 	limit int         // tasks at a time
 	size  func(T) int // of a task in bytes, if they count
+	most  int         // of these bytes at a time; default poolBytes
 	spare int         // goroutines that stay when there is nothing to do
 
 	mu      sync.Mutex
@@ -35,7 +36,7 @@ type pool[T any] struct {
 const poolBytes = 16 << 20
 
 func newPool[T any](limit int, run func(T)) *pool[T] {
-	p := &pool[T]{run: run, limit: limit, spare: 8 * runtime.GOMAXPROCS(0), tasks: make([]T, limit)}
+	p := &pool[T]{run: run, limit: limit, most: poolBytes, spare: 8 * runtime.GOMAXPROCS(0), tasks: make([]T, limit)}
 	p.work.L, p.space.L = &p.mu, &p.mu
 	return p
 }
@@ -61,7 +62,7 @@ func (p *pool[T]) do(t T) {
 	p.add(t)
 }
 
-func (p *pool[T]) full() bool { return p.waiting+p.busy == p.limit || p.bytes >= poolBytes }
+func (p *pool[T]) full() bool { return p.waiting+p.busy == p.limit || p.bytes >= p.most }
 
 func (p *pool[T]) weigh(t T) int {
 	if p.size == nil {

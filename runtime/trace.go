@@ -52,6 +52,16 @@ func tracing(tracer trace.Tracer) Middleware {
 	}
 }
 
+// BegunTrace returns the trace of the call that ctx is of, if somebody else may know of
+// it: its caller has begun it, or it is recorded. One that nobody looks at would only take
+// room on the streams.
+func BegunTrace(ctx context.Context) trace.SpanContext {
+	if c := callOf(ctx); c != nil && c.traced {
+		return c.Trace
+	}
+	return trace.SpanContext{}
+}
+
 var noSpan = trace.SpanFromContext(context.Background())
 
 func randomSpan() trace.SpanContext {

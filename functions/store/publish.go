@@ -9,7 +9,6 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/rs/xid"
-	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/proto"
 
@@ -23,7 +22,7 @@ func (f store) publish(ctx context.Context, req *envelopev1.PublishRawEnvelopesR
 	stream := f.streams.RawEnvelopes()
 	msgs := make([]*nats.Msg, len(req.Envelopes))
 	var bad []*runtime.Violation
-	parent := begunTrace(ctx)
+	parent := runtime.BegunTrace(ctx)
 	for i, e := range req.Envelopes {
 		for _, f := range []struct{ name, id string }{{"organization_id", e.OrganizationId}, {"device_id", e.DeviceId}} {
 			if !wire.IsID(f.id) {
@@ -75,15 +74,6 @@ func (f store) publish(ctx context.Context, req *envelopev1.PublishRawEnvelopesR
 		}
 	}
 	return resp, nil
-}
-
-// begunTrace is the trace that the caller has begun, or that spans are recorded of: one
-// that nobody looks at would only take room on the streams.
-func begunTrace(ctx context.Context) trace.SpanContext {
-	if span := trace.SpanFromContext(ctx); span.IsRecording() || span.SpanContext().IsRemote() {
-		return span.SpanContext()
-	}
-	return trace.SpanContext{}
 }
 
 // streamFull is JetStream's error code where a stream refuses what would exceed

@@ -35,10 +35,10 @@ type Client struct {
 // NewClient returns a client on nc. There is nothing to close.
 func NewClient(nc *nats.Conn) *Client { return &Client{conn: nc} }
 
-// Forward sends one request to the subject of an RPC and returns the encoded reply. The context's deadline,
-// trace and principal and the metadata travel with it. Every error is a gRPC status: the
-// function's own, unchanged, or UNAVAILABLE, DEADLINE_EXCEEDED, CANCELED or
-// RESOURCE_EXHAUSTED for what happened on the way.
+// Forward sends one request to the subject of an RPC and returns the encoded reply. The
+// context's deadline, trace and principal and the metadata travel with it. Every error is
+// a gRPC status: the function's own, unchanged, or UNAVAILABLE, DEADLINE_EXCEEDED, CANCELED
+// or RESOURCE_EXHAUSTED for what happened on the way.
 func (c *Client) Forward(ctx context.Context, subject string, md metadata.MD, payload []byte) ([]byte, error) {
 	if _, ok := ctx.Deadline(); !ok {
 		var cancel context.CancelFunc
