@@ -31,7 +31,7 @@ type Config struct {
 	Limits    conversion.Limits `embed:""`
 	MQTT      mqttingest.Config `embed:""`
 	BatchSize int               `name:"nats-batch-size" default:"10000" help:"Rows that one insert into ClickHouse holds at most."`
-	BatchWait float64           `name:"nats-batch-wait-secs" default:"0.25" help:"Seconds that a row waits for others at most, of which up to a tenth is kept for writing it."`
+	BatchWait float64           `name:"nats-batch-wait-secs" default:"0.25" help:"Seconds that a row waits for others at most, of which up to a quarter is kept for writing it."`
 	Writers   int               `name:"clickhouse-writers" default:"2" help:"Inserts at a time."`
 	CDC       cdc.Config        `embed:"" group:"Change data capture"`
 }

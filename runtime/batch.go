@@ -18,7 +18,7 @@ import (
 // Batch bounds what one OnBatch call receives.
 type Batch struct {
 	Size    int           // messages at most; default 10 000
-	Wait    time.Duration // from a batch's first message to its call; default 250 ms, of which up to a tenth is kept for the call
+	Wait    time.Duration // from a batch's first message to its call; default 250 ms, of which up to a quarter is kept for the call
 	Writers int           // calls at a time; default 2
 }
 
@@ -108,7 +108,7 @@ func (c *collector) add(m jetstream.Msg) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if len(c.batch) == 0 {
-		c.timer.Reset(c.limits.Wait - min(time.Duration(c.took.Load()), c.limits.Wait/10))
+		c.timer.Reset(c.limits.Wait - min(time.Duration(c.took.Load()), c.limits.Wait/4))
 	}
 	c.batch, c.bytes = append(c.batch, m), c.bytes+len(m.Data())
 	if len(c.batch) >= c.limits.Size || c.bytes >= batchBytes {

@@ -39,7 +39,7 @@ type measured struct {
 	Profile  string `type:"path" help:"File to write a CPU profile to, for go tool pprof."`
 
 	Check     bool    `help:"Fail where a goal is missed, or others used more than a tenth of the CPU."`
-	Tolerance float64 `default:"1" help:"With --check: the part of a goal that is enough. Below 1, what others used is only told of."`
+	Tolerance float64 `default:"1" help:"With --check: the part of a goal that is enough. Below 1, what others used and absolute times are only told of."`
 	Tries     int     `default:"1" help:"With --check: runs at most, until each goal was met in one of them."`
 }
 

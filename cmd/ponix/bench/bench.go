@@ -68,6 +68,11 @@ const (
 	RSS    Metric = "RSS MiB" // of the process of Ponix, where it is one of its own
 )
 
+// time tells whether it is one: it depends on the machine as much as on what is measured.
+func (m Metric) time() bool {
+	return slices.Contains([]Metric{P50, P90, P99, P999, Max, Time, Took}, m)
+}
+
 // Goal bounds the ratio of a figure of one case to that of another; without a Base
 // the figure itself. Without a Bound it is only shown.
 type Goal struct {

@@ -14,6 +14,7 @@ func TestMissed(t *testing.T) {
 			{What: "cpu", Bound: 1.2, Value: cpu, High: cpu, Most: true},
 		}}
 	}
+	slow := &Report{Good: true, Goals: []Outcome{{What: "p50", Bound: 260, Value: 300, High: 300, Most: true, time: true}}}
 	for name, c := range map[string]struct {
 		tolerance float64
 		tries     []*Report
@@ -29,6 +30,8 @@ func TestMissed(t *testing.T) {
 		"loud once":            {1, []*Report{try(false, 1, 1), try(true, 1, 1)}, nil},
 		"loud, with tolerance": {0.9, []*Report{try(false, 1, 1)}, nil},
 		"not measured":         {0.9, []*Report{try(true, 0, 0)}, []string{"rate is 0.00, not 0.80", "cpu is 0.00, not 1.20"}},
+		"a time":               {1, []*Report{slow}, []string{"p50 is 300.00, not 260.00"}},
+		"a time, tolerance":    {0.9, []*Report{slow}, nil},
 		"nothing":              {1, nil, []string{"nothing was measured"}},
 	} {
 		if got := Missed(c.tolerance, c.tries...); !slices.Equal(got, c.want) {

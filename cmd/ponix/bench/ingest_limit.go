@@ -120,6 +120,18 @@ func (i *ingest) bareInsert(ctx context.Context, r *Round, blocks []*block, inse
 	return i.full(ctx)
 }
 
+// bareAlone is the limit of a row alone: the delay, and the insert of one row from memory.
+func (i *ingest) bareAlone(ctx context.Context, r *Round) error {
+	if err := i.empty(ctx); err != nil {
+		return err
+	}
+	return i.oneByOne(ctx, r, func(id string) error {
+		time.Sleep(delay)
+		now := []time.Time{time.Now()}
+		return i.insertText(ctx, &block{[]string{"o"}, []string{"d"}, now, now, []string{"{}"}, []string{id}, nil})
+	})
+}
+
 func (i *ingest) insertText(ctx context.Context, b *block) error {
 	return i.insert(ctx, b, func(data *column.JSON) error {
 		_, err := data.Append(b.text)

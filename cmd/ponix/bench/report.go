@@ -48,6 +48,8 @@ type Outcome struct {
 	Low   float64 `json:"low"` // of the rounds, like High
 	High  float64 `json:"high"`
 	Met   bool    `json:"met"`
+
+	time bool // not a ratio of two
 }
 
 func newReport(s Suite) *Report {
@@ -104,7 +106,7 @@ func (r *Report) finish(goals []Goal) {
 
 // judge holds a goal to what was measured.
 func (r *Report) judge(g Goal) Outcome {
-	o := Outcome{What: fmt.Sprintf("%s of %s", g.Metric, g.Of), Bound: g.Bound, Most: g.AtMost}
+	o := Outcome{What: fmt.Sprintf("%s of %s", g.Metric, g.Of), Bound: g.Bound, Most: g.AtMost, time: g.Base == "" && g.Metric.time()}
 	values := r.result(g.Of).Figures[g.Metric].Rounds
 	if g.Base != "" {
 		o.What += " ÷ " + g.Base

@@ -57,6 +57,7 @@ func TestSuites(t *testing.T) {
 		}, nil},
 		"ingest": {Engines{ClickHouse: true}, func(ctx context.Context, w *World) (Suite, error) { return Ingest(ctx, w, 3000) }, []string{
 			"per second of ponix, processed → rows ÷ bare insert ≥ 0.60", "rows a block of ponix, processed → rows ≥ 1000.00", "p50 µs of ponix, one alone ≤ 260000.00",
+			"p50 µs of ponix, one alone ÷ bare insert, one alone ≤ 1.04",
 		}},
 		"cdc": {Engines{Postgres: true}, func(ctx context.Context, w *World) (Suite, error) { return CDC(ctx, w, 1000, false) }, []string{
 			"per second of ponix ÷ decode and encode ≥ 0.70",
