@@ -14,7 +14,6 @@ import (
 	mqtt3 "github.com/eclipse/paho.mqtt.golang"
 	mochi "github.com/mochi-mqtt/server/v2"
 	"github.com/mochi-mqtt/server/v2/hooks/auth"
-	"github.com/mochi-mqtt/server/v2/listeners"
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go/jetstream"
 	"google.golang.org/protobuf/proto"
@@ -27,6 +26,7 @@ import (
 	pb "ponix/proto/ponix/gateway/v1"
 	"ponix/runtime"
 	"ponix/runtime/config"
+	"ponix/runtime/local"
 	"ponix/runtime/runtimetest"
 	"ponix/runtime/wire"
 )
@@ -219,14 +219,17 @@ func broker(t *testing.T, addr string, hooks ...mochi.Hook) *mqttBroker {
 			t.Fatal(err)
 		}
 	}
-	ln := listeners.NewTCP(listeners.Config{ID: "tcp", Address: addr})
-	if err := b.AddListener(ln); err != nil {
+	ln, err := net.Listen("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := b.AddListener(local.NewListener(ln)); err != nil {
 		t.Fatal(err)
 	}
 	if err := b.Serve(); err != nil {
 		t.Fatal(err)
 	}
-	b.url = "mqtt://" + ln.Address()
+	b.url = "mqtt://" + ln.Addr().String()
 	t.Cleanup(b.stop)
 	return b
 }

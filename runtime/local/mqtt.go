@@ -9,7 +9,6 @@ import (
 
 	mochi "github.com/mochi-mqtt/server/v2"
 	"github.com/mochi-mqtt/server/v2/hooks/auth"
-	"github.com/mochi-mqtt/server/v2/listeners"
 	"github.com/mochi-mqtt/server/v2/packets"
 )
 
@@ -42,7 +41,7 @@ func StartBroker(host string, port int, log *slog.Logger) (*Broker, error) {
 			return nil, err
 		}
 	}
-	if err := s.AddListener(listener{listeners.NewNet("mqtt", ln), hold}); err != nil {
+	if err := s.AddListener(listener{NewListener(ln), hold}); err != nil {
 		return nil, err
 	}
 	if err := s.Serve(); err != nil {

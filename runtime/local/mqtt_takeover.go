@@ -82,15 +82,13 @@ func (h *takeovers) release(c net.Conn) {
 
 // listener gives up what a connection holds that breaks off half way.
 type listener struct {
-	*listeners.Net
-	*takeovers
+	listeners.Listener
+	held *takeovers
 }
 
-func (l listener) ID() string { return l.Net.ID() }
-
 func (l listener) Serve(establish listeners.EstablishFn) {
-	l.Net.Serve(func(id string, c net.Conn) error {
-		defer l.release(c)
+	l.Listener.Serve(func(id string, c net.Conn) error {
+		defer l.held.release(c)
 		return establish(id, c)
 	})
 }

@@ -1,8 +1,11 @@
 package local_test
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
+	"net"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -25,6 +28,43 @@ func done(token paho.Token) error {
 		return fmt.Errorf("the broker does not answer")
 	}
 	return token.Error()
+}
+
+// TestBrokerStops while clients come and go, and beside one that says nothing.
+func TestBrokerStops(t *testing.T) {
+	t.Parallel()
+	for range 20 {
+		b, err := local.StartBroker("127.0.0.1", 0, slog.New(slog.DiscardHandler))
+		if err != nil {
+			t.Fatal(err)
+		}
+		addr := strings.TrimPrefix(b.URL, "mqtt://")
+		silent, err := net.Dial("tcp", addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		var clients sync.WaitGroup
+		for range 4 {
+			clients.Go(func() {
+				for ctx.Err() == nil {
+					if c, err := net.Dial("tcp", addr); err == nil {
+						fmt.Fprint(c, "\x10\x0d\x00\x04MQTT\x04\x02\x00\x3c\x00\x01x") // CONNECT
+						c.Close()                                                      //nolint:errcheck // it goes without a word
+					}
+				}
+			})
+		}
+		time.Sleep(10 * time.Millisecond)
+		began := time.Now()
+		b.Stop()
+		if took := time.Since(began); took > 2*time.Second {
+			t.Errorf("it took %v", took)
+		}
+		cancel()
+		clients.Wait()
+		silent.Close() //nolint:errcheck // the broker has closed it
+	}
 }
 
 // TestTakeoversLoseNothing publishes while one session is taken over again and

@@ -1,0 +1,78 @@
+package local
+
+import (
+	"log/slog"
+	"net"
+	"sync"
+
+	"github.com/mochi-mqtt/server/v2/listeners"
+)
+
+// NewListener lets clients of ln in to an MQTT broker that can be stopped at any moment.
+// With the library's own (mochi-mqtt 2.7.9, listeners.Net), who is just being let in is
+// counted while the broker's end waits for that count, and who has connected and says
+// nothing holds the end up for ever.
+func NewListener(ln net.Listener) listeners.Listener {
+	return &mqttListener{ln: ln, conns: map[net.Conn]struct{}{}}
+}
+
+type mqttListener struct {
+	ln  net.Listener
+	log *slog.Logger
+
+	mu       sync.Mutex
+	conns    map[net.Conn]struct{} // nil when closed
+	sessions sync.WaitGroup
+}
+
+func (*mqttListener) ID() string         { return "mqtt" }
+func (l *mqttListener) Address() string  { return l.ln.Addr().String() }
+func (l *mqttListener) Protocol() string { return l.ln.Addr().Network() }
+
+func (l *mqttListener) Init(log *slog.Logger) error {
+	l.log = log
+	return nil
+}
+
+// Serve lets clients in until the listener is closed.
+func (l *mqttListener) Serve(establish listeners.EstablishFn) {
+	for {
+		c, err := l.ln.Accept()
+		if err != nil {
+			return
+		}
+		l.session(c, establish)
+	}
+}
+
+func (l *mqttListener) session(c net.Conn, establish listeners.EstablishFn) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.conns == nil {
+		c.Close() //nolint:errcheck // nobody has used it
+		return
+	}
+	l.conns[c] = struct{}{}
+	l.sessions.Go(func() {
+		if err := establish(l.ID(), c); err != nil {
+			l.log.Warn("", "error", err)
+		}
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		delete(l.conns, c)
+	})
+}
+
+// Close lets nobody in any more, has the sessions told and waits for their end.
+func (l *mqttListener) Close(tell listeners.CloseFn) {
+	l.ln.Close() //nolint:errcheck // it listens no more
+	l.mu.Lock()
+	conns := l.conns
+	l.conns = nil
+	l.mu.Unlock()
+	tell(l.ID())
+	for c := range conns {
+		c.Close() //nolint:errcheck // it may be closed already
+	}
+	l.sessions.Wait()
+}
