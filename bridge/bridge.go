@@ -24,7 +24,6 @@ import (
 	_ "google.golang.org/grpc/encoding/proto" // the codec that the pass-through codec falls back to
 	"google.golang.org/grpc/health"
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
-	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/reflection"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/reflect/protoreflect"
@@ -214,7 +213,7 @@ func (s *Server) forward(ctx context.Context, subject string, in frame) (*frame,
 		return nil, err
 	}
 	defer leave()
-	md, _ := metadata.FromIncomingContext(ctx)
+	md := metadataOf(ctx)
 	reply, err := s.client.Forward(wire.ExtractTrace(ctx, nats.Header(md)), subject, md, in)
 	if err != nil {
 		if status.Code(err) == codes.Unavailable {

@@ -7,6 +7,7 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/tap"
 )
 
@@ -20,6 +21,7 @@ func (c Config) patience() []grpc.ServerOption {
 		grpc.ConnectionTimeout(10 * time.Second),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: c.Keepalive, Timeout: c.Keepalive, MaxConnectionIdle: 30 * time.Minute}),
 		grpc.InTapHandle(func(ctx context.Context, call *tap.Info) (context.Context, error) {
+			ctx = context.WithValue(ctx, incoming{}, call.Header)
 			most := c.Timeout
 			at, ok := ctx.Deadline()
 			if ok {
@@ -33,4 +35,14 @@ func (c Config) patience() []grpc.ServerOption {
 			return limited, nil
 		}),
 	}
+}
+
+// incoming is the key of the metadata that a call came with. What grpc gives to a handler
+// is a copy of it, made anew each time.
+type incoming struct{}
+
+// metadataOf must not be changed.
+func metadataOf(ctx context.Context) metadata.MD {
+	md, _ := ctx.Value(incoming{}).(metadata.MD)
+	return md
 }
