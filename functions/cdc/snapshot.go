@@ -25,7 +25,10 @@ func (o *owner) snapshot(ctx context.Context) error {
 	if _, err := o.rows(ctx, "BEGIN READ ONLY ISOLATION LEVEL REPEATABLE READ"); err != nil {
 		return err
 	}
+	making, made := context.WithCancel(ctx)
+	go o.waits(making)
 	start, err := o.create(ctx, o.Slot)
+	made()
 	if err != nil {
 		return err
 	}
@@ -50,6 +53,36 @@ func (o *owner) snapshot(ctx context.Context) error {
 	}
 	o.instance.Logger().Info("the snapshot is published", "events", n, "lsn", start.String(), "took", time.Since(began))
 	return nil
+}
+
+// slotPatience is how often is told what the making of a slot waits for: PostgreSQL lets
+// every transaction end first that has written something.
+const slotPatience = 3 * time.Second
+
+// blockersSQL names who a process waits for; 0 is a prepared transaction.
+const blockersSQL = `
+SELECT coalesce(string_agg(CASE pid WHEN 0 THEN 'a prepared transaction (pg_prepared_xacts)' ELSE 'process ' || pid END, ', '), '')
+FROM unnest(pg_blocking_pids($1)) AS pid`
+
+// waits tells that until the slot is made.
+func (o *owner) waits(making context.Context) {
+	tick := time.NewTicker(slotPatience)
+	defer tick.Stop()
+	for told := ""; ; {
+		select {
+		case <-making.Done():
+			return
+		case <-tick.C:
+		}
+		var blockers string
+		if err := o.db.QueryRow(making, blockersSQL, o.conn.PID()).Scan(&blockers); err != nil || blockers == told {
+			continue // the making itself has the error, too
+		}
+		told = blockers
+		err := fmt.Errorf("slot %s is made when a transaction has ended that began before, in any database of this PostgreSQL: that of %s", o.Slot, blockers)
+		o.instance.Logger().Warn("making the slot", "error", err)
+		o.keeper.fail(making, o.instance.ID(), err)
+	}
 }
 
 // copyTable publishes every row of a table, and then that these are all, where there

@@ -1,6 +1,7 @@
 package cdc_test
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"testing"
@@ -62,6 +63,29 @@ func TestSnapshotWhileWritesGoOn(t *testing.T) {
 		}
 	}
 	t.Logf("%d events, %d of them after the snapshot", len(all), len(all)-rows)
+}
+
+// A slot has to wait for transactions that have written something, and says whose. The
+// others' slots would have to wait, too: this test is alone.
+func TestSlotWaitsForTransaction(t *testing.T) {
+	e := newEnv(t)
+	tx, err := e.db.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tx.Rollback(context.WithoutCancel(t.Context())) //nolint:errcheck // it is committed
+	if _, err := tx.Exec(t.Context(), "INSERT INTO organizations (id, name) VALUES ('long', 'acme')"); err != nil {
+		t.Fatal(err)
+	}
+	e.instance(t)
+	e.wantError(t, fmt.Sprintf("a transaction has ended that began before, in any database of this PostgreSQL: that of process %d", tx.Conn().PgConn().PID()))
+	if err := tx.Commit(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	e.streaming(t)
+	if all := e.events(t, "organizations", 1); decode(t, all[0], &organizationv1.Organization{}).Id != "long" {
+		t.Errorf("got %s", kinds(all))
+	}
 }
 
 // What cannot be converted stops everything behind it, loudly. Nothing is skipped.
