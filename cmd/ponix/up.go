@@ -100,7 +100,11 @@ func (c *upCommand) Run(e *env) (err error) {
 
 // startEngines starts those that have no address, and fills in theirs.
 func (c *upCommand) startEngines(e *env, show *progress) (*local.Cluster, error) {
-	password, err := c.Postgres.Password() //nolint:staticcheck // says whose password
+	password, err := ownPassword("PONIX_POSTGRES_PASSWORD", c.Postgres.Host, c.Postgres.Password)
+	if err != nil {
+		return nil, err
+	}
+	clickHousePassword, err := ownPassword("PONIX_CLICKHOUSE_PASSWORD", c.NativeURL, c.ClickHouse.Password)
 	if err != nil {
 		return nil, err
 	}
@@ -111,6 +115,7 @@ func (c *upCommand) startEngines(e *env, show *progress) (*local.Cluster, error)
 		DataDir: c.DataDir, CacheDir: c.CacheDir, PostgresBin: c.PostgresBin,
 		NATSPort: int(c.NATSPort), NATSNodes: c.NATSNodes, PostgresPort: int(c.Postgres.Port), ClickHousePort: int(c.ClickHousePort),
 		User: c.Postgres.Username, Password: password, Database: c.Postgres.Database,
+		ClickHouseUser: c.ClickHouse.Username, ClickHousePassword: clickHousePassword, ClickHouseDatabase: c.ClickHouse.Database,
 		SkipNATS: c.NATS.URL != "", SkipPostgres: c.Postgres.Host != "", SkipClickHouse: c.NativeURL != "",
 		Report: show.event, Logger: e.log,
 	})
@@ -127,6 +132,16 @@ func (c *upCommand) startEngines(e *env, show *progress) (*local.Cluster, error)
 		c.NativeURL = cluster.ClickHouseAddr
 	}
 	return cluster, nil
+}
+
+// ownPassword is what an engine is started with that has no address: with none, nobody
+// is let in.
+func ownPassword(variable, address string, read func() (string, error)) (string, error) {
+	password, err := read()
+	if err == nil && password == "" && address == "" {
+		err = &config.Error{Variable: variable, Cause: errors.New("is empty: what is started needs a password")}
+	}
+	return password, err
 }
 
 // startMQTT starts the broker, where it is asked for.

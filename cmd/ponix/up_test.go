@@ -48,6 +48,26 @@ func TestUpSaysWhatIsInTheWay(t *testing.T) {
 	}
 }
 
+// TestUpHasPasswordsOfItsOwn starts engines whose users, passwords and databases differ.
+func TestUpHasPasswordsOfItsOwn(t *testing.T) {
+	t.Parallel()
+	ports := []string{"up", "--nats-port", "0", "--postgres-port", "0", "--clickhouse-port", "0", "--grpc-port", "0"}
+	env := []string{
+		"PONIX_POSTGRES_USERNAME=paul", "PONIX_POSTGRES_PASSWORD=elephant", "PONIX_POSTGRES_DATABASE=rows",
+		"PONIX_CLICKHOUSE_USERNAME=carl", "PONIX_CLICKHOUSE_PASSWORD=camel", "PONIX_CLICKHOUSE_DATABASE=columns",
+	}
+	p := start(t, env, append(ports, "--data-dir", t.TempDir())...)
+	ready := p.waitFor(t, 90*time.Second, `^ready .*ClickHouse (\S+)`)
+	if got := must(t, append(env, "PONIX_CLICKHOUSE_NATIVE_URL="+ready[1]), "sql", "--format", "json", "SELECT count() AS n FROM processed_envelopes"); !strings.Contains(got, `"n":0`) {
+		t.Errorf("got %s", got)
+	}
+	for _, variable := range []string{"PONIX_POSTGRES_PASSWORD", "PONIX_CLICKHOUSE_PASSWORD"} {
+		if _, err := call(t, []string{variable + "="}, append(ports, "--data-dir", t.TempDir())...); err == nil || !strings.Contains(err.Error(), "exit code 2") || !strings.Contains(err.Error(), variable) {
+			t.Errorf("an empty %s: %v", variable, err)
+		}
+	}
+}
+
 // children returns the processes that p started, by name.
 func (p *ponix) children(t *testing.T) map[string]int {
 	t.Helper()

@@ -108,9 +108,14 @@ type ClickHouse struct {
 	Connections  int           `name:"clickhouse-connections" default:"8" help:"Connections that one process opens at most."`
 }
 
+// Password is PONIX_CLICKHOUSE_PASSWORD, what the file holds, or ponix.
+func (c ClickHouse) Password() (string, error) {
+	return secret("CLICKHOUSE_PASSWORD", c.PasswordFile, "ponix")
+}
+
 // Options are the driver's settings.
 func (c ClickHouse) Options() (*clickhouse.Options, error) {
-	password, err := secret("CLICKHOUSE_PASSWORD", c.PasswordFile, "ponix")
+	password, err := c.Password()
 	if err != nil {
 		return nil, err
 	}

@@ -109,7 +109,7 @@ func (c *Cluster) launchEngine(library string, listener filer, report *os.File) 
 	e := &clickHouseProcess{p, stdin}
 	config := chserver.Config{
 		Library: filepath.Join(library, "libchdb.so"), Path: o.clickHouseDir(),
-		User: o.User, Password: o.Password, Database: o.Database, Memory: o.ClickHouseMemory,
+		User: o.ClickHouseUser, Password: o.ClickHousePassword, Database: o.ClickHouseDatabase, Memory: o.ClickHouseMemory,
 	}
 	if err := json.NewEncoder(stdin).Encode(config); err != nil {
 		p.kill()

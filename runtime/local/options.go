@@ -39,6 +39,10 @@ type Options struct {
 	Password string // PostgreSQL keeps the one it was created with
 	Database string // created if missing
 
+	ClickHouseUser     string // default: as PostgreSQL's, like the next two
+	ClickHousePassword string
+	ClickHouseDatabase string
+
 	SkipNATS       bool // leave it out, like the next two
 	SkipPostgres   bool
 	SkipClickHouse bool
@@ -91,6 +95,8 @@ func (o Options) withDefaults() (Options, error) {
 			*field = "ponix"
 		}
 	}
+	o.ClickHouseUser, o.ClickHousePassword = cmp.Or(o.ClickHouseUser, o.User), cmp.Or(o.ClickHousePassword, o.Password)
+	o.ClickHouseDatabase = cmp.Or(o.ClickHouseDatabase, o.Database)
 	if o.NATSNodes == 0 {
 		o.NATSNodes = 1
 	}
