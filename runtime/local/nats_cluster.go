@@ -24,6 +24,11 @@ func (c *Cluster) startNATSCluster(ctx context.Context) error {
 	var nodes natsCluster
 	var routes []int
 	for i := range o.NATSNodes {
+		name := "ponix-" + strconv.Itoa(i+1)
+		dir := filepath.Join(o.DataDir, clusterFolder, name)
+		if err := awaitEngine(ctx, dir, o.Logger); err != nil {
+			return err
+		}
 		want := 0
 		if i == 0 {
 			want = o.NATSPort
@@ -36,9 +41,8 @@ func (c *Cluster) startNATSCluster(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		name := "ponix-" + strconv.Itoa(i+1)
 		nodes = append(nodes, &NATSNode{
-			Name: name, DataDir: filepath.Join(o.DataDir, clusterFolder, name),
+			Name: name, DataDir: dir,
 			Host: o.Host, Port: port, RoutePort: route, Sync: o.JetStreamSync,
 		})
 		routes = append(routes, route)

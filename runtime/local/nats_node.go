@@ -126,6 +126,12 @@ func runNATS() error {
 		_, _ = io.Copy(io.Discard, os.Stdin)
 		stop()
 	}()
+	logger := slog.New(slog.NewTextHandler(os.Stderr, nil))
+	lock, err := lockEngine(ctx, n.DataDir, logger)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = lock.Release() }()
 	o := natsOptions(n.Name, n.Host, n.Port, filepath.Join(n.DataDir, "store"), n.Sync)
 	if len(n.Routes) > 0 {
 		o.Cluster = server.ClusterOpts{Name: "ponix", Host: n.Host, Port: n.RoutePort, NoAdvertise: n.Alone}
@@ -140,7 +146,7 @@ func runNATS() error {
 	if err != nil {
 		return err
 	}
-	log := &natsLog{log: slog.New(slog.NewTextHandler(os.Stderr, nil)), fatal: make(chan error, 1)}
+	log := &natsLog{log: logger, fatal: make(chan error, 1)}
 	srv.SetLoggerV2(log, false, false, false)
 	srv.Start()
 	if !srv.ReadyForConnections(30 * time.Second) {
