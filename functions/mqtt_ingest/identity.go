@@ -8,6 +8,7 @@ import (
 	"hash/fnv"
 	"strconv"
 	"sync"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/rs/xid"
@@ -71,7 +72,8 @@ func (i *identity) begin(ctx context.Context, resumed bool) error {
 		e, err := i.kv.Get(ctx, i.gateway)
 		switch {
 		case errors.Is(err, jetstream.ErrKeyNotFound):
-			i.saved, i.revision = record{}, 0
+			// A gateway that was there before has had epochs of which nobody knows any more.
+			i.saved, i.revision = record{Epoch: uint64(time.Now().UnixMicro())}, 0
 		case err != nil:
 			return fmt.Errorf("read the gateway's session: %w", err)
 		default:

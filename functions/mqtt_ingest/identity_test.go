@@ -101,10 +101,25 @@ func TestWhatComesAgainHasItsID(t *testing.T) {
 	}
 }
 
+// TestGatewayComesBack deletes a gateway, of which nothing is noted then, and brings it
+// back: its messages have other ids than before, although all begins again.
+func TestGatewayComesBack(t *testing.T) {
+	t.Parallel()
+	kv := records(t)
+	before := mustID(t, begin(t, kv, nil, false), sent(1, "20.5", false))
+	if err := kv.Purge(t.Context(), "g1"); err != nil {
+		t.Fatal(err)
+	}
+	if after := mustID(t, begin(t, kv, nil, false), sent(1, "20.5", false)); after == before {
+		t.Errorf("both are %s", after)
+	}
+}
+
 // TestPacketIDsBeginAgain goes round once with a message that never changes.
 func TestPacketIDsBeginAgain(t *testing.T) {
 	t.Parallel()
 	i := begin(t, records(t), nil, false)
+	began := i.saved.Epoch
 	seen := map[string]bool{}
 	const total = packetIDs + 1000
 	for n := range total {
@@ -113,7 +128,7 @@ func TestPacketIDsBeginAgain(t *testing.T) {
 		seen[id] = true
 		i.acknowledged(packet, id)
 	}
-	if len(seen) != total || i.saved.Epoch != 3 || i.saved.Reuses || len(i.open) != 0 {
+	if len(seen) != total || i.saved.Epoch != began+3 || i.saved.Reuses || len(i.open) != 0 {
 		t.Errorf("%d ids for %d messages, %+v", len(seen), total, i.saved)
 	}
 }
