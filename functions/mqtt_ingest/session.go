@@ -151,7 +151,7 @@ func (s *session) prepare(ctx context.Context, l *link, resumed bool) error {
 	}
 	close(l.ready)
 	go l.acknowledge()
-	if s.ids.subscribed() != "" {
+	if f := s.ids.subscribed(); f == everything || f == s.narrow() { // and not that of another organization
 		return nil
 	}
 	asking, cancel := context.WithCancel(ctx)
