@@ -4,9 +4,13 @@ import (
 	"log/slog"
 	"net"
 	"sync"
+	"time"
 
 	"github.com/mochi-mqtt/server/v2/listeners"
 )
+
+// farewell is how long all clients have to read that the broker ends.
+const farewell = time.Second
 
 // NewListener lets clients of ln in to an MQTT broker that can be stopped at any moment.
 // With the library's own (mochi-mqtt 2.7.9, listeners.Net), who is just being let in is
@@ -70,9 +74,14 @@ func (l *mqttListener) Close(tell listeners.CloseFn) {
 	conns := l.conns
 	l.conns = nil
 	l.mu.Unlock()
-	tell(l.ID())
-	for c := range conns {
-		c.Close() //nolint:errcheck // it may be closed already
+	end := func() {
+		for c := range conns {
+			c.Close() //nolint:errcheck // it may be closed already
+		}
 	}
+	late := time.AfterFunc(farewell, end)
+	tell(l.ID())
+	late.Stop()
+	end()
 	l.sessions.Wait()
 }

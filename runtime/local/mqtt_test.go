@@ -3,6 +3,7 @@ package local_test
 import (
 	"context"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"strings"
@@ -64,6 +65,46 @@ func TestBrokerStops(t *testing.T) {
 		cancel()
 		clients.Wait()
 		silent.Close() //nolint:errcheck // the broker has closed it
+	}
+}
+
+// TestBrokerStopsBesideStalled has more for a subscriber that does not read than the
+// system takes.
+func TestBrokerStopsBesideStalled(t *testing.T) {
+	t.Parallel()
+	b, err := local.StartBroker("127.0.0.1", 0, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	stalled, err := net.Dial("tcp", strings.TrimPrefix(b.URL, "mqtt://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stalled.Close()                                                //nolint:errcheck // the broker has closed it
+	fmt.Fprint(stalled, "\x10\x0d\x00\x04MQTT\x04\x02\x00\x00\x00\x01x") // CONNECT
+	fmt.Fprint(stalled, "\x82\x06\x00\x01\x00\x01#\x00")                 // SUBSCRIBE
+	if _, err := io.ReadFull(stalled, make([]byte, 4+5)); err != nil {
+		t.Fatal(err)
+	}
+	device, err := client(b, "device", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 20 {
+		if err := done(device.Publish("acme/thermometer", 1, false, make([]byte, 1<<20))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	device.Disconnect(100)
+	stopped := make(chan struct{})
+	go func() {
+		b.Stop()
+		close(stopped)
+	}()
+	select {
+	case <-stopped:
+	case <-time.After(10 * time.Second):
+		t.Error("it does not stop")
 	}
 }
 
