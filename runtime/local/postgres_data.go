@@ -33,7 +33,7 @@ func (s *postgresServer) create(ctx context.Context) error {
 	began := time.Now()
 	s.options.Report(Event{Part: Postgres, Message: "creating its data directory"})
 	fresh := s.data + ".new"
-	if err := os.RemoveAll(fresh); err != nil {
+	if err := removeUsed(ctx, fresh); err != nil {
 		return err
 	}
 	if err := os.Mkdir(fresh, 0o700); err != nil {
@@ -65,6 +65,24 @@ func (s *postgresServer) create(ctx context.Context) error {
 	}
 	s.options.Report(Event{Part: Postgres, Message: "created its data directory", Took: time.Since(began)})
 	return os.Rename(fresh, s.data)
+}
+
+// removeUsed removes what an initdb has left whose own child may still write there, for the
+// moment until it knows that it is alone.
+func removeUsed(ctx context.Context, dir string) error {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	for {
+		err := os.RemoveAll(dir)
+		if !errors.Is(err, syscall.ENOTEMPTY) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
 }
 
 // clear ends a server that outlived a killed parent and removes the pid file that would stop the

@@ -119,8 +119,13 @@ func (p *process) end(ctx context.Context, steps escalation) error {
 	return fmt.Errorf("it had to be killed")
 }
 
+// kill ends the child with those of its own that are in its process group: initdb has some.
 func (p *process) kill() {
 	p.stopping.Store(true)
-	_ = p.cmd.Process.Kill()
-	<-p.exited
+	select {
+	case <-p.exited:
+	default:
+		_ = syscall.Kill(-p.cmd.Process.Pid, syscall.SIGKILL)
+		<-p.exited
+	}
 }
