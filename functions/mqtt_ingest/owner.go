@@ -164,7 +164,8 @@ func (o *owner) reconcile() (more bool) {
 		switch {
 		case !there:
 			s.stop(true)
-		case s.stopping:
+		case s.stopping: // the gateway may be another since
+			s.forget.Store(!s.staysAt(known.state.Gateway))
 		case !s.serves(known.state.Gateway):
 			s.stop(!s.staysAt(known.state.Gateway))
 		case o.giving[id], o.view.claimOf(id).owner != o.me:
