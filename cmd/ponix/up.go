@@ -36,7 +36,7 @@ type upCommand struct {
 }
 
 func (c *upCommand) Run(e *env) (err error) {
-	if err := cmp.Or(c.engines.validate(), c.hosting.validate(), c.door.validate()); err != nil {
+	if err := cmp.Or(c.engines.validate(), c.hosting.validate(), c.door.validate(), c.replicate()); err != nil {
 		return err
 	}
 	began := time.Now()
@@ -108,9 +108,6 @@ func (c *upCommand) startEngines(e *env, show *progress) (*local.Cluster, error)
 	if err != nil {
 		return nil, err
 	}
-	if c.NATSNodes > 1 {
-		c.Streams.Replicas = 3
-	}
 	cluster, err := local.Start(e.ctx, local.Options{
 		DataDir: c.DataDir, CacheDir: c.CacheDir, PostgresBin: c.PostgresBin,
 		NATSPort: int(c.NATSPort), NATSNodes: c.NATSNodes, PostgresPort: int(c.Postgres.Port), ClickHousePort: int(c.ClickHousePort),
@@ -132,6 +129,18 @@ func (c *upCommand) startEngines(e *env, show *progress) (*local.Cluster, error)
 		c.NativeURL = cluster.ClickHouseAddr
 	}
 	return cluster, nil
+}
+
+// replicate makes the replicas those that the NATS servers which are started can hold.
+func (c *upCommand) replicate() error {
+	switch {
+	case c.NATS.URL != "": // whose servers those are is not our affair
+	case c.NATSNodes > 1:
+		c.Streams.Replicas = 3
+	case c.Streams.Replicas > 1:
+		return &config.Error{Variable: "PONIX_NATS_REPLICAS", Cause: fmt.Errorf("one NATS server cannot hold %d replicas: --nats-nodes starts more", c.Streams.Replicas)}
+	}
+	return nil
 }
 
 // ownPassword is what an engine is started with that has no address: with none, nobody

@@ -68,6 +68,19 @@ func TestUpHasPasswordsOfItsOwn(t *testing.T) {
 	}
 }
 
+// TestUpReplicas holds that one server is not asked for replicas that it cannot hold, and
+// that one which is somebody else's gets those that are configured.
+func TestUpReplicas(t *testing.T) {
+	t.Parallel()
+	args := []string{"up", "--postgres-port", "0", "--clickhouse-port", "0", "--grpc-port", "0", "--data-dir", t.TempDir()}
+	_, err := call(t, []string{"PONIX_NATS_REPLICAS=3"}, append(args, "--nats-port", "0")...)
+	if err == nil || !strings.Contains(err.Error(), "exit code 2") || !strings.Contains(err.Error(), "PONIX_NATS_REPLICAS") {
+		t.Errorf("got %v", err)
+	}
+	p := start(t, []string{"PONIX_NATS_URL=" + runtimetest.NATSServer(t).ClientURL()}, append(args, "--nats-nodes", "3")...)
+	p.waitFor(t, 90*time.Second, `^ready`)
+}
+
 // children returns the processes that p started, by name.
 func (p *ponix) children(t *testing.T) map[string]int {
 	t.Helper()
