@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"time"
 
+	"google.golang.org/protobuf/types/known/timestamppb"
+
 	envelopev1 "ponix/proto/ponix/envelope/v1"
 	"ponix/runtime"
 )
@@ -35,7 +37,7 @@ func newRow(e *envelopev1.ProcessedEnvelope) (row, []*runtime.Violation) {
 	if e.ProcessedAt != nil {
 		r.processed = e.ProcessedAt.AsTime()
 	}
-	bad := r.outOfRange()
+	bad := wrongTimes(e)
 	field := "data_json"
 	if len(e.DataJson) == 0 {
 		field = "data"
@@ -52,19 +54,29 @@ func newRow(e *envelopev1.ProcessedEnvelope) (row, []*runtime.Violation) {
 	return r, bad
 }
 
-// outOfRange are the times that are none of ClickHouse's.
-func (r *row) outOfRange() (bad []*runtime.Violation) {
-	for i, at := range [...]time.Time{r.occurred, r.processed} {
-		if at.Before(earliest) || at.After(latest) {
+// wrongTimes are the times that are none, or none of ClickHouse's.
+func wrongTimes(e *envelopev1.ProcessedEnvelope) (bad []*runtime.Violation) {
+	for _, f := range []struct {
+		name string
+		at   *timestamppb.Timestamp
+	}{{"occurred_at", e.OccurredAt}, {"processed_at", e.ProcessedAt}} {
+		switch t := f.at.AsTime(); {
+		case f.at == nil:
+		case !storable(t):
 			bad = append(bad, &runtime.Violation{
-				Field:       [...]string{"occurred_at", "processed_at"}[i],
-				Description: fmt.Sprintf("is %s: the years 1900 to 2261 can be stored", at.Format(time.RFC3339)),
+				Field:       f.name,
+				Description: fmt.Sprintf("is %s: the years 1900 to 2261 can be stored", t.Format(time.RFC3339)),
 				Reason:      "TIME_OUT_OF_RANGE",
 			})
+		case !f.at.IsValid():
+			bad = append(bad, &runtime.Violation{Field: f.name, Description: "is not a valid time", Reason: "TIME_INVALID"})
 		}
 	}
 	return bad
 }
+
+// storable tells whether ClickHouse can hold t.
+func storable(t time.Time) bool { return !t.Before(earliest) && !t.After(latest) }
 
 // json is the row's data as text.
 func (r *row) json() (string, error) {

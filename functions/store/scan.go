@@ -63,7 +63,7 @@ func scan(data []byte) (r row, ok bool) {
 		}
 	}
 	const all = 1<<1 | 1<<2 | 1<<3 | 1<<4 | 1<<5 | 1<<6
-	return r, seen == all && r.outOfRange() == nil
+	return r, seen == all && storable(r.occurred) && storable(r.processed)
 }
 
 // scanTime reads a google.protobuf.Timestamp that has its seconds.

@@ -359,6 +359,11 @@ func TestTimes(t *testing.T) {
 	for _, at := range []time.Time{time.Date(1899, 12, 31, 0, 0, 0, 0, time.UTC), time.Date(2262, 1, 1, 0, 0, 0, 0, time.UTC), time.Date(2280, 6, 1, 0, 0, 0, 0, time.UTC)} {
 		functiontest.WantInvalid(t, e.write(t, made(t, "1", at, "{}")), "envelopes[0].occurred_at", "envelopes[0].processed_at")
 	}
+	for _, nanos := range []int32{-1, 1_000_000_000} {
+		no := made(t, "1", noon, "{}")
+		no.OccurredAt.Nanos, no.ProcessedAt.Nanos = nanos, nanos
+		functiontest.WantInvalid(t, e.write(t, no), "envelopes[0].occurred_at", "envelopes[0].processed_at")
+	}
 }
 
 // TestLargePages reads rows of which a page of the usual size would be larger than NATS
