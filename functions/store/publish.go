@@ -29,6 +29,9 @@ func (f store) publish(ctx context.Context, req *envelopev1.PublishRawEnvelopesR
 				bad = append(bad, &runtime.Violation{Field: fmt.Sprintf("envelopes[%d].%s", i, f.name), Description: "must be an id: 1 to 64 letters, digits, '_' or '-'"})
 			}
 		}
+		if e.ReceivedAt != nil && !e.ReceivedAt.IsValid() {
+			bad = append(bad, &runtime.Violation{Field: fmt.Sprintf("envelopes[%d].received_at", i), Description: "is not a valid time"})
+		}
 		data, err := proto.Marshal(e)
 		if err != nil {
 			return nil, err

@@ -560,6 +560,10 @@ func TestPublish(t *testing.T) {
 
 	_, err = publish(raw("a", 1), raw("a.b", 1), raw("", 1))
 	functiontest.WantInvalid(t, err, "envelopes[1].device_id", "envelopes[2].device_id")
+	timeless := raw("a", 1)
+	timeless.ReceivedAt = &timestamppb.Timestamp{Nanos: -1}
+	_, err = publish(raw("a", 1), timeless)
+	functiontest.WantInvalid(t, err, "envelopes[1].received_at")
 
 	// Nobody settles these, so the stream fills up and then refuses.
 	runtimetest.Eventually(t, 10*time.Second, func() error {
