@@ -20,12 +20,23 @@ const listSQL = `
 SELECT occurred_at, processed_at, text, envelope_id FROM (
 SELECT *, row_number() OVER w AS number, sum(length(text)) OVER w - length(text) AS before FROM (
 SELECT occurred_at, processed_at, toString(data) AS text, envelope_id
-FROM processed_envelopes FINAL
+FROM processed_envelopes FINAL`
+
+const whereSQL = `
 WHERE organization_id = {organization:String} AND end_device_id = {device:String}`
+
+// With FINAL ClickHouse reads all that there is of a device, so the page's last moment is
+// looked for without, where it reads from the end on. A row may be there more than once:
+// where too few are found, nothing bounds the page.
+const sinceSQL = `
+AND occurred_at >= (SELECT if(uniqExact(occurred_at, envelope_id) < {limit:UInt32}, fromUnixTimestamp64Micro({earliest:Int64}, 'UTC'), min(occurred_at)) FROM (
+SELECT occurred_at, envelope_id FROM processed_envelopes`
 
 const orderSQL = `
 ORDER BY occurred_at DESC, envelope_id DESC
-LIMIT {limit:UInt32})
+LIMIT {limit:UInt32}`
+
+const windowSQL = `)
 WINDOW w AS (ORDER BY occurred_at DESC, envelope_id DESC ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW))
 WHERE number <= 2 OR before <= {bytes:UInt64}
 ORDER BY occurred_at DESC, envelope_id DESC`

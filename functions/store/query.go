@@ -13,11 +13,12 @@ import (
 
 // listQuery builds the query of one page, with one row more than fits.
 func listQuery(req *envelopev1.ListProcessedEnvelopesRequest, size int) (string, []any, error) {
-	sql := listSQL
+	where := whereSQL
 	args := []any{
 		clickhouse.Named("organization", req.OrganizationId),
 		clickhouse.Named("device", req.EndDeviceId),
 		clickhouse.Named("limit", size+1),
+		clickhouse.Named("earliest", earliest.UnixMicro()),
 		clickhouse.Named("bytes", 8*page.MaxBytes),
 	}
 	for _, bound := range []struct {
@@ -30,7 +31,7 @@ func listQuery(req *envelopev1.ListProcessedEnvelopesRequest, size int) (string,
 		if bound.at == nil {
 			continue
 		}
-		sql += " AND occurred_at " + bound.operator + " fromUnixTimestamp64Micro({" + bound.name + ":Int64}, 'UTC')"
+		where += " AND occurred_at " + bound.operator + " fromUnixTimestamp64Micro({" + bound.name + ":Int64}, 'UTC')"
 		args = append(args, clickhouse.Named(bound.name, clamp(bound.at.AsTime()).UnixMicro()))
 	}
 	if req.PageToken != "" {
@@ -38,10 +39,12 @@ func listQuery(req *envelopev1.ListProcessedEnvelopesRequest, size int) (string,
 		if err != nil {
 			return "", nil, err
 		}
-		sql += " AND (occurred_at, envelope_id) < (fromUnixTimestamp64Micro({after:Int64}, 'UTC'), {id:String})"
+		// Of the two ClickHouse finds only the first by the key of the table.
+		where += ` AND occurred_at <= fromUnixTimestamp64Micro({after:Int64}, 'UTC')
+AND (occurred_at, envelope_id) < (fromUnixTimestamp64Micro({after:Int64}, 'UTC'), {id:String})`
 		args = append(args, clickhouse.Named("after", after.Time.UnixMicro()), clickhouse.Named("id", after.ID))
 	}
-	return sql + orderSQL, args, nil
+	return listSQL + where + sinceSQL + where + orderSQL + " * 2))" + orderSQL + windowSQL, args, nil
 }
 
 // checkList is what is wrong with the request of a list.

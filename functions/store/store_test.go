@@ -280,6 +280,37 @@ func TestPages(t *testing.T) {
 	functiontest.WantInvalid(t, err, "organization_id")
 }
 
+// TestPagesOfRetries holds pages to their size where rows are there many times.
+func TestPagesOfRetries(t *testing.T) {
+	t.Parallel()
+	e := start(t, 1<<26)
+	if err := e.db.Exec(t.Context(), "SYSTEM STOP MERGES processed_envelopes"); err != nil {
+		t.Fatal(err)
+	}
+	for range 5 {
+		var all []*envelopev1.ProcessedEnvelope
+		for i := range 30 {
+			all = append(all, made(t, fmt.Sprint(i), noon.Add(time.Duration(i)*time.Second), `{}`))
+		}
+		if err := e.write(t, all...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := 29
+	for token := ""; want >= 0; {
+		resp := e.list(t, &envelopev1.ListProcessedEnvelopesRequest{PageSize: 10, PageToken: token})
+		for _, got := range resp.Envelopes {
+			if got.EnvelopeId != fmt.Sprint(want) {
+				t.Fatalf("got %s, want %d", got.EnvelopeId, want)
+			}
+			want--
+		}
+		if token = resp.NextPageToken; len(resp.Envelopes) != 10 || (token == "") != (want < 0) {
+			t.Fatalf("%d envelopes up to %d, next %q", len(resp.Envelopes), want+1, token)
+		}
+	}
+}
+
 // TestWriteAgain writes what was there before: after it was removed, and after another
 // has replaced it.
 func TestWriteAgain(t *testing.T) {
