@@ -16,10 +16,11 @@ import (
 
 // What is far larger than a page stays in ClickHouse, but for two rows: page.Cut tells
 // by the second that there are more. A row has a sixth of its text as a message at least.
+// The types are for a row that may have a double which looks like an integer.
 const listSQL = `
-SELECT occurred_at, processed_at, text, envelope_id FROM (
+SELECT occurred_at, processed_at, text, types, envelope_id FROM (
 SELECT *, row_number() OVER w AS number, sum(length(text)) OVER w - length(text) AS before FROM (
-SELECT occurred_at, processed_at, toString(data) AS text, envelope_id
+SELECT occurred_at, processed_at, toString(data) AS text, if(match(text, '[0-9]{16}'), JSONAllPathsWithTypes(data), CAST(map() AS Map(String, String))) AS types, envelope_id
 FROM processed_envelopes FINAL`
 
 const whereSQL = `
@@ -60,11 +61,12 @@ func (f store) list(ctx context.Context, req *envelopev1.ListProcessedEnvelopesR
 		e := &envelopev1.ProcessedEnvelope{OrganizationId: req.OrganizationId, EndDeviceId: req.EndDeviceId}
 		var occurred, processed time.Time
 		var data string
-		if err := rows.Scan(&occurred, &processed, &data, &e.EnvelopeId); err != nil {
+		var types map[string]string
+		if err := rows.Scan(&occurred, &processed, &data, &types, &e.EnvelopeId); err != nil {
 			return nil, err
 		}
 		e.OccurredAt, e.ProcessedAt = timestamppb.New(occurred), timestamppb.New(processed)
-		if err := readData(e, data); err != nil {
+		if err := readData(e, data, types); err != nil {
 			return nil, err
 		}
 		resp.Envelopes = append(resp.Envelopes, e)
@@ -94,14 +96,21 @@ func bound(t *timestamppb.Timestamp) string {
 	return strconv.FormatInt(t.Seconds, 10) + "." + strconv.Itoa(int(t.Nanos))
 }
 
-// readData fills in an envelope's data. Where a Struct cannot hold a number, data_json has
-// all of it. It has so alone where there is much, since with both a reply may have no room
-// for what was written with one; and where it nests so deep that nobody could read the
-// reply: that is up to the points in a name.
-func readData(e *envelopev1.ProcessedEnvelope, text string) error {
+// readData fills in an envelope's data, whose paths have these types in ClickHouse. Where
+// a Struct cannot hold a number, data_json has all of it. It has so alone where there is
+// much, since with both a reply may have no room for what was written with one; and where
+// it nests so deep that nobody could read the reply: that is up to the points in a name.
+func readData(e *envelopev1.ProcessedEnvelope, text string, types map[string]string) error {
 	v, err := parseJSON([]byte(text))
 	if err != nil {
 		return err
+	}
+	if changed := false; len(types) > 0 {
+		if v = withDoubles(v, "", types, &changed); changed {
+			if text, err = jsonOf(v); err != nil {
+				return err
+			}
+		}
 	}
 	if deeper(v, maxDepth) {
 		e.DataJson = []byte(text)

@@ -650,6 +650,26 @@ func TestExactInMixedLists(t *testing.T) {
 	}
 }
 
+// TestLargeDoubles holds that a double beyond 2^53 is no integer when it is read, although
+// ClickHouse writes it like one: 2^60 has three digits more than it shows.
+func TestLargeDoubles(t *testing.T) {
+	t.Parallel()
+	e := start(t, 1<<20)
+	want := made(t, "1", noon, `{"x":1152921504606846976,"l":[1e17,2.5],"ll":[[1e18]],"o":{"y":1.2345678901234567e19},"text":"<1152921504606846976>"}`)
+	mixed := made(t, "2", noon.Add(time.Second), `{}`)
+	mixed.Data, mixed.DataJson = nil, []byte(`{"d":1.152921504606846976e18,"n":9007199254740993,"o":{"text":"<&>"}}`)
+	if err := e.write(t, want, mixed); err != nil {
+		t.Fatal(err)
+	}
+	got := e.list(t, &envelopev1.ListProcessedEnvelopesRequest{}).Envelopes
+	if len(got) != 2 || !proto.Equal(got[1], want) {
+		t.Fatalf("got %v, want %v", got, want)
+	}
+	if s := string(got[0].DataJson); s != `{"d":1.152921504606847e+18,"n":9007199254740993,"o":{"text":"<&>"}}` {
+		t.Errorf("got %s", s)
+	}
+}
+
 // TestNullsInLists holds that null in a list stays null, whatever lists other rows of its
 // block have.
 func TestNullsInLists(t *testing.T) {
