@@ -169,7 +169,7 @@ func badFields(req *envelopev1.ConvertPayloadRequest, err error) []protoadapt.Me
 	}
 	field := ""
 	switch bad.Reason {
-	case conversion.InvalidExpression, conversion.ExpressionTooLong:
+	case conversion.InvalidExpression, conversion.ExpressionTooLong, conversion.NoExpression:
 		if req.GetDeviceId() == "" {
 			field = "expression"
 		}

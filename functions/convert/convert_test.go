@@ -355,6 +355,7 @@ func TestDryRun(t *testing.T) {
 		{"INVALID_EXPRESSION", []string{"expression"}, byExpression("{'x': nothing}")},
 		{"INVALID_EXPRESSION", nil, &envelopev1.ConvertPayloadRequest{Source: &envelopev1.ConvertPayloadRequest_DeviceId{DeviceId: "o-broken"}}},
 		{"PAYLOAD_TOO_LARGE", []string{"payload"}, large},
+		{"NO_EXPRESSION", []string{"expression"}, byExpression("")},
 		{"NO_EXPRESSION", nil, &envelopev1.ConvertPayloadRequest{Source: &envelopev1.ConvertPayloadRequest_DeviceId{DeviceId: "o-2"}}},
 	} {
 		_, err := e.ConvertPayload(t.Context(), tt.req)
