@@ -22,12 +22,12 @@ import (
 
 type sendCommand struct {
 	config.NATS
-	Device       string `required:"" help:"The device that sends."`
-	Organization string `help:"Its organization; looked up if empty."`
-	Hex          string `xor:"payload" help:"The payload in hexadecimal digits."`
-	Base64       string `name:"base64" xor:"payload" help:"The payload in base64."`
-	File         string `xor:"payload" type:"path" help:"A file with the payload; without any of the three it is read from standard input."`
-	Count        int    `default:"1" help:"How often it is sent."`
+	Device       string  `required:"" help:"The device that sends."`
+	Organization string  `help:"Its organization; looked up if empty."`
+	Hex          *string `xor:"payload" help:"The payload in hexadecimal digits."`
+	Base64       *string `name:"base64" xor:"payload" help:"The payload in base64."`
+	File         string  `xor:"payload" type:"path" help:"A file with the payload; without any of the three it is read from standard input."`
+	Count        int     `default:"1" help:"How often it is sent."`
 }
 
 // overhead is what an envelope takes in a request beside its payload, at most: two ids
@@ -76,12 +76,12 @@ func (c *sendCommand) send(e *env, nc *nats.Conn, payload []byte) error {
 
 func (c *sendCommand) payload(ctx context.Context) (payload []byte, err error) {
 	switch {
-	case c.Hex != "":
-		if payload, err = hex.DecodeString(strings.Join(strings.Fields(c.Hex), "")); err != nil {
+	case c.Hex != nil: // a payload may be empty
+		if payload, err = hex.DecodeString(strings.Join(strings.Fields(*c.Hex), "")); err != nil {
 			return nil, &usageError{fmt.Errorf("--hex: %w", err)}
 		}
-	case c.Base64 != "":
-		if payload, err = base64.StdEncoding.DecodeString(c.Base64); err != nil {
+	case c.Base64 != nil:
+		if payload, err = base64.StdEncoding.DecodeString(*c.Base64); err != nil {
 			return nil, &usageError{fmt.Errorf("--base64: %w", err)}
 		}
 	case c.File != "":
