@@ -72,10 +72,16 @@ func (p *Publisher) each(all []outgoing) {
 }
 
 // putBatch sends a batch. If that cannot be, the server forgets what it has of it, and
-// the messages are sent one by one.
+// the messages are sent one by one. What has failed while it was queued is not sent: its
+// slot may be another's by now, and would not tell when the batch has landed.
 func (p *Publisher) putBatch(batch []outgoing) {
-	last := batch[len(batch)-1]
 	p.mu.Lock()
+	batch = slices.DeleteFunc(batch, func(m outgoing) bool { return p.slots[m.slot].round != m.round || p.slots[m.slot].done == nil })
+	if len(batch) == 0 {
+		p.mu.Unlock()
+		return
+	}
+	last := batch[len(batch)-1]
 	p.slots[last.slot].batch = batch
 	p.flying++
 	p.mu.Unlock()

@@ -191,3 +191,38 @@ func TestBatchesKeepTheOrderOfASubject(t *testing.T) {
 		}
 	}
 }
+
+// TestBatchesAfterSilence publishes into silence, so that what is queued behind a batch
+// fails before it is sent. When answers come again, none waits for what was given up.
+func TestBatchesAfterSilence(t *testing.T) {
+	t.Parallel()
+	nc := runtimetest.NATS(t)
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "s", Subjects: []string{"s"}, AllowAtomicPublish: true}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := nc.Subscribe("silence", func(*nats.Msg) {}); err != nil {
+		t.Fatal(err)
+	}
+	const window = 8
+	p, err := runtime.NewPublisher(nc, window, time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.InBatches()
+	for range 3 * window {
+		p.Publish(&nats.Msg{Subject: "silence"}, func(error) {})
+	}
+	p.Await(window)
+	for n := range 20 {
+		answer := make(chan error, 1)
+		p.Publish(&nats.Msg{Subject: "s"}, func(err error) { answer <- err })
+		if err := <-answer; err != nil {
+			t.Errorf("message %d: %v", n, err)
+		}
+	}
+	p.Close()
+}
