@@ -26,12 +26,12 @@ type benchGrowth struct {
 
 func (c *benchGrowth) Run(e *env) error {
 	for _, sizes := range [][]int{c.Payloads, c.Devices, c.Instances, c.Batches, c.Gateways, {c.Count}} {
-		if len(sizes) == 0 || slices.Min(sizes) < 1 || !slices.IsSorted(sizes) {
-			return &usageError{errors.New("sizes must be at least 1, and in order")}
+		if len(sizes) == 0 || sizes[0] < 1 || !grow(sizes) {
+			return &usageError{errors.New("sizes must be at least 1, and each larger than the one before")}
 		}
 	}
-	if len(c.Backlogs) == 0 || c.Backlogs[0] < 0 || !slices.IsSorted(c.Backlogs) || c.Payloads[0] < 4 {
-		return &usageError{errors.New("a backlog must be at least 0, a payload at least 4, and both in order")}
+	if len(c.Backlogs) == 0 || c.Backlogs[0] < 0 || !grow(c.Backlogs) || c.Payloads[0] < 4 {
+		return &usageError{errors.New("a backlog must be at least 0, a payload at least 4, and each larger than the one before")}
 	}
 	axes := c.Axes
 	if len(axes) == 0 {
@@ -54,6 +54,11 @@ func (c *benchGrowth) Run(e *env) error {
 		missed = append(missed, err)
 	}
 	return errors.Join(missed...)
+}
+
+// grow tells whether each size is larger than the one before: a case has its size as its name.
+func grow(sizes []int) bool {
+	return slices.IsSorted(sizes) && len(slices.Compact(slices.Clone(sizes))) == len(sizes)
 }
 
 // draw writes a picture, where one is asked for.

@@ -157,6 +157,16 @@ func TestBenchGrowth(t *testing.T) {
 	if n := strings.Count(string(picture), "<circle"); n != 6 { // two sizes in three panels
 		t.Errorf("%d points are drawn", n)
 	}
+	must(t, nil, "bench", "growth", "payload", "--payloads=4,300", "--only", "299", "--count", "2000", "--rounds", "1", "--out", dir)
+	if picture, err = os.ReadFile(filepath.Join(dir, "growth-payload.svg")); err != nil {
+		t.Fatal(err)
+	}
+	if n := strings.Count(string(picture), "<circle"); n != 3 || !strings.Contains(string(picture), ">299<") {
+		t.Errorf("of one size %d points are drawn:\n%s", n, picture)
+	}
+	if _, err := call(t, nil, "bench", "growth", "payload", "--payloads=4,5", "--count", "2000", "--rounds", "1", "--out", dir); err == nil || !strings.Contains(err.Error(), "a payload of 5 bytes would have 4") {
+		t.Error(err)
+	}
 }
 
 // TestBenchCheck holds --check to the goals of a suite that always measures the same,
@@ -185,7 +195,7 @@ func TestBenchCheck(t *testing.T) {
 // TestBenchRefuses holds the exit code of what cannot be measured, or checked.
 func TestBenchRefuses(t *testing.T) {
 	t.Parallel()
-	for _, bad := range [][]string{{"convert", "--rounds", "0"}, {"convert", "--only", "idiomatic", "--check"}, {"convert", "--only", "nothing"}, {"cdc", "--only", "nothing"}, {"convert", "--tolerance", "1.1"}, {"growth", "moon"}, {"growth", "--devices=2,1"}, {"soak", "--for", "0s"},
+	for _, bad := range [][]string{{"convert", "--rounds", "0"}, {"convert", "--only", "idiomatic", "--check"}, {"convert", "--only", "nothing"}, {"cdc", "--only", "nothing"}, {"convert", "--tolerance", "1.1"}, {"growth", "moon"}, {"growth", "--devices=2,1"}, {"growth", "--instances=1,1"}, {"growth", "--backlogs=0,0"}, {"soak", "--for", "0s"},
 		{"convert", "--count", "0"}, {"pipeline", "--count=-1"}, {"ingest", "--count", "0"}, {"cdc", "--count", "0"}, {"cdc", "--duration", "0s"}, {"rpc", "--duration", "0s"},
 		{"memory", "--check", "--large", "0"}, {"durability", "--count", "19"}, {"latency", "--rate", "1", "--duration", "900ms"}} {
 		if _, err := call(t, nil, append([]string{"bench"}, bad...)...); err == nil || !strings.Contains(err.Error(), "exit code 2") {

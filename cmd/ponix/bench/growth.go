@@ -88,6 +88,9 @@ func (g Growth) payloads(ctx context.Context, w *World, a *Axis) error {
 	}
 	for _, size := range g.Payloads {
 		payload := readings(size)
+		if n := len(a.Sizes); n > 0 && a.Sizes[n-1] == len(payload) {
+			return fmt.Errorf("a payload of %d bytes would have %[2]d, as the one before: they are made of whole readings, and of 15 104 bytes at most", size, len(payload))
+		}
 		n := max(g.Count/100, min(g.Count, g.Count*256/len(payload)))
 		p, err := w.raw(ctx, fmt.Sprint("payload_", len(payload)), n, func(to streams.Stream, i int) (*nats.Msg, error) {
 			return envelopeOf(to, i, deviceID(i), payload)
@@ -205,16 +208,20 @@ func (w *World) processes(ctx context.Context, r *Round, instances, n int, done 
 	return err
 }
 
-// Draw writes what was measured as an SVG picture: a panel for each figure.
+// Draw writes what was measured as an SVG picture: a panel for each figure, with the
+// sizes whose cases ran.
 func (a Axis) Draw(to io.Writer, r *Report) error {
 	c := chart{title: a.About, x: a.X}
 	for _, m := range a.Metrics {
 		p := panel{title: titles[m]}
 		for i, size := range a.Sizes {
-			f := r.Cases[i].Figures[m]
-			p.points = append(p.points, point{float64(size), f.Median, f.low(), f.high()})
+			if f, measured := r.result(a.Cases[i].Name).Figures[m]; measured {
+				p.points = append(p.points, point{float64(size), f.Median, f.low(), f.high()})
+			}
 		}
-		c.panels = append(c.panels, p)
+		if len(p.points) > 0 {
+			c.panels = append(c.panels, p)
+		}
 	}
 	_, err := io.WriteString(to, c.svg())
 	return err
