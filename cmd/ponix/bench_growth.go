@@ -52,6 +52,9 @@ func (c *benchGrowth) Run(e *env) error {
 			return axis.Suite, err
 		}, func(r *bench.Report) error { return c.draw(axis, name, r) })
 		missed = append(missed, err)
+		if e.ctx.Err() != nil {
+			break
+		}
 	}
 	return errors.Join(missed...)
 }

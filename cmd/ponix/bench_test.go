@@ -169,6 +169,28 @@ func TestBenchGrowth(t *testing.T) {
 	}
 }
 
+// TestBenchGrowthInterrupted interrupts the first of two axes: the other is not begun, and
+// nothing is left.
+func TestBenchGrowthInterrupted(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	p := start(t, []string{"TMPDIR=" + dir}, "bench", "growth", "instances", "backlog", "--count", "20000")
+	runtimetest.Eventually(t, 30*time.Second, func() error {
+		if !strings.Contains(p.log.String(), "round 1 of 5") {
+			return errors.New("nothing is measured yet")
+		}
+		return nil
+	})
+	p.Process.Signal(syscall.SIGINT) //nolint:errcheck // it runs
+	<-p.ended
+	if n := strings.Count(p.log.String(), "context canceled"); n != 1 {
+		t.Errorf("%d axes were interrupted:\n%s", n, p.log)
+	}
+	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
+		t.Errorf("%v, %v are left", err, left)
+	}
+}
+
 // TestBenchCheck holds --check to the goals of a suite that always measures the same,
 // and to its tries.
 func TestBenchCheck(t *testing.T) {
