@@ -71,12 +71,14 @@ func (c *capture) roundTrips(r *Round, n int) error {
 	}
 	h := newHistogram()
 	payload := make([]byte, 100)
+	r.Start()
 	err = paced(n, func(int) error {
 		at := time.Now()
 		_, err := here.Request("bench.echo", payload, stalled)
 		record(h, time.Since(at))
 		return err
 	})
+	r.Stop(n)
 	r.percentiles(h)
 	return err
 }
@@ -116,6 +118,7 @@ func (c *capture) live(ctx context.Context, r *Round, n int) error {
 		return err
 	}
 	committed := make([]time.Time, n)
+	r.Start()
 	if err := paced(n, func(i int) error {
 		_, err := c.db.Exec(ctx, "INSERT INTO organizations (id, name) VALUES ($1, 'a name of an organization')", fmt.Sprint(prefix, i))
 		committed[i] = time.Now()
@@ -128,6 +131,7 @@ func (c *capture) live(ctx context.Context, r *Round, n int) error {
 	case <-time.After(stalled):
 		return fmt.Errorf("not every event of %d arrived within %v", n, stalled)
 	}
+	r.Stop(n)
 	mu.Lock()
 	defer mu.Unlock()
 	h := newHistogram()

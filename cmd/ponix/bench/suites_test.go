@@ -87,6 +87,9 @@ func TestSuites(t *testing.T) {
 					t.Errorf("%s is %v", g.What, g.Value)
 				}
 			}
+			if !r.spent.known { // then --check could not be passed
+				t.Errorf("it is %s", r.Verdict())
+			}
 			for _, row := range r.Cases {
 				if len(row.Figures) == 0 {
 					t.Errorf("%s has no figures", row.Name)
