@@ -69,7 +69,8 @@ func (l *limitedLog) log(to *slog.Logger, level slog.Level, msg string, args ...
 // allow tells whether it is time for another line, and how many were left out.
 func (l *limitedLog) allow(now time.Time) (suppressed int64, ok bool) {
 	then := l.last.Load()
-	if now.UnixNano()-then < int64(time.Second) || !l.last.CompareAndSwap(then, now.UnixNano()) {
+	passed := now.UnixNano() - then // below 0 where the clock was set back
+	if max(passed, -passed) < int64(time.Second) || !l.last.CompareAndSwap(then, now.UnixNano()) {
 		l.suppressed.Add(1)
 		return 0, false
 	}
