@@ -148,6 +148,7 @@ func runBatch[T any](ctx context.Context, t *trigger, batch []jetstream.Msg, rea
 	for _, msg := range batch {
 		item, err := guarded(read, msg.Data())
 		if err != nil {
+			t.counters.count(1, err) // there is no call of it
 			c := t.call(msg)
 			c.Trace = trace.SpanContextFromContext(wire.ExtractTrace(ctx, c.Header))
 			if errors.As(err, new(*panicError)) { // which has a few attempts

@@ -28,14 +28,22 @@ func metrics(n *counters) Middleware {
 			out, err := next(ctx, c)
 			n.inFlight.Add(-int64(c.Messages))
 			n.nanoseconds.Add(int64(time.Since(c.began)))
-			n.requests.Add(int64(c.Messages))
-			if err != nil {
-				n.failures.Add(failedOf(err, c.Messages))
-				text := publicStatus(err).Message()
-				n.lastError.Store(&text)
+			if err != nil && c.Messages > 1 && errors.As(err, new(*panicError)) {
+				return out, err // its halves are tried, and count
 			}
+			n.count(c.Messages, err)
 			return out, err
 		}
+	}
+}
+
+// count adds a call of so many messages.
+func (n *counters) count(messages int, err error) {
+	n.requests.Add(int64(messages))
+	if err != nil {
+		n.failures.Add(failedOf(err, messages))
+		text := publicStatus(err).Message()
+		n.lastError.Store(&text)
 	}
 }
 

@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -242,6 +244,38 @@ func TestBatchSettlesEachMessage(t *testing.T) {
 		c, err := js.Consumer(t.Context(), "raw_envelopes", "convert")
 		return err == nil && c.CachedInfo().AckFloor.Stream == 5 && seen.Load() == 4 && len(letters(t, nc)) == 2
 	})
+}
+
+// TestBatchCounts counts a message that cannot be read as handled and failed, as triggers
+// of single messages do, and one that is in a batch that panics, and in its halves, once.
+func TestBatchCounts(t *testing.T) {
+	t.Parallel()
+	nc := runtimetest.NATS(t)
+	cfg := testStreams()
+	var calls atomic.Int64
+	fn := runtime.Func("store", runtime.OnBatch(cfg.RawEnvelopes(), "convert", runtime.Batch{Size: 5, Wait: 20 * time.Millisecond}, whole, func(_ context.Context, batch []*envelopev1.RawEnvelope) error {
+		if slices.ContainsFunc(batch, func(e *envelopev1.RawEnvelope) bool { return e.DeviceId == "bad" }) && calls.Add(1) <= 3 { // of four, two and one
+			panic("cannot be handled")
+		}
+		return nil
+	}))
+	if err := runtime.Prepare(t.Context(), runtime.Config{Conn: nc, Streams: cfg}, fn); err != nil {
+		t.Fatal(err)
+	}
+	publish(t, nc, "a", "bad", "c", "d", "undecodable")
+	h := start(t, nc, fn)
+	js, _ := jetstream.New(nc)
+	eventually(t, "all settled", func() bool {
+		c, err := js.Consumer(t.Context(), "raw_envelopes", "convert")
+		return err == nil && c.CachedInfo().AckFloor.Stream == 5
+	})
+	w := httptest.NewRecorder()
+	h.MetricsHandler().ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+	for name, want := range map[string]string{"handled_total": "6", "errors_total": "2", "retried_total": "1", "dead_letters_total": "1"} { // one of them twice
+		if line := fmt.Sprintf("ponix_%s{binding=\"raw_envelopes/convert\",function=\"store\"} %s\n", name, want); !strings.Contains(w.Body.String(), line) {
+			t.Errorf("there is no %s in\n%s", line, w.Body)
+		}
+	}
 }
 
 // TestStopGivesBack stops an instance that has pulled more than it has begun. Another
