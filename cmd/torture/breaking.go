@@ -45,11 +45,11 @@ func breakThings(ctx context.Context, w *world, l *load, o options) (*record, er
 		return nil, err
 	}
 	rec := newRecord()
+	// A fault that has begun is mended, also after the time is over.
+	patient, release := context.WithTimeout(ctx, o.For+2*time.Minute)
+	defer release()
 	ctx, cancel := context.WithTimeout(ctx, o.For)
 	defer cancel()
-	// A fault that has begun is mended, also after the time is over.
-	patient, release := context.WithTimeout(context.WithoutCancel(ctx), o.For+2*time.Minute)
-	defer release()
 	var running sync.WaitGroup
 	var busy sync.Map
 	failed := make(chan error, 1)

@@ -3,7 +3,9 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"fmt"
+	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -11,6 +13,7 @@ import (
 	"time"
 
 	"ponix/runtime/local"
+	"ponix/runtime/runtimetest"
 )
 
 func TestMain(m *testing.M) {
@@ -49,6 +52,20 @@ func TestShortTorture(t *testing.T) {
 	t.Logf("\n%s", &out)
 	if err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestInterrupted interrupts a run whose fault waits for rows, which do not come any more:
+// it ends at once, and not when its time is over.
+func TestInterrupted(t *testing.T) {
+	t.Parallel()
+	ctx, interrupt := context.WithCancel(t.Context())
+	time.AfterFunc(time.Second, interrupt)
+	began := time.Now()
+	w := &world{log: slog.New(slog.DiscardHandler), nc: runtimetest.NATS(t)}
+	r, err := breakThings(ctx, w, &load{}, options{For: time.Minute, Rate: 1, Seed: 1, Faults: []string{"move the stream's leader"}})
+	if took := time.Since(began); took > 10*time.Second || r.count() == 0 {
+		t.Errorf("%d faults in %v, %v", r.count(), took, err)
 	}
 }
 
