@@ -149,7 +149,7 @@ func (l *load) sentAs(k key, r row) bool {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return k.device == l.mqtt.device ||
+	return k.device == l.mqtt.device && k.n >= 1 && k.n <= l.mqtt.acked+1 || // the last may have come without its acknowledgement
 		k.device == l.device && r.id == l.prefix+strconv.FormatUint(k.n, 10) && k.n < uint64(len(l.received)) && r.at.Equal(l.received[k.n])
 }
 
