@@ -65,7 +65,7 @@ func (h *Host) purge(ctx context.Context, t *trigger, stream jetstream.Stream) e
 			"stream", spec.Name, "full_percent", int(100*filled))
 	}
 	first := info.State.FirstSeq
-	upTo, err := ackFloor(ctx, stream, info.State.Consumers)
+	upTo, err := h.ackFloor(ctx, stream, info.State)
 	if err != nil {
 		return err
 	}
@@ -100,20 +100,47 @@ func (h *Host) fullness() map[string]float64 {
 
 // ackFloor is the sequence up to which every durable consumer has settled all. A
 // cluster leaves out those whose leader does not answer: then nothing is settled.
-func ackFloor(ctx context.Context, stream jetstream.Stream, consumers int) (uint64, error) {
+func (h *Host) ackFloor(ctx context.Context, stream jetstream.Stream, state jetstream.StreamState) (uint64, error) {
 	floor, seen := ^uint64(0), map[string]bool{}
 	list := stream.ListConsumers(ctx)
 	for c := range list.Info() {
 		seen[c.Name] = true
-		if c.Config.Durable != "" {
-			floor = min(floor, c.AckFloor.Stream)
+		if c.Config.Durable != "" && floor > 0 {
+			its, err := h.floorOf(ctx, c, state.LastSeq)
+			if err != nil {
+				return 0, err
+			}
+			floor = min(floor, its)
 		}
 	}
 	if list.Err() != nil {
 		return 0, list.Err()
 	}
-	if floor == ^uint64(0) || len(seen) < consumers {
+	if floor == ^uint64(0) || len(seen) < state.Consumers {
 		return 0, nil // no consumer yet: nothing is settled
+	}
+	return floor, nil
+}
+
+// floorOf is the sequence up to which a consumer has settled all, last at most if it
+// filters: it has nothing to do with what comes before the next message that it wants.
+func (h *Host) floorOf(ctx context.Context, c *jetstream.ConsumerInfo, last uint64) (uint64, error) {
+	filters := c.Config.FilterSubjects
+	if c.Config.FilterSubject != "" {
+		filters = []string{c.Config.FilterSubject}
+	}
+	if len(filters) == 0 {
+		return c.AckFloor.Stream, nil
+	}
+	floor := max(last, c.AckFloor.Stream)
+	for _, filter := range filters {
+		m, err := h.nextOf(ctx, c.Stream, c.AckFloor.Stream+1, filter)
+		if err != nil {
+			return 0, err
+		}
+		if m != nil {
+			floor = min(floor, m.Sequence-1)
+		}
 	}
 	return floor, nil
 }

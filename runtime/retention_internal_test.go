@@ -44,8 +44,9 @@ func TestMissingConsumer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	h := &Host{Config: Config{Conn: nc}}
 	for consumers, want := range map[int]uint64{1: 90, 2: 0} {
-		if floor, err := ackFloor(t.Context(), s, consumers); err != nil || floor != want {
+		if floor, err := h.ackFloor(t.Context(), s, jetstream.StreamState{LastSeq: 100, Consumers: consumers}); err != nil || floor != want {
 			t.Errorf("with %d consumers all is settled up to %d, want %d, %v", consumers, floor, want, err)
 		}
 	}
@@ -88,5 +89,65 @@ func TestLastBefore(t *testing.T) {
 		if got, err := h.lastBefore(t.Context(), "s", 1, 8, before); err != nil || got != want {
 			t.Errorf("of 1 to 8, %v: %d is the last before, want %d, %v", before, got, want, err)
 		}
+	}
+}
+
+// TestFloorOfAFilter asks how far consumers are that want only some of a stream.
+func TestFloorOfAFilter(t *testing.T) {
+	t.Parallel()
+	nc := runtimetest.NATS(t)
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "s", Subjects: []string{"s.>"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	wants := map[string]struct {
+		filters   []string
+		before    uint64 // it has acknowledged anything
+		afterward uint64
+	}{
+		"nothing": {[]string{"s.none"}, 9, 9}, "one": {[]string{"s.b"}, 3, 9}, "two": {[]string{"s.b", "s.c"}, 3, 6}, "all": {[]string{"s.*"}, 0, 1},
+	}
+	for name, c := range wants {
+		if _, err := s.CreateConsumer(t.Context(), jetstream.ConsumerConfig{Durable: name, FilterSubjects: c.filters, AckPolicy: jetstream.AckExplicitPolicy}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, token := range strings.Split("aaabaacaa", "") {
+		if _, err := js.Publish(t.Context(), "s."+token, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	h := &Host{Config: Config{Conn: nc}}
+	for _, acknowledged := range []bool{false, true} {
+		for name, w := range wants {
+			c, err := s.Consumer(t.Context(), name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := w.before
+			if acknowledged {
+				want = w.afterward
+			}
+			if got, err := h.floorOf(t.Context(), c.CachedInfo(), 9); err != nil || got != want {
+				t.Errorf("%s, first acknowledged %v: up to %d, want %d, %v", name, acknowledged, got, want, err)
+			}
+			if acknowledged || name == "nothing" {
+				continue
+			}
+			m, err := c.Next()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := m.DoubleAck(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if _, err := h.nextOf(t.Context(), "another", 1, ">"); err == nil {
+		t.Error("a stream that is not there is one without messages")
 	}
 }

@@ -153,6 +153,47 @@ func TestReplayWindow(t *testing.T) {
 	}
 }
 
+// TestReplayWindowAndFilters has durable consumers of somebody else, who wants messages that
+// do not come, or one that he has not settled: only what is after that one stays.
+func TestReplayWindowAndFilters(t *testing.T) {
+	t.Parallel()
+	nc := runtimetest.NATS(t)
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := testStreams()
+	cfg.ReplayWindow = 0
+	startWith(t, nc, cfg, runtime.Func("convert", runtime.OnMessage(cfg.RawEnvelopes(), "convert", func(context.Context, *envelopev1.RawEnvelope) error { return nil })))
+	s, err := js.Stream(t.Context(), "raw_envelopes")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, device := range []string{"never", "b"} {
+		if _, err := s.CreateConsumer(t.Context(), jetstream.ConsumerConfig{Durable: "of-" + device, FilterSubject: "raw_envelopes.o." + device, AckPolicy: jetstream.AckExplicitPolicy}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	publish(t, nc, "a", "a", "a")
+	wantFirst(t, js, 4)
+	publish(t, nc, "a", "b", "a")
+	wantFirst(t, js, 5)
+	b, err := s.Consumer(t.Context(), "of-b")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := b.Next()
+	if err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(1500 * time.Millisecond) // longer than from one purge to the next
+	wantFirst(t, js, 5)
+	if err := m.Ack(); err != nil {
+		t.Fatal(err)
+	}
+	wantFirst(t, js, 7)
+}
+
 // wantFirst waits until the stream begins with that sequence.
 func wantFirst(t *testing.T, js jetstream.JetStream, want uint64) {
 	t.Helper()

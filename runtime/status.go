@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"strconv"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -66,19 +65,34 @@ type stored struct {
 }
 
 // nextMessage is the first at or after a sequence, nil where there is none.
-// It is not read directly: then nats.go would take headers of its own for the server's,
-// such as Status and Nats-Time-Stamp. Headers that cannot be read are none, as they are
-// to a consumer.
 func (h *Host) nextMessage(ctx context.Context, stream string, from uint64) (*stored, error) {
-	reply, err := h.Conn.RequestWithContext(ctx, "$JS.API.STREAM.MSG.GET."+stream, []byte(`{"seq":`+strconv.FormatUint(from, 10)+`,"next_by_subj":">"}`))
+	return h.nextOf(ctx, stream, from, ">")
+}
+
+// nextOf is nextMessage of those whose subjects match.
+// It is not read directly: then nats.go would take headers of its own for the server's,
+// such as Status and Nats-Time-Stamp; and a replica may not have it yet. Headers that
+// cannot be read are none, as they are to a consumer.
+func (h *Host) nextOf(ctx context.Context, stream string, from uint64, subject string) (*stored, error) {
+	request, err := json.Marshal(map[string]any{"seq": from, "next_by_subj": subject})
+	if err != nil {
+		return nil, err
+	}
+	reply, err := h.Conn.RequestWithContext(ctx, "$JS.API.STREAM.MSG.GET."+stream, request)
 	if err != nil {
 		return nil, err
 	}
 	var answer struct {
-		Message *stored `json:"message"`
+		Message *stored             `json:"message"`
+		Error   *jetstream.APIError `json:"error"`
 	}
-	if err := json.Unmarshal(reply.Data, &answer); err != nil || answer.Message == nil {
+	switch err := json.Unmarshal(reply.Data, &answer); {
+	case err != nil:
 		return nil, err
+	case answer.Error != nil && answer.Error.ErrorCode != jetstream.JSErrCodeMessageNotFound:
+		return nil, answer.Error
+	case answer.Message == nil:
+		return nil, nil
 	}
 	answer.Message.header, _ = nats.DecodeHeadersMsg(answer.Message.Headers)
 	return answer.Message, nil
