@@ -258,7 +258,7 @@ func (s *session) identify(l *link, m message) (string, error) {
 		ctx, cancel := context.WithTimeout(context.Background(), connectTimeout)
 		id, err := s.ids.of(ctx, m)
 		cancel()
-		if err == nil || errors.Is(err, errOtherOwner) || attempt > 3 {
+		if err == nil || errors.Is(err, errOtherOwner) || attempt > 3 || l.gone() {
 			return id, err
 		}
 		s.status.failed(err.Error())
@@ -281,6 +281,7 @@ func (s *session) publish(l *link, out *nats.Msg, d *delivery, attempt int) {
 		case errors.Is(err, nats.ErrMaxPayload): // NATS is set to take less than we do
 			s.status.rejected(tooLarge)
 			close(d.stored)
+		case err != nil && l.gone(): // the state is about the next link by now
 		case err != nil:
 			s.status.failed(err.Error())
 			time.AfterFunc(backoff(attempt, jetStreamDelay), func() { s.publish(l, out, d, attempt+1) })
