@@ -33,19 +33,21 @@ func (o *owner) claim(id string) bool {
 	return true
 }
 
-// drop lets somebody else have a gateway.
-func (o *owner) drop(id string) {
+// drop lets somebody else have a gateway. False means that somebody else has it: it may
+// be there again, of which the view does not know yet.
+func (o *owner) drop(id string) bool {
 	ctx, cancel := context.WithTimeout(o.ctx, askTimeout)
 	defer cancel()
 	c := o.view.claimOf(id)
 	if _, is := o.view.state(id); is && c.owner != o.me {
-		return
+		return false
 	}
 	err := o.leases.Purge(ctx, streams.GatewayLease(id), jetstream.LastRevision(c.revision), jetstream.PurgeTTL(markerTTL))
 	o.complain("drop", id, err)
 	if err == nil {
 		o.view.claimed(id, claim{revision: c.revision + 1}) // the marker has a revision that is no lower
 	}
+	return !errors.Is(err, jetstream.ErrKeyRevisionMismatch)
 }
 
 // forget removes what the owners of a gateway that is gone have noted.

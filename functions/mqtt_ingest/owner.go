@@ -174,8 +174,7 @@ func (o *owner) reconcile() (more bool) {
 	}
 	share := o.view.share(o.me)
 	for _, id := range share.stale {
-		if o.sessions[id] == nil {
-			o.drop(id)
+		if o.sessions[id] == nil && o.drop(id) {
 			o.forget(id)
 		}
 	}

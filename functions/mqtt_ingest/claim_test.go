@@ -1,0 +1,54 @@
+package mqttingest
+
+import (
+	"log/slog"
+	"testing"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"ponix/nats/streams"
+	"ponix/runtime/config"
+	"ponix/runtime/runtimetest"
+)
+
+// TestOldViewForgetsNothing has an instance that was paused find a gateway gone, and its
+// owner, of which both are there again: it leaves alone what the new owner has noted.
+func TestOldViewForgetsNothing(t *testing.T) {
+	t.Parallel()
+	js, err := jetstream.New(runtimetest.NATS(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := config.Default[streams.Config]()
+	o := &owner{me: "paused", ctx: t.Context(), log: slog.New(slog.DiscardHandler), view: newView()}
+	for kv, conf := range map[*jetstream.KeyValue]jetstream.KeyValueConfig{&o.leases: c.Leases(), &o.records: c.MQTTSessions()} {
+		if *kv, err = js.CreateOrUpdateKeyValue(t.Context(), conf); err != nil {
+			t.Fatal(err)
+		}
+	}
+	dead, err := o.leases.Create(t.Context(), streams.GatewayLease("g1"), []byte("dead"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.view.claimed("g1", claim{"dead", dead})
+	if _, err := o.leases.Update(t.Context(), streams.GatewayLease("g1"), []byte("alive"), dead); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := o.records.Create(t.Context(), "g1", []byte("{}")); err != nil {
+		t.Fatal(err)
+	}
+	o.reconcile()
+	if _, err := o.records.Get(t.Context(), "g1"); err != nil {
+		t.Errorf("what the owner has noted: %v", err)
+	}
+	// One that is gone indeed leaves nothing.
+	now, err := o.leases.Get(t.Context(), streams.GatewayLease("g1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.view.claimed("g1", claim{"alive", now.Revision()})
+	o.reconcile()
+	if _, err := o.records.Get(t.Context(), "g1"); err == nil {
+		t.Error("what was noted stays")
+	}
+}
