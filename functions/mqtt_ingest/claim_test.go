@@ -52,3 +52,42 @@ func TestOldViewForgetsNothing(t *testing.T) {
 		t.Error("what was noted stays")
 	}
 }
+
+// entry is what a watch of the leases tells.
+type entry struct {
+	jetstream.KeyValueEntry
+	key, value string
+	revision   uint64
+}
+
+func (e entry) Key() string      { return e.key }
+func (e entry) Value() []byte    { return []byte(e.value) }
+func (e entry) Revision() uint64 { return e.revision }
+
+func (e entry) Operation() jetstream.KeyValueOp {
+	if e.value == "" {
+		return jetstream.KeyValuePurge
+	}
+	return jetstream.KeyValuePut
+}
+
+// TestViewForgetsClaims lets gateways come and go: nothing is left of them, and what an
+// instance knows of its own claims is newer than the watch.
+func TestViewForgetsClaims(t *testing.T) {
+	t.Parallel()
+	v := newView()
+	key := streams.GatewayLease("g1")
+	v.lease(entry{key: key, value: "me", revision: 1})
+	v.claimed("g1", claim{revision: 2}) // dropped
+	v.lease(entry{key: key, revision: 2})
+	if len(v.claims) != 0 {
+		t.Errorf("%v is left", v.claims)
+	}
+	v.lease(entry{key: key, value: "me", revision: 3})
+	v.claimed("g1", claim{revision: 4})
+	v.claimed("g1", claim{"me", 6})
+	v.lease(entry{key: key, revision: 5})
+	if c := v.claimOf("g1"); c.owner != "me" || c.revision != 6 {
+		t.Errorf("got %v", c)
+	}
+}

@@ -174,6 +174,7 @@ func (o *owner) reconcile() (more bool) {
 	}
 	share := o.view.share(o.me)
 	for _, id := range share.stale {
+		delete(o.giving, id)
 		if o.sessions[id] == nil && o.drop(id) {
 			o.forget(id)
 		}

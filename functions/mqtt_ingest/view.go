@@ -56,14 +56,13 @@ func (v *view) lease(e jetstream.KeyValueEntry) {
 		return
 	}
 	gateway, ok := strings.CutPrefix(e.Key(), gatewayPrefix)
-	if !ok || e.Revision() <= v.claims[gateway].revision {
-		return
+	switch {
+	case !ok || e.Revision() < v.claims[gateway].revision:
+	case there:
+		v.claims[gateway] = claim{string(e.Value()), e.Revision()}
+	default: // gateways come and go
+		delete(v.claims, gateway)
 	}
-	c := claim{revision: e.Revision()}
-	if there {
-		c.owner = string(e.Value())
-	}
-	v.claims[gateway] = c
 }
 
 // claimed takes a claim that we have made or dropped, before the watch shows it.
