@@ -21,7 +21,7 @@ func New(db driver.Conn, js jetstream.JetStream, s streams.Config, batch runtime
 	f := store{db, js, s}
 	return runtime.Func("store",
 		runtime.Endpoint(envelopev1.EnvelopeService_PublishRawEnvelopes_FullMethodName, f.publish),
-		runtime.Endpoint(envelopev1.EnvelopeService_WriteProcessedEnvelopes_FullMethodName, f.write),
+		runtime.Endpoint(envelopev1.EnvelopeService_WriteProcessedEnvelopes_FullMethodName, f.write, checkWrite),
 		runtime.Endpoint(envelopev1.EnvelopeService_ListProcessedEnvelopes_FullMethodName, f.list, checkList),
 		runtime.OnBatch(s.ProcessedEnvelopes(), streams.Store, batch, read, f.batch)).
 		Described("processed envelopes in ClickHouse")

@@ -460,6 +460,7 @@ func TestWriteIsAllOrNothing(t *testing.T) {
 	noTime := made(t, "x", noon, `{}`)
 	noTime.OccurredAt = nil
 	functiontest.WantInvalid(t, e.write(t, noTime), "envelopes[0].occurred_at")
+	functiontest.WantInvalid(t, e.write(t, noTime, notJSON), "envelopes[0].occurred_at", "envelopes[1].data_json")
 	if n := e.count(t, ""); n != 0 {
 		t.Errorf("%d rows", n)
 	}

@@ -13,20 +13,12 @@ import (
 // write stores the envelopes of one request: all of them or none.
 func (f store) write(ctx context.Context, req *envelopev1.WriteProcessedEnvelopesRequest) (*envelopev1.WriteProcessedEnvelopesResponse, error) {
 	rows := make([]row, len(req.Envelopes))
-	var bad []*runtime.Violation
 	for i, e := range req.Envelopes {
-		r, faults := newRow(e)
-		for _, v := range faults {
-			v.Field = fmt.Sprintf("envelopes[%d].%s", i, v.Field)
-		}
-		bad = append(bad, faults...)
+		r, _ := newRow(e) // checkWrite found nothing wrong with it
 		if r.id == "" {
 			r.id = xid.New().String()
 		}
 		rows[i] = r
-	}
-	if len(bad) > 0 {
-		return nil, runtime.Invalid(bad...)
 	}
 	// A request is a block of its own: what it has may be there no more.
 	err := f.insert(ctx, rows, xid.New().String())
@@ -37,4 +29,16 @@ func (f store) write(ctx context.Context, req *envelopev1.WriteProcessedEnvelope
 		return nil, err
 	}
 	return &envelopev1.WriteProcessedEnvelopesResponse{Written: uint64(len(rows))}, nil
+}
+
+// checkWrite is what is wrong with the envelopes of a request.
+func checkWrite(req *envelopev1.WriteProcessedEnvelopesRequest) (bad []*runtime.Violation) {
+	for i, e := range req.Envelopes {
+		_, faults := newRow(e)
+		for _, v := range faults {
+			v.Field = fmt.Sprintf("envelopes[%d].%s", i, v.Field)
+		}
+		bad = append(bad, faults...)
+	}
+	return bad
 }
