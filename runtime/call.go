@@ -2,7 +2,6 @@ package runtime
 
 import (
 	"context"
-	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -72,10 +71,19 @@ func decode[M message[T], T any](v *validator, c *Call, checks ...func(M) []*Vio
 	if err != nil {
 		return m, err
 	}
+	var named map[string]bool // the fields of bad; there may be many
 	for _, check := range checks {
-		for _, more := range check(m) {
-			if !slices.ContainsFunc(bad, func(b *Violation) bool { return b.Field == more.Field }) {
-				bad = append(bad, more)
+		more := check(m)
+		if named == nil && len(more) > 0 {
+			named = map[string]bool{}
+			for _, b := range bad {
+				named[b.Field] = true
+			}
+		}
+		for _, b := range more {
+			if !named[b.Field] {
+				named[b.Field] = true
+				bad = append(bad, b)
 			}
 		}
 	}
