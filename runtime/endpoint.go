@@ -124,8 +124,11 @@ func (e *endpoint) reply(m, reply *nats.Msg) {
 	reply.Subject = m.Reply
 	err := e.host.Conn.PublishMsg(reply)
 	if errors.Is(err, nats.ErrMaxPayload) {
-		tooLarge := Error(codes.ResourceExhausted, "REPLY_TOO_LARGE", "the reply has %d bytes, NATS takes %d at most: ask for less", len(reply.Data), e.host.Conn.MaxPayload())
-		reply = wire.ErrorReply(publicStatus(tooLarge), wire.IsJSON(m.Data))
+		st := wire.ReplyStatus(reply)
+		if st == nil {
+			st = publicStatus(Error(codes.ResourceExhausted, "REPLY_TOO_LARGE", "the reply has %d bytes, NATS takes %d at most: ask for less", len(reply.Data), e.host.Conn.MaxPayload()))
+		}
+		reply = wire.ErrorReply(shortened(st), wire.IsJSON(m.Data))
 		reply.Subject = m.Reply
 		err = e.host.Conn.PublishMsg(reply)
 	}

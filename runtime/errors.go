@@ -98,6 +98,26 @@ func publicStatus(err error) *status.Status {
 	return status.New(codes.Internal, "internal error")
 }
 
+// shortened is a status that NATS takes: it says what is wrong first, where a request
+// with very many bad fields makes it too large.
+func shortened(st *status.Status) *status.Status {
+	const fields, text = 100, 4096 // bytes
+	message := st.Message()
+	if len(message) > text {
+		message = message[:text] + "…"
+	}
+	var bad *errdetails.BadRequest
+	for _, d := range st.Details() {
+		if b, ok := d.(*errdetails.BadRequest); ok {
+			bad = &errdetails.BadRequest{FieldViolations: b.FieldViolations[:min(len(b.FieldViolations), fields)]}
+		}
+	}
+	if bad == nil {
+		return status.Convert(wire.Error(st.Code(), reason(st.Err()), message))
+	}
+	return status.Convert(wire.Error(st.Code(), reason(st.Err()), message, bad))
+}
+
 // plainStatus has the code's name for a reason.
 func plainStatus(code codes.Code, text string) *status.Status {
 	return status.Convert(Error(code, strings.ToUpper(codeName(code)), "%s", text))

@@ -466,6 +466,23 @@ func TestWriteIsAllOrNothing(t *testing.T) {
 	}
 }
 
+// TestManyBadFields holds that a request is INVALID_ARGUMENT however many fields are bad,
+// although NATS has no room for all of them.
+func TestManyBadFields(t *testing.T) {
+	t.Parallel()
+	e := start(t, 1<<20)
+	raw := make([]*envelopev1.RawEnvelope, 10_000)
+	for i := range raw {
+		raw[i] = &envelopev1.RawEnvelope{}
+	}
+	_, err := e.PublishRawEnvelopes(t.Context(), &envelopev1.PublishRawEnvelopesRequest{Envelopes: raw})
+	var first []string
+	for i := range 50 {
+		first = append(first, fmt.Sprintf("envelopes[%d].organization_id", i), fmt.Sprintf("envelopes[%d].device_id", i))
+	}
+	functiontest.WantInvalid(t, err, first...)
+}
+
 func TestRefusedRowsAreAlone(t *testing.T) {
 	t.Parallel()
 	e := start(t, 1<<26)
