@@ -50,8 +50,8 @@ func TestBrokerStops(t *testing.T) {
 			clients.Go(func() {
 				for ctx.Err() == nil {
 					if c, err := net.Dial("tcp", addr); err == nil {
-						fmt.Fprint(c, "\x10\x0d\x00\x04MQTT\x04\x02\x00\x3c\x00\x01x") // CONNECT
-						c.Close()                                                      //nolint:errcheck // it goes without a word
+						fmt.Fprintf(c, "\x10\x0d\x00\x04MQTT\x04\x02\x00\x3c\x00\x01x") // CONNECT
+						c.Close()                                                       //nolint:errcheck // it goes without a word
 					}
 				}
 			})
@@ -80,9 +80,9 @@ func TestBrokerStopsBesideStalled(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer stalled.Close()                                                //nolint:errcheck // the broker has closed it
-	fmt.Fprint(stalled, "\x10\x0d\x00\x04MQTT\x04\x02\x00\x00\x00\x01x") // CONNECT
-	fmt.Fprint(stalled, "\x82\x06\x00\x01\x00\x01#\x00")                 // SUBSCRIBE
+	defer stalled.Close()                                                 //nolint:errcheck // the broker has closed it
+	fmt.Fprintf(stalled, "\x10\x0d\x00\x04MQTT\x04\x02\x00\x00\x00\x01x") // CONNECT
+	fmt.Fprintf(stalled, "\x82\x06\x00\x01\x00\x01#\x00")                 // SUBSCRIBE
 	if _, err := io.ReadFull(stalled, make([]byte, 4+5)); err != nil {
 		t.Fatal(err)
 	}
