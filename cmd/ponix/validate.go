@@ -60,7 +60,7 @@ func (h hosting) validate() error {
 		check{l.Depth >= 0, "PONIX_CONVERSION_MAX_DEPTH", "must not be negative"},
 		check{l.Programs >= 0, "PONIX_CONVERSION_CACHE_SIZE", "must not be negative"},
 		check{l.Texts >= 0, "PONIX_CONVERSION_CACHE_BYTES", "must not be negative"},
-	), validateStreams(s), h.CDC.Check())
+	), validateStreams(s), h.CDC.Check(), h.MQTT.Check())
 }
 
 // validate names the variable that has a value which cannot work.

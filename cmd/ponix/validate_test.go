@@ -39,6 +39,8 @@ func TestBadValues(t *testing.T) {
 		"serve --metrics-addr=nope":                          "PONIX_METRICS_ADDR",
 		"serve --metrics-addr=localhost:nope":                "PONIX_METRICS_ADDR",
 		"serve --grace=0s":                                   "PONIX_GRACE",
+		"serve --mqtt-ca-file=/nowhere":                      "PONIX_MQTT_CA_FILE: open /nowhere",
+		"up --mqtt-ca-file=/dev/null":                        "PONIX_MQTT_CA_FILE: /dev/null",
 		"up --grace=-1s":                                     "PONIX_GRACE",
 		"bridge --grpc-max-message=-1":                       "PONIX_GRPC_MAX_MESSAGE",
 		"bridge --grpc-max-message=1":                        "PONIX_GRPC_MAX_MESSAGE",

@@ -12,6 +12,7 @@ import (
 	mqtt3 "github.com/eclipse/paho.mqtt.golang"
 
 	"ponix/functions/internal/broker"
+	"ponix/runtime/config"
 )
 
 // Config is what an operator may change.
@@ -31,16 +32,22 @@ func (c Config) roots() (*x509.CertPool, error) {
 	}
 	pem, err := os.ReadFile(c.CAFile)
 	if err != nil {
-		return nil, err
+		return nil, &config.Error{Variable: "PONIX_MQTT_CA_FILE", Cause: err}
 	}
 	pool, err := x509.SystemCertPool()
 	if err != nil {
 		pool = x509.NewCertPool()
 	}
 	if !pool.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("%s: there is no certificate in it", c.CAFile)
+		return nil, &config.Error{Variable: "PONIX_MQTT_CA_FILE", Cause: fmt.Errorf("%s: there is no certificate in it", c.CAFile)}
 	}
 	return pool, nil
+}
+
+// Check names the variable that has a value which cannot work.
+func (c Config) Check() error {
+	_, err := c.roots()
+	return err
 }
 
 // dial opens the connection under MQTT: TCP, TLS or a websocket.
