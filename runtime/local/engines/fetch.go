@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -89,12 +90,12 @@ func install(ctx context.Context, root string, need []pkg, report func(string)) 
 		specs = append(specs, p.name+"@"+p.version)
 	}
 	report(fmt.Sprintf("fetching %s, about %d MB, once", strings.Join(specs, " and "), size))
-	leftovers, err := filepath.Glob(filepath.Join(root, "fetch-*"))
+	leftovers, err := fs.Glob(os.DirFS(root), "fetch-*") // the path may have a [
 	if err != nil {
 		return err
 	}
 	for _, dir := range leftovers { // of those that were killed
-		_ = os.RemoveAll(dir)
+		_ = os.RemoveAll(filepath.Join(root, dir))
 	}
 	dir, err := os.MkdirTemp(root, "fetch-")
 	if err != nil {

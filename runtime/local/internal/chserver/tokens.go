@@ -20,9 +20,9 @@ func (c Config) begin() error {
 	if !errors.Is(err, fs.ErrExist) {
 		return err
 	}
-	logs, err := filepath.Glob(filepath.Join(c.Path, "store", "*", "*", "deduplication_logs"))
+	logs, err := fs.Glob(os.DirFS(c.Path), "store/*/*/deduplication_logs") // the path may have a [
 	for _, dir := range logs {
-		err = errors.Join(err, os.RemoveAll(dir))
+		err = errors.Join(err, os.RemoveAll(filepath.Join(c.Path, dir)))
 	}
 	return err
 }
