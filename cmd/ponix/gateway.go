@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"strconv"
 	"strings"
 	"time"
@@ -29,6 +30,9 @@ type gatewayStatusCommand struct {
 func (c *gatewayStatusCommand) Run(e *env) error {
 	if err := idFlag("--organization", c.Organization); err != nil {
 		return err
+	}
+	if c.Timeout <= 0 {
+		return &usageError{errors.New("--timeout must be above 0")}
 	}
 	return e.onNATS(c.NATS, "ponix gateway", c.run)
 }

@@ -50,6 +50,8 @@ func TestBadValues(t *testing.T) {
 		"tail --device=a.b":                                  "--device",
 		"tail --organization=a.b":                            "--organization",
 		"gateway status --organization=a.b":                  "--organization",
+		"gateway status --timeout=0s":                        "--timeout",
+		"gateway status --timeout=-1s":                       "--timeout",
 		"token --role=member --subject=s":                    "all but admins belong to an organization",
 		"token --role=member --subject=s --organization=a.b": "the organization must be an id, 1 to 64 letters, digits, '_' or '-'",
 		"token --ttl=-1s --role=admin --subject=s":           "--ttl",
