@@ -2,6 +2,7 @@ package bench
 
 import (
 	"context"
+	"fmt"
 	"strconv"
 	"time"
 
@@ -28,11 +29,19 @@ func (w *World) raw(ctx context.Context, name string, n int, message func(to str
 	}
 	own := *w
 	own.config.Streams.Raw, own.config.Streams.Processed = "raw_"+name, "processed_"+name
-	// What is settled may take half of a stream, and is to stay.
-	own.config.Streams.MaxBytes = max(1<<30, int64(n)*600)
+	first, err := message(own.config.Streams.RawEnvelopes(), 0)
+	if err != nil {
+		return nil, err
+	}
+	own.config.Streams.MaxBytes = room(n, first)
 	p := &pipeline{&own, n}
 	raw := own.config.Streams.RawEnvelopes()
 	if err := streams.Ensure(ctx, w.js, raw, own.config.Streams.ProcessedEnvelopes()); err != nil {
+		return nil, err
+	}
+	// A server throws away what is above 128 MiB and not written yet.
+	js, err := jetstream.New(w.js.Conn(), jetstream.WithPublishAsyncMaxPending(min(limitWindow, 32<<20/len(first.Data))))
+	if err != nil {
 		return nil, err
 	}
 	for i := range n {
@@ -40,7 +49,7 @@ func (w *World) raw(ctx context.Context, name string, n int, message func(to str
 		if err != nil {
 			return nil, err
 		}
-		if _, err := w.js.PublishMsgAsync(m, jetstream.WithStallWait(stalled)); err != nil {
+		if _, err := js.PublishMsgAsync(m, jetstream.WithStallWait(stalled)); err != nil {
 			return nil, err
 		}
 		if ctx.Err() != nil {
@@ -48,12 +57,20 @@ func (w *World) raw(ctx context.Context, name string, n int, message func(to str
 		}
 	}
 	select {
-	case <-w.js.PublishAsyncComplete():
-		return p, nil
+	case <-js.PublishAsyncComplete():
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
+	s, err := w.js.Stream(ctx, raw.Name)
+	if err == nil && s.CachedInfo().State.Msgs < uint64(n) {
+		err = fmt.Errorf("%s took %d of %d envelopes", raw.Name, s.CachedInfo().State.Msgs, n)
+	}
+	return p, err
 }
+
+// room is what a stream of n such messages may hold: what is settled may take half of it,
+// and is to stay.
+func room(n int, m *nats.Msg) int64 { return max(1<<30, int64(n)*int64(2*len(m.Data)+400)) }
 
 // envelopeOf is a raw envelope of a device with a payload.
 func envelopeOf(to streams.Stream, i int, device string, payload []byte) (*nats.Msg, error) {
