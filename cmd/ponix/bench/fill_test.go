@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/nats-io/nats.go"
@@ -22,5 +23,37 @@ func TestRaw(t *testing.T) {
 		if got := room(n, &nats.Msg{Data: make([]byte, size)}); got < want || got > want*11/10 {
 			t.Errorf("%d envelopes have room in %d bytes, want %d", n, got, want)
 		}
+	}
+}
+
+// TestBuried has envelopes become dead letters, which are as settled as others.
+func TestBuried(t *testing.T) {
+	t.Parallel()
+	w := world(t, Engines{})
+	if err := w.directory(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	p, err := w.raw(t.Context(), "bad", 2, func(to streams.Stream, i int) (*nats.Msg, error) {
+		return envelopeOf(to, i, deviceID(0), []byte{0xff})
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.reset(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.buried(t.Context()); err != nil {
+		t.Error(err)
+	}
+	c, err := p.convert(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close() //nolint:errcheck // all is settled
+	if err := measure(t.Context(), newRound(), 2, p.settled(p.config.Streams.RawEnvelopes(), streams.Convert)); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.buried(t.Context()); err == nil || !strings.Contains(err.Error(), "2 envelopes became dead letters, the last of them by EVALUATION_FAILED: ") {
+		t.Error(err)
 	}
 }

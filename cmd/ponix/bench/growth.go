@@ -198,6 +198,7 @@ func (w *World) processes(ctx context.Context, r *Round, instances, n int, done 
 		}
 		return done(ctx)
 	})
+	err = errors.Join(err, w.buried(context.WithoutCancel(ctx)))
 	var sum float64
 	for _, c := range all {
 		most, err2 := c.peak()

@@ -2,6 +2,7 @@ package bench
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"syscall"
 	"time"
@@ -128,7 +129,8 @@ func (p *pipeline) loaded(ctx context.Context, r *Round, db driver.Conn, n int) 
 		return err
 	}
 	defer c.kill()
-	if err := measure(ctx, r, n, p.settled(p.config.Streams.ProcessedEnvelopes(), streams.Store)); err != nil {
+	err = measure(ctx, r, n, p.settled(p.config.Streams.ProcessedEnvelopes(), streams.Store))
+	if err := errors.Join(p.buried(context.WithoutCancel(ctx)), err); err != nil {
 		return fmt.Errorf("%w: %s", err, c.out.tail())
 	}
 	return c.most(r)
@@ -142,7 +144,8 @@ func (p *pipeline) behind(ctx context.Context, r *Round, db driver.Conn) error {
 	}
 	defer c.kill()
 	defer slowly(p.Pid(local.ClickHouse))()
-	if err := measure(ctx, r, p.total, p.settled(p.config.Streams.RawEnvelopes(), streams.Convert)); err != nil {
+	err = measure(ctx, r, p.total, p.settled(p.config.Streams.RawEnvelopes(), streams.Convert))
+	if err := errors.Join(p.buried(context.WithoutCancel(ctx)), err); err != nil {
 		return fmt.Errorf("%w: %s", err, c.out.tail())
 	}
 	stored, err := p.settled(p.config.Streams.ProcessedEnvelopes(), streams.Store)(ctx)

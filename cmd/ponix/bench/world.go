@@ -17,6 +17,7 @@ import (
 	"ponix/functions"
 	"ponix/runtime"
 	"ponix/runtime/config"
+	"ponix/runtime/deadletter"
 	"ponix/runtime/local"
 )
 
@@ -144,6 +145,24 @@ func (w *World) start(ctx context.Context, nc *nats.Conn, concurrency int, fns .
 		return nil, err
 	}
 	return closer(func() error { defer nc.Close(); return h.Stop() }), nil
+}
+
+// buried is an error where envelopes became dead letters, which are settled, too: no work
+// was done for them that counts.
+func (w *World) buried(ctx context.Context) error {
+	s, err := w.js.Stream(ctx, w.config.Streams.DeadLetters().Name)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		return nil
+	}
+	if err != nil || s.CachedInfo().State.Msgs == 0 {
+		return err
+	}
+	q, err := deadletter.Open(ctx, w.js, w.config.Streams.DeadLetters().Name)
+	if err != nil {
+		return err
+	}
+	l, err := q.Get(ctx, s.CachedInfo().State.LastSeq)
+	return errors.Join(err, fmt.Errorf("%d envelopes became dead letters, the last of them by %s: %s", s.CachedInfo().State.Msgs, l.Reason, l.Error))
 }
 
 // closer is a function as an io.Closer.
