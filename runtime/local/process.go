@@ -125,7 +125,11 @@ func (p *process) kill() {
 	select {
 	case <-p.exited:
 	default:
-		_ = syscall.Kill(-p.cmd.Process.Pid, syscall.SIGKILL)
+		group := -p.cmd.Process.Pid
+		_ = syscall.Kill(group, syscall.SIGKILL)
 		<-p.exited
+		for end := time.Now().Add(time.Second); time.Now().Before(end) && syscall.Kill(group, 0) == nil; {
+			time.Sleep(time.Millisecond) // the others are not ours to wait for
+		}
 	}
 }
