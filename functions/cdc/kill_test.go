@@ -77,10 +77,15 @@ func (e *env) count(ctx context.Context, upTo int) error {
 	}
 }
 
+// patience is above the two minutes for which a server that was a stream's leader, lost that
+// and is it again refuses an id that it had taken and not stored (nats-server 2.15.2, error
+// 10158).
+const patience = 3 * time.Minute
+
 // reached waits until there are so many events.
 func (e *env) reached(t testing.TB, n int) {
 	t.Helper()
-	runtimetest.Eventually(t, time.Minute, func() error {
+	runtimetest.Eventually(t, patience, func() error {
 		s, err := e.js.Stream(t.Context(), "organizations")
 		if err != nil {
 			return err
@@ -96,7 +101,7 @@ func (e *env) reached(t testing.TB, n int) {
 // once and in order.
 func (e *env) wantVersions(t testing.TB, upTo int) {
 	t.Helper()
-	all := e.eventsWithin(t, "organizations", upTo+1, time.Minute)
+	all := e.eventsWithin(t, "organizations", upTo+1, patience)
 	for i, ev := range all {
 		if name := decode(t, ev, &organizationv1.Organization{}).Name; number(t, name) != i {
 			t.Fatalf("event %d of %d has number %s", i, len(all), name)

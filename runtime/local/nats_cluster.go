@@ -69,12 +69,32 @@ func (c *Cluster) startNATSCluster(ctx context.Context) error {
 		}
 		c.failed <- <-lost
 	}()
-	return AwaitJetStream(ctx, c.NATSURL)
+	return awaitReplicas(ctx, c.NATSURL, len(nodes))
+}
+
+// awaitReplicas returns when streams can be made that so many servers hold: the leader has
+// to hear of each of them first.
+func awaitReplicas(ctx context.Context, urls string, replicas int) error {
+	const probe = "ponix_up"
+	return untilReady(ctx, urls, func(ctx context.Context, js jetstream.JetStream) error {
+		_, err := js.CreateStream(ctx, jetstream.StreamConfig{Name: probe, Subjects: []string{probe}, Replicas: replicas, Storage: jetstream.MemoryStorage})
+		if err != nil {
+			return err
+		}
+		return js.DeleteStream(ctx, probe)
+	})
 }
 
 // AwaitJetStream returns when JetStream answers at these addresses: a cluster has
 // to elect a leader first.
 func AwaitJetStream(ctx context.Context, urls string) error {
+	return untilReady(ctx, urls, func(ctx context.Context, js jetstream.JetStream) error {
+		_, err := js.AccountInfo(ctx)
+		return err
+	})
+}
+
+func untilReady(ctx context.Context, urls string, probe func(context.Context, jetstream.JetStream) error) error {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
 	nc, err := nats.Connect(urls, nats.MaxReconnects(-1))
@@ -88,7 +108,7 @@ func AwaitJetStream(ctx context.Context, urls string) error {
 	}
 	for {
 		try, done := context.WithTimeout(ctx, time.Second)
-		_, err = js.AccountInfo(try)
+		err = probe(try, js)
 		done()
 		if err == nil {
 			return nil
