@@ -79,7 +79,9 @@ func pause(ctx context.Context, w *world, r *rand.Rand) error {
 }
 
 func stopped(ctx context.Context, pid int, d time.Duration) error {
-	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
+	if err := syscall.Kill(pid, syscall.SIGSTOP); errors.Is(err, syscall.ESRCH) {
+		return impossible{err} // it is being started again
+	} else if err != nil {
 		return err
 	}
 	err := wait(ctx, d)

@@ -30,9 +30,10 @@ type instance struct {
 
 	restarting sync.Mutex // held through a restart: two faults may want one
 
-	mu    sync.Mutex
-	cmd   *exec.Cmd
-	ended chan struct{}
+	mu     sync.Mutex
+	cmd    *exec.Cmd
+	ended  chan struct{}
+	wanted bool // its end
 }
 
 func (i *instance) start() error {
@@ -56,12 +57,28 @@ func (i *instance) start() error {
 		return err
 	}
 	ended := make(chan struct{})
-	i.cmd, i.ended = cmd, ended
+	i.cmd, i.ended, i.wanted = cmd, ended, false
 	go func() {
 		cmd.Wait() //nolint:errcheck // how it ends is for its log
 		close(ended)
+		i.again(cmd)
 	}()
 	return nil
+}
+
+// again starts a process again that has ended with an error, as whatever watches over it
+// in production does: it was started while NATS did not answer. One that has crashed stays
+// away, and is missed.
+func (i *instance) again(ended *exec.Cmd) {
+	time.Sleep(100 * time.Millisecond)
+	i.restarting.Lock()
+	defer i.restarting.Unlock()
+	i.mu.Lock()
+	again := i.cmd == ended && !i.wanted && ended.ProcessState.ExitCode() == 1
+	i.mu.Unlock()
+	if again {
+		i.start() //nolint:errcheck // it is missed
+	}
 }
 
 // signal sends s to the process; one that has ended is left alone.
@@ -76,6 +93,9 @@ func (i *instance) signal(s syscall.Signal) error {
 
 // end signals and waits.
 func (i *instance) end(s syscall.Signal) error {
+	i.mu.Lock()
+	i.wanted = true
+	i.mu.Unlock()
 	if err := i.signal(s); err != nil {
 		return err
 	}
