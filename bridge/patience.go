@@ -41,7 +41,7 @@ func (c Config) patience() []grpc.ServerOption {
 // is a copy of it, made anew each time.
 type incoming struct{}
 
-// metadataOf must not be changed.
+// metadataOf returns that metadata, which must not be changed.
 func metadataOf(ctx context.Context) metadata.MD {
 	md, _ := ctx.Value(incoming{}).(metadata.MD)
 	return md

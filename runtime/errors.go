@@ -10,6 +10,7 @@ import (
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/protoadapt"
 
 	"ponix/runtime/wire"
 )
@@ -101,21 +102,18 @@ func publicStatus(err error) *status.Status {
 // shortened is a status that NATS takes: it says what is wrong first, where a request
 // with very many bad fields makes it too large.
 func shortened(st *status.Status) *status.Status {
-	const fields, text = 100, 4096 // bytes
+	const fields, text = 100, 4096 // the latter in bytes
 	message := st.Message()
 	if len(message) > text {
 		message = message[:text] + "…"
 	}
-	var bad *errdetails.BadRequest
+	var bad []protoadapt.MessageV1
 	for _, d := range st.Details() {
 		if b, ok := d.(*errdetails.BadRequest); ok {
-			bad = &errdetails.BadRequest{FieldViolations: b.FieldViolations[:min(len(b.FieldViolations), fields)]}
+			bad = append(bad, &errdetails.BadRequest{FieldViolations: b.FieldViolations[:min(len(b.FieldViolations), fields)]})
 		}
 	}
-	if bad == nil {
-		return status.Convert(wire.Error(st.Code(), reason(st.Err()), message))
-	}
-	return status.Convert(wire.Error(st.Code(), reason(st.Err()), message, bad))
+	return status.Convert(wire.Error(st.Code(), reason(st.Err()), message, bad...))
 }
 
 // plainStatus has the code's name for a reason.

@@ -39,6 +39,11 @@ type instance struct {
 func (i *instance) start() error {
 	i.mu.Lock()
 	defer i.mu.Unlock()
+	return i.launch()
+}
+
+// launch starts a process. The caller holds the lock.
+func (i *instance) launch() error {
 	log, err := os.OpenFile(filepath.Join(i.dir, i.name+".log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {
 		return err
@@ -74,10 +79,9 @@ func (i *instance) again(ended *exec.Cmd) {
 	i.restarting.Lock()
 	defer i.restarting.Unlock()
 	i.mu.Lock()
-	again := i.cmd == ended && !i.wanted && ended.ProcessState.ExitCode() == 1
-	i.mu.Unlock()
-	if again {
-		i.start() //nolint:errcheck // it is missed
+	defer i.mu.Unlock()
+	if i.cmd == ended && !i.wanted && ended.ProcessState.ExitCode() == 1 {
+		i.launch() //nolint:errcheck // it is missed
 	}
 }
 

@@ -75,8 +75,8 @@ func (o *owner) waits(making context.Context) {
 		case <-tick.C:
 		}
 		var blockers string
-		if err := o.db.QueryRow(making, blockersSQL, o.conn.PID()).Scan(&blockers); err != nil || blockers == told {
-			continue // the making itself has the error, too
+		if err := o.db.QueryRow(making, blockersSQL, o.conn.PID()).Scan(&blockers); err != nil || blockers == "" || blockers == told {
+			continue // the making goes on, or has the error itself
 		}
 		told = blockers
 		err := fmt.Errorf("slot %s is made when a transaction has ended that began before, in any database of this PostgreSQL: that of %s", o.Slot, blockers)
