@@ -105,7 +105,7 @@ func (d *Devices) resolve(ctx context.Context, id string, notBefore time.Time) (
 	d.mu.RLock()
 	known, ok := d.known[id]
 	d.mu.RUnlock()
-	if ok && !known.at.Before(notBefore) && time.Since(known.at) < d.ttl {
+	if ok && d.good(known, notBefore) {
 		return known, nil
 	}
 	if _, ok := d.unknown.Get(id); ok || !wire.IsID(id) {
@@ -128,6 +128,12 @@ func (d *Devices) resolve(ctx context.Context, id string, notBefore time.Time) (
 	case <-ctx.Done():
 		return device{}, ctx.Err()
 	}
+}
+
+// good tells whether what is known of a device is as it was no earlier than notBefore,
+// and not too old.
+func (d *Devices) good(known device, notBefore time.Time) bool {
+	return !known.at.Before(notBefore) && time.Since(known.at) < d.ttl
 }
 
 // askTime is how long a device is asked for, and patient how long a message waits
