@@ -91,7 +91,8 @@ type binding struct {
 }
 
 // Start checks the functions, makes their streams and buckets and starts them: they are
-// being served on return. Stop the host with [Host.Stop].
+// being served on return. It waits as long as NATS does not answer, unless ctx is done.
+// Stop the host with [Host.Stop].
 func Start(ctx context.Context, c Config, fns ...Function) (*Host, error) {
 	if err := c.validate(); err != nil {
 		return nil, err
@@ -108,21 +109,44 @@ func Start(ctx context.Context, c Config, fns ...Function) (*Host, error) {
 		return nil, err
 	}
 	h := &Host{Config: c, js: js, validator: v, retained: map[string]bool{}}
-	if err := h.ensureStreams(ctx, fns); err != nil {
+	if err := h.patiently(ctx, func() error { return h.ensureStreams(ctx, fns) }); err != nil {
 		return nil, err
 	}
 	work, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	h.cancel = cancel
 	h.watching, h.unwatch = context.WithCancel(work)
+	defer context.AfterFunc(ctx, cancel)() // from now on, what it starts outlives ctx
 	for _, fn := range fns {
 		if err := h.startFunction(work, fn); err != nil {
 			return nil, errors.Join(fmt.Errorf("function %s: %w", fn.Name, err), h.Stop())
 		}
 	}
-	if err := c.Conn.FlushTimeout(c.Grace); err != nil { // so that everybody can reach us
+	if err := h.patiently(ctx, func() error { return c.Conn.FlushTimeout(c.Grace) }); err != nil { // so that everybody can reach us
 		return nil, errors.Join(err, h.Stop())
 	}
 	return h, nil
+}
+
+// patiently calls f until NATS answers it, as whoever starts us has waited for a
+// connection. A user who may not ask gets no answer ever.
+func (h *Host) patiently(ctx context.Context, f func() error) error {
+	for {
+		remind := time.AfterFunc(5*time.Second, func() { h.Logger.Warn("waiting for NATS to answer") })
+		err := f()
+		remind.Stop()
+		if err == nil || !streams.Unanswered(err) || h.Conn.IsClosed() {
+			return err
+		}
+		if refused := h.Conn.LastError(); errors.Is(refused, nats.ErrPermissionViolation) {
+			return fmt.Errorf("%w: %w", err, refused)
+		}
+		h.Logger.Warn("waiting for NATS to answer", "error", err)
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(500 * time.Millisecond):
+		}
+	}
 }
 
 // Prepare makes the functions' streams, as Start does, and no more: for those who

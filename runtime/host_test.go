@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"log/slog"
+	"net"
 	"strings"
 	"testing"
 	"time"
@@ -325,5 +326,59 @@ func TestGivenUpAtStop(t *testing.T) {
 	}
 	if err := <-got; status.Code(err) != codes.Unavailable {
 		t.Errorf("the caller gets %v", err)
+	}
+}
+
+// TestStartWithoutNATS has the server go away just before an instance starts, and come
+// back.
+func TestStartWithoutNATS(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	on := func(o *server.Options) { o.StoreDir = dir }
+	srv := runtimetest.NATSServer(t, on)
+	port := srv.Addr().(*net.TCPAddr).Port
+	nc, err := nats.Connect(srv.ClientURL(), nats.MaxReconnects(-1), nats.ReconnectWait(50*time.Millisecond), nats.ReconnectBufSize(-1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	srv.Shutdown()
+	srv.WaitForShutdown()
+	eventually(t, "the connection is gone", func() bool { return !nc.IsConnected() })
+
+	waits := make(chan struct{}, 1)
+	log := slog.New(slog.NewTextHandler(writerFunc(func(line []byte) (int, error) {
+		if bytes.Contains(line, []byte("waiting for NATS to answer")) {
+			select {
+			case waits <- struct{}{}:
+			default:
+			}
+		}
+		return len(line), nil
+	}), nil))
+	launch := func(ctx context.Context) error {
+		h, err := runtime.Start(ctx, runtime.Config{Conn: nc, Streams: testStreams(), Logger: log}, identity())
+		if err != nil {
+			return err
+		}
+		return h.Stop()
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- launch(ctx) }()
+	select {
+	case <-waits:
+	case err := <-ended:
+		t.Fatalf("it did not wait: %v", err)
+	}
+	cancel()
+	if err := <-ended; err == nil {
+		t.Error("it started without NATS")
+	}
+
+	go func() { ended <- launch(t.Context()) }()
+	runtimetest.NATSServer(t, on, func(o *server.Options) { o.Port = port })
+	if err := <-ended; err != nil {
+		t.Error(err)
 	}
 }

@@ -29,12 +29,14 @@ type trigger struct {
 // newTrigger finds the consumer, shows it in the service and arranges for the
 // purge of what is settled.
 func newTrigger(ctx context.Context, b *binding, s streams.Stream, durable string) (*trigger, jetstream.Consumer, error) {
-	stream, err := b.host.js.Stream(ctx, s.Name)
-	if err != nil {
-		return nil, nil, err
-	}
-	c, err := stream.Consumer(ctx, durable)
-	if err != nil {
+	var stream jetstream.Stream
+	var c jetstream.Consumer
+	if err := b.host.patiently(ctx, func() (err error) {
+		if stream, err = b.host.js.Stream(ctx, s.Name); err == nil {
+			c, err = stream.Consumer(ctx, durable)
+		}
+		return err
+	}); err != nil {
 		return nil, nil, err
 	}
 	t := &trigger{binding: b, stream: s, consumer: durable}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -71,7 +72,7 @@ func untilElected(ctx context.Context, f func(context.Context) error) error {
 		return f(ctx)
 	}
 	err := try()
-	for err != nil && leaderless(err) && ctx.Err() == nil {
+	for err != nil && Unanswered(err) && ctx.Err() == nil {
 		select {
 		case <-ctx.Done():
 		case <-time.After(100 * time.Millisecond):
@@ -99,9 +100,10 @@ func explained(err error) error {
 // the stream as many.
 const replicasExceedStream = 10126
 
-// leaderless tells whether err is that of a cluster that has not elected a leader
-// yet: it says so, or it says nothing.
-func leaderless(err error) bool {
+// Unanswered tells whether err says no more than that there is no answer now: the
+// connection is being made again, or a cluster has not elected a leader yet, and says
+// so, or nothing.
+func Unanswered(err error) bool {
 	var api *jetstream.APIError
 	if errors.As(err, &api) {
 		if api.ErrorCode == replicasExceedStream {
@@ -109,5 +111,7 @@ func leaderless(err error) bool {
 		}
 		return api.Code == http.StatusServiceUnavailable && api.ErrorCode != jetstream.JSErrCodeJetStreamNotEnabled && api.ErrorCode != jetstream.JSErrCodeJetStreamNotEnabledForAccount
 	}
-	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, nats.ErrTimeout)
+	return slices.ContainsFunc([]error{
+		context.DeadlineExceeded, nats.ErrTimeout, nats.ErrDisconnected, nats.ErrConnectionReconnecting, nats.ErrReconnectBufExceeded,
+	}, func(e error) bool { return errors.Is(err, e) })
 }
