@@ -112,8 +112,7 @@ func (f converter) run(ctx context.Context, dev device, raw *envelopev1.RawEnvel
 	case dev.organizationDeleted:
 		return conversion.Result{}, deleted(raw.OrganizationId)
 	}
-	result, err := f.Convert(ctx, dev.expression.Value(), dev.input(raw.Payload, received))
-	return result, refusal(err)
+	return f.Convert(ctx, dev.expression.Value(), dev.input(raw.Payload, received))
 }
 
 func deleted(organization string) error {

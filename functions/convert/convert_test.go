@@ -42,16 +42,16 @@ type env struct {
 
 func start(t *testing.T, cache convert.Cache) *env {
 	t.Helper()
-	return startOn(t, runtimetest.NATS(t), cache)
+	return startOn(t, runtimetest.NATS(t), cache, conversion.Limits{})
 }
 
-func startOn(t *testing.T, nc *nats.Conn, cache convert.Cache) *env {
+func startOn(t *testing.T, nc *nats.Conn, cache convert.Cache, limits conversion.Limits) *env {
 	t.Helper()
 	js, err := jetstream.New(nc)
 	if err != nil {
 		t.Fatal(err)
 	}
-	converter, err := conversion.New(conversion.Limits{})
+	converter, err := conversion.New(limits)
 	if err != nil {
 		t.Fatal(err)
 	}

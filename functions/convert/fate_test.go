@@ -6,10 +6,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nats.go/micro"
 
+	"ponix/functions/internal/conversion"
 	"ponix/nats/streams"
+	enddevicev1 "ponix/proto/ponix/end_device/v1"
 	envelopev1 "ponix/proto/ponix/envelope/v1"
 	"ponix/runtime"
 	"ponix/runtime/runtimetest"
@@ -41,7 +44,31 @@ func TestGivenBackByOthers(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	startOn(t, nc, standard)
+	startOn(t, nc, standard, conversion.Limits{})
+	awaitRetry(t, nc)
+}
+
+// TestSlowIsTriedAgain holds that no envelope dies of one evaluation that was too slow:
+// the machine may have been busy.
+func TestSlowIsTriedAgain(t *testing.T) {
+	t.Parallel()
+	nc := runtimetest.NATS(t)
+	e := startOn(t, nc, standard, conversion.Limits{Time: time.Nanosecond})
+	const slow = `{"n": lists.range(200).map(x, x * 2)}`
+	e.set("o-1", slow)
+	e.publish(t, &envelopev1.RawEnvelope{OrganizationId: "o", DeviceId: "o-1"})
+	awaitRetry(t, nc)
+	e.set("o-1", `{"n": 1}`)
+	e.event(t, "end_devices.update", &enddevicev1.EndDevice{DeviceId: "o-1"})
+	e.result(t, "o-1")
+	e.set("o-2", slow)
+	e.publish(t, &envelopev1.RawEnvelope{OrganizationId: "o", DeviceId: "o-2"})
+	e.wantDead(t, map[string]string{"o-2": "TIME_LIMIT_EXCEEDED"})
+}
+
+// awaitRetry waits until convert tries an envelope again. None may have died.
+func awaitRetry(t *testing.T, nc *nats.Conn) {
+	t.Helper()
 	runtimetest.Eventually(t, 10*time.Second, func() error {
 		reply, err := nc.Request("$SRV.STATS.convert", nil, time.Second)
 		if err != nil {
