@@ -19,8 +19,9 @@ const maxPayload = 8 << 20
 
 // natsEngine is the server in this process.
 type natsEngine struct {
-	server *server.Server
-	log    *natsLog
+	server  *server.Server
+	log     *natsLog
+	started chan struct{} // closed when its start is over
 }
 
 // natsOptions are those of every server, in this process or another.
@@ -74,15 +75,14 @@ func (c *Cluster) startNATS(ctx context.Context) error {
 	}
 	log := &natsLog{log: o.Logger.With("part", NATS), fatal: make(chan error, 1)}
 	srv.SetLoggerV2(log, false, false, false)
-	e := &natsEngine{srv, log}
+	e := &natsEngine{srv, log, make(chan struct{})}
 	c.nats = e
-	started := make(chan struct{})
 	go func() {
 		srv.Start()
-		close(started)
+		close(e.started)
 	}()
 	select {
-	case <-started: // the store is recovered
+	case <-e.started: // the store is recovered
 	case err := <-log.fatal:
 		return err
 	case <-ctx.Done():
@@ -106,8 +106,15 @@ func (c *Cluster) startNATS(ctx context.Context) error {
 	return nil
 }
 
-func (e *natsEngine) stop(context.Context) error {
+// stop waits for the start first: a server that is told to stop before it has started
+// starts nevertheless, and makes files. Recovering a large store is not waited for.
+func (e *natsEngine) stop(ctx context.Context) error {
 	e.log.stopping.Store(true)
+	select {
+	case <-e.started:
+	case <-time.After(2 * time.Second):
+	case <-ctx.Done():
+	}
 	e.server.Shutdown()
 	e.server.WaitForShutdown()
 	return nil
