@@ -73,9 +73,9 @@ func TestBenchAgainst(t *testing.T) {
 func TestBenchCDC(t *testing.T) {
 	t.Parallel()
 	few := []string{"bench", "cdc", "--format", "json", "--rounds", "1", "--count", "1000", "--duration", "100ms"}
-	out, _ := call(t, nil, append(few, "--check")...) // whether so few are fast enough is no matter
+	out, err := call(t, nil, append(few, "--check")...) // whether so few are fast enough is no matter
 	if n := measuredWhole(t, out); n != 3 {
-		t.Errorf("%d of 3 parts were measured", n)
+		t.Errorf("%d of 3 parts were measured: %v", n, err)
 	}
 	out = must(t, nil, append(few, "--only", "NATS")...)
 	if n := strings.Count(out, "NATS round trip"); n != 1 || strings.Contains(out, "ponix") {

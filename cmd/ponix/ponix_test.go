@@ -83,7 +83,7 @@ func start(t *testing.T, env []string, args ...string) *ponix {
 // call runs a command of ponix to its end and returns what it prints.
 func call(t *testing.T, env []string, args ...string) (string, error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	cmd := command(ctx, t, env, args...)
 	out, err := cmd.Output()
