@@ -3,6 +3,7 @@ package migrations
 import (
 	"context"
 	"io/fs"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/stdlib"
@@ -17,6 +18,7 @@ func Postgres(dsn string) (*Database, error) {
 	if err != nil {
 		return nil, err
 	}
+	config.ConnectTimeout = 5 * time.Second // else whoever takes the connection and says nothing is waited for without end
 	// A table that is in use for long fails the migration rather than the traffic
 	// that queues up behind it.
 	db := stdlib.OpenDB(*config, stdlib.OptionAfterConnect(func(ctx context.Context, c *pgx.Conn) error {

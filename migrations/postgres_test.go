@@ -2,9 +2,11 @@ package migrations
 
 import (
 	"context"
+	"net"
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -139,4 +141,21 @@ func postgresTables(t *testing.T, dsn, where string) []string {
 		t.Fatal(err)
 	}
 	return got
+}
+
+// TestPostgresThatSaysNothing holds that whoever takes the connection and says nothing, as a
+// proxy without a server behind it, is not waited for without end.
+func TestPostgresThatSaysNothing(t *testing.T) {
+	t.Parallel()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { ln.Close() }) //nolint:errcheck // the test is over
+	d := openPostgres(t, "postgres://ponix:ponix@"+ln.Addr().String()+"/ponix?sslmode=disable")
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	if _, err := d.Status(ctx); err == nil || ctx.Err() != nil {
+		t.Errorf("it was waited for until the test gave up: %v", err)
+	}
 }
