@@ -36,7 +36,7 @@ func run(args []string) int {
 	if len(args) > 0 && args[0] == "serve" {
 		grammar = &c.serving
 	}
-	parser, err := kong.New(grammar, kong.Name("ponix"), kong.DefaultEnvars(config.EnvPrefix), kong.UsageOnError(),
+	parser, err := kong.New(grammar, kong.Name("ponix"), kong.DefaultEnvars(config.EnvPrefix), config.Paths(), kong.UsageOnError(),
 		kong.Description("Ponix takes payloads of IoT devices, turns each into JSON by its device's CEL expression, and keeps the result in ClickHouse.\n\n"+
 			"Every flag is also an environment variable: --nats-url is PONIX_NATS_URL. Without any, the commands find the cluster that `ponix up` started on this machine."),
 		kong.Vars{"version": version})

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -36,7 +35,7 @@ type upCommand struct {
 }
 
 func (c *upCommand) Run(e *env) (err error) {
-	if err := cmp.Or(c.engines.validate(), c.hosting.validate(), c.door.validate(), c.replicate()); err != nil {
+	if err := c.validate(); err != nil {
 		return err
 	}
 	began := time.Now()

@@ -73,6 +73,13 @@ func (e engines) validate() error {
 }
 
 // validate names the variable that has a value which cannot work.
+func (c *upCommand) validate() error {
+	return cmp.Or(
+		firstBad(check{c.DataDir != "", "PONIX_DATA_DIR", "is empty"}),
+		c.engines.validate(), c.hosting.validate(), c.door.validate(), c.replicate())
+}
+
+// validate names the variable that has a value which cannot work.
 func (d door) validate() error {
 	return firstBad(check{d.GRPCMaxMessage >= 1<<10, "PONIX_GRPC_MAX_MESSAGE", "must be at least 1024 (1 KiB)"})
 }

@@ -5,6 +5,7 @@ import (
 	"ponix/runtime/runtimetest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
 )
@@ -15,6 +16,7 @@ func TestBadValues(t *testing.T) {
 	t.Parallel()
 	for args, name := range map[string]string{
 		"up --grpc-port=260000":                       "--grpc-port",
+		"up --data-dir=":                              "PONIX_DATA_DIR",
 		"up --grpc-max-message=1":                     "PONIX_GRPC_MAX_MESSAGE",
 		"up --nats-port=-1":                           "--nats-port",
 		"up --postgres-connections=0":                 "PONIX_POSTGRES_CONNECTIONS",
@@ -92,5 +94,27 @@ func TestCannotListen(t *testing.T) {
 				t.Errorf("got %v, want %s", err, flag)
 			}
 		})
+	}
+}
+
+// TestEmptyPaths holds that a path which is set to nothing is none, and not the directory
+// that a command is started in; but for what would leave the door open.
+func TestEmptyPaths(t *testing.T) {
+	t.Parallel()
+	var none []string
+	for _, v := range []string{
+		"NATS_CREDS", "NATS_PASSWORD_FILE", "NATS_CA", "NATS_CERT", "NATS_KEY", "POSTGRES_PASSWORD_FILE", "POSTGRES_SSLROOTCERT", "POSTGRES_SSLCERT", "POSTGRES_SSLKEY",
+		"CLICKHOUSE_PASSWORD_FILE", "CLICKHOUSE_CA", "CLICKHOUSE_CERT", "CLICKHOUSE_KEY", "MQTT_CA_FILE", "GRPC_TLS_CERT", "GRPC_TLS_KEY", "GRPC_TLS_CLIENT_CA",
+	} {
+		none = append(none, "PONIX_"+v+"=")
+	}
+	none = append(none, "PONIX_NATS_USERNAME=u", "PONIX_NATS_URL="+runtimetest.NATSServer(t, func(*server.Options) {}).ClientURL())
+	start(t, none, "serve").waitFor(t, 20*time.Second, "msg=serving")
+	start(t, none, "bridge", "--grpc-port=0").waitFor(t, 20*time.Second, `msg="serving gRPC"`)
+	for _, open := range []string{"PONIX_AUTH_JWKS", "PONIX_AUTH_SECRET", "PONIX_AUTH_SECRET_FILE"} {
+		_, err := call(t, append(none, open+"="), "bridge", "--grpc-port=0")
+		if err == nil || !strings.HasSuffix(err.Error(), "exit code 2: ponix: "+open+": is empty") {
+			t.Errorf("%s: got %v", open, err)
+		}
 	}
 }

@@ -31,6 +31,22 @@ func Default[T any]() T {
 	return t
 }
 
+// Paths has a path that is empty be none, as every other variable that is set to nothing;
+// kong takes it for the current directory.
+func Paths() kong.Option {
+	return kong.NamedMapper("path", kong.MapperFunc(func(ctx *kong.DecodeContext, target reflect.Value) error {
+		var path string
+		if err := ctx.Scan.PopValueInto("file", &path); err != nil {
+			return err
+		}
+		if path != "" {
+			path = kong.ExpandPath(path)
+		}
+		target.SetString(path)
+		return nil
+	}))
+}
+
 // secret is lookupSecret with a fallback for where there is none.
 func secret(name, file, fallback string) (string, error) {
 	v, ok, err := lookupSecret(name, file)

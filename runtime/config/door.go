@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"net"
+	"os"
 	"strconv"
 )
 
@@ -63,6 +64,11 @@ func (c Auth) On() (bool, error) {
 		return false, err
 	}
 	on := len(s) > 0 || c.JWKS != ""
+	for _, variable := range []string{"PONIX_AUTH_JWKS", "PONIX_AUTH_SECRET_FILE"} {
+		if _, set := os.LookupEnv(variable); set && !on { // to nothing, by mistake
+			return false, &Error{variable, errors.New("is empty")}
+		}
+	}
 	if !on && c.Issuer+c.Audience != "" {
 		return false, &Error{"PONIX_AUTH_JWKS", errors.New("is missing, and so is PONIX_AUTH_SECRET: an issuer or an audience alone checks nothing")}
 	}
