@@ -110,6 +110,8 @@ func callError(ctx context.Context, nc *nats.Conn, subject string, size int, err
 	switch {
 	case errors.Is(err, nats.ErrNoResponders):
 		return status.Errorf(codes.Unavailable, "no instance serves %s", service)
+	case errors.Is(err, nats.ErrReconnectBufExceeded): // there is no buffer: see config.NATS.Connect
+		return status.Error(codes.Unavailable, "NATS is not connected")
 	case errors.Is(err, nats.ErrMaxPayload):
 		return status.Errorf(codes.ResourceExhausted, "the request has %d bytes, NATS takes %d at most", size, nc.MaxPayload())
 	case errors.Is(ctx.Err(), context.Canceled):

@@ -3,6 +3,7 @@ package wire_test
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"strings"
 	"sync"
 	"testing"
@@ -12,6 +13,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"ponix/runtime/config"
 	"ponix/runtime/runtimetest"
 	"ponix/runtime/wire"
 )
@@ -126,6 +128,29 @@ func TestLines(t *testing.T) {
 	}
 	if n := nc.NumSubscriptions() - before; n != most {
 		t.Errorf("%d subscriptions stay, not %d", n, most)
+	}
+}
+
+// TestNATSIsAway holds that a call says so, and not of a buffer that is full.
+func TestNATSIsAway(t *testing.T) {
+	t.Parallel()
+	srv := runtimetest.NATSServer(t)
+	nc, err := config.NATS{URL: srv.ClientURL()}.Connect(t.Context(), "test", slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	c := wire.NewClient(nc)
+	ask(t.Context(), c, "anybody") //nolint:errcheck // nobody answers; it listens for answers from then on
+	srv.Shutdown()
+	runtimetest.Eventually(t, 10*time.Second, func() error {
+		if !nc.IsReconnecting() {
+			return errors.New("it has not noticed yet")
+		}
+		return nil
+	})
+	if err := ask(t.Context(), c, "anybody"); status.Code(err) != codes.Unavailable || status.Convert(err).Message() != "NATS is not connected" {
+		t.Errorf("got %v", err)
 	}
 }
 
