@@ -53,8 +53,11 @@ func Start(ctx context.Context, o Options) (*Cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := os.MkdirAll(filepath.Join(o.DataDir, "logs"), 0o755); err != nil {
+	if err := checkOwner(o.DataDir, os.Geteuid()); err != nil {
 		return nil, err
+	}
+	if err := os.MkdirAll(filepath.Join(o.DataDir, "logs"), 0o755); err != nil {
+		return nil, fmt.Errorf("%w: choose another directory with --data-dir", err)
 	}
 	lock, err := lockDataDir(o.DataDir)
 	if err != nil {

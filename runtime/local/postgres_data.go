@@ -130,19 +130,12 @@ type account struct {
 
 // own gives path and what is in it to the account, if it has another owner.
 func (a account) own(path string) error {
+	if !a.other { // see checkOwner
+		return nil
+	}
 	info, err := os.Stat(path)
-	if err != nil {
+	if err != nil || int(info.Sys().(*syscall.Stat_t).Uid) == a.uid {
 		return err
-	}
-	owner := int(info.Sys().(*syscall.Stat_t).Uid)
-	if !a.other {
-		if owner != os.Geteuid() {
-			return fmt.Errorf("%s belongs to user %d, not to you: it was created by another user; remove it, or choose another --data-dir", path, owner)
-		}
-		return nil
-	}
-	if owner == a.uid {
-		return nil
 	}
 	return filepath.WalkDir(path, func(path string, _ fs.DirEntry, err error) error {
 		if err != nil {
