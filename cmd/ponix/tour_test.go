@@ -36,6 +36,11 @@ func TestTour(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	p, c := up(t, dir)
+	for _, where := range c.env[:3] { // of the engines
+		if set := p.waitFor(t, time.Second, `^  export (.*)`)[1]; !strings.Contains(set+" ", " "+where+" ") {
+			t.Errorf("%q does not tell other commands of %s", set, where)
+		}
+	}
 	org := c.organization(t)
 	device := c.device(t, org, "cayenne_lpp_decode(input)")
 	got, err := c.devices.GetEndDevice(t.Context(), &enddevicev1.GetEndDeviceRequest{DeviceId: device})

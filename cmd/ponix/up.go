@@ -217,6 +217,12 @@ func (c *upCommand) elsewhere() []string {
 	if url := c.NATS.URL; url != "nats://127.0.0.1:4222" && !strings.Contains(url, "@") { // a password is not shown
 		set += " NATS_URL=" + url + " PONIX_NATS_URL=" + url
 	}
+	if host := c.Postgres.Host; host != "127.0.0.1" {
+		set += " PONIX_POSTGRES_HOST=" + host
+	}
+	if port := c.Postgres.Port; port != 5432 {
+		set += fmt.Sprintf(" PONIX_POSTGRES_PORT=%d", port)
+	}
 	if c.NativeURL != "127.0.0.1:9000" {
 		set += " PONIX_CLICKHOUSE_NATIVE_URL=" + c.NativeURL
 	}

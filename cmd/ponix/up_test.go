@@ -194,13 +194,14 @@ func TestReadyWithCertificates(t *testing.T) {
 // TestReadyElsewhere holds that the commands that are shown find engines on other ports.
 func TestReadyElsewhere(t *testing.T) {
 	t.Parallel()
-	for want, engines := range map[string][2]string{
-		"try:\n  export NATS_URL=nats://127.0.0.1:4333 PONIX_NATS_URL=nats://127.0.0.1:4333 PONIX_CLICKHOUSE_NATIVE_URL=127.0.0.1:9001\n": {"nats://127.0.0.1:4333", "127.0.0.1:9001"},
-		"try:\n  export PONIX_CLICKHOUSE_NATIVE_URL=c1:9000\n":                                                                            {"nats://me:secret@n1", "c1:9000"},
-		"try:\n  grpcurl": {"nats://127.0.0.1:4222", "127.0.0.1:9000"},
+	for want, engines := range map[string][3]string{
+		"try:\n  export NATS_URL=nats://127.0.0.1:4333 PONIX_NATS_URL=nats://127.0.0.1:4333 PONIX_CLICKHOUSE_NATIVE_URL=127.0.0.1:9001\n": {"nats://127.0.0.1:4333", "127.0.0.1:9001", "127.0.0.1"},
+		"try:\n  export PONIX_CLICKHOUSE_NATIVE_URL=c1:9000\n":                                                                            {"nats://me:secret@n1", "c1:9000", "127.0.0.1"},
+		"try:\n  export PONIX_POSTGRES_HOST=pg\n":                                                                                         {"nats://127.0.0.1:4222", "127.0.0.1:9000", "pg"},
+		"try:\n  grpcurl": {"nats://127.0.0.1:4222", "127.0.0.1:9000", "127.0.0.1"},
 	} {
 		var c upCommand
-		c.NATS.URL, c.NativeURL = engines[0], engines[1]
+		c.NATS.URL, c.NativeURL, c.Postgres.Host, c.Postgres.Port = engines[0], engines[1], engines[2], 5432
 		var b strings.Builder
 		c.ready(&output{Writer: &b}, "localhost:50051", bridge.Config{}, time.Second)
 		if !strings.Contains(b.String(), want) || strings.Contains(b.String(), "secret@") {
