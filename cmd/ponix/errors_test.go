@@ -37,6 +37,17 @@ func TestErrorsArePlain(t *testing.T) {
 	}
 }
 
+// TestWithoutJetStream holds that commands say what a NATS server does not have.
+func TestWithoutJetStream(t *testing.T) {
+	t.Parallel()
+	env := []string{"PONIX_NATS_URL=" + runtimetest.NATSServer(t, func(o *server.Options) { o.JetStream = false }).ClientURL()}
+	for _, command := range []string{"dlq", "tail", "streams"} {
+		if _, err := call(t, env, command); err == nil || !strings.Contains(err.Error(), "exit code 1") || !strings.Contains(err.Error(), "JetStream may be off") {
+			t.Errorf("%s: got %v", command, err)
+		}
+	}
+}
+
 // TestRefusedByNATS holds that a user who may not is told of what at once, and of nothing
 // else.
 func TestRefusedByNATS(t *testing.T) {
