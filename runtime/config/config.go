@@ -57,9 +57,9 @@ func secret(name, file, fallback string) (string, error) {
 }
 
 // lookupSecret reads the variable PONIX_<name>, or the file that
-// PONIX_<name>_FILE names.
+// PONIX_<name>_FILE names. The variable may be set to nothing beside a file.
 func lookupSecret(name, file string) (value string, ok bool, err error) {
-	if v, ok := os.LookupEnv(EnvPrefix + "_" + name); ok {
+	if v, ok := os.LookupEnv(EnvPrefix + "_" + name); ok && (v != "" || file == "") {
 		return v, true, nil
 	}
 	if file == "" {

@@ -222,6 +222,28 @@ func TestWaitingSaysWhy(t *testing.T) {
 	}
 }
 
+// A variable that is set to nothing does not hide the file that is named.
+func TestSecretOfFile(t *testing.T) {
+	t.Setenv("PONIX_POSTGRES_PASSWORD", "")
+	t.Setenv("PONIX_AUTH_SECRET", "")
+	file := t.TempDir() + "/secret"
+	if err := os.WriteFile(file, []byte("of the file\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := (config.Postgres{PasswordFile: file}).Password(); err != nil || got != "of the file" {
+		t.Errorf("the password is %q, %v", got, err)
+	}
+	if got, err := (config.Auth{SecretFile: file}).Secret(); err != nil || string(got) != "of the file" {
+		t.Errorf("the secret is %q, %v", got, err)
+	}
+	if got, err := (config.Postgres{}).Password(); err != nil || got != "" {
+		t.Errorf("without a file the password is %q, %v", got, err)
+	}
+	if got, err := (config.Auth{}).Secret(); err == nil {
+		t.Errorf("without a file the secret is %q", got)
+	}
+}
+
 // Each setting that cannot be used is named.
 func TestWhatCannotBeUsedIsNamed(t *testing.T) {
 	t.Parallel()
