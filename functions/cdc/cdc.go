@@ -45,7 +45,8 @@ func New(db *pgxpool.Pool, nc *nats.Conn, js jetstream.JetStream, s streams.Conf
 	return runtime.Func("cdc",
 		runtime.Endpoint(cdcv1.CdcService_GetCdcStatus_FullMethodName, c.status),
 		runtime.Source("slot", c.run, publishes...)).
-		Described("change data capture: what changes in PostgreSQL, as events")
+		Described("change data capture: what changes in PostgreSQL, as events").
+		Keeping(s.CaptureState())
 }
 
 type capture struct {

@@ -41,8 +41,7 @@ type failure struct {
 	Text     string    `json:"text"`
 }
 
-// keeper keeps the state of one slot. The bucket is looked up when it is first
-// needed.
+// keeper keeps the state of one slot.
 type keeper struct {
 	js   jetstream.JetStream
 	conf streams.Config
@@ -55,7 +54,7 @@ var errTakenOver = errors.New("the state was written meanwhile: another instance
 
 func (k keeper) bucket(ctx context.Context) (jetstream.KeyValue, error) {
 	kv, err := k.js.KeyValue(ctx, k.conf.CaptureState().Bucket)
-	if errors.Is(err, jetstream.ErrBucketNotFound) {
+	if errors.Is(err, jetstream.ErrBucketNotFound) { // somebody has deleted it
 		kv, err = k.js.CreateOrUpdateKeyValue(ctx, k.conf.CaptureState())
 	}
 	if err != nil {

@@ -37,7 +37,7 @@ func TestPermissions(t *testing.T) {
 		{"gateway-state listens", "+ponix.gateway.v1.GatewayStateService.* -ponix.gateway.v1.GatewayService.* -gateways.>"},
 		{"mqtt-ingest publishes", "+raw_envelopes.a.b +$KV.leases.a +$KV.gateways.g1 +$KV.mqtt_sessions.g1 -gateways.create -processed_envelopes.a.b -$KV.cdc.a -ponix.gateway.v1.GatewayService.GetGateway -$JS.API.STREAM.PURGE.raw_envelopes -$JS.ACK.raw_envelopes.convert.1.2.3.4.5"},
 		{"mqtt-ingest listens", "+$SRV.STATS -ponix.> -raw_envelopes.>"},
-		{"cdc publishes", "+gateways.create +end_devices.update +organizations.delete +$KV.cdc.a -raw_envelopes.a.b -gateways.other -$KV.gateways.g1 -$JS.API.STREAM.DELETE.gateways -$JS.API.STREAM.UPDATE.gateways"},
+		{"cdc publishes", "+gateways.create +end_devices.update +organizations.delete +$KV.cdc.a -raw_envelopes.a.b -gateways.other -$KV.gateways.g1 -$JS.API.STREAM.DELETE.gateways -$JS.API.STREAM.UPDATE.gateways -$JS.API.STREAM.CREATE.KV_cdc -$JS.API.STREAM.UPDATE.KV_cdc"},
 		{"cdc listens", "+ponix.cdc.v1.CdcService.* -ponix.gateway.v1.GatewayService.* -gateways.>"},
 		{"operator publishes", "+ponix.a.v1.B.C +$SRV.STATS +raw_envelopes.a.b +$JS.API.STREAM.INFO.raw_envelopes -_INBOX_bridge.a -$KV.gateways.a -$SYS.REQ.SERVER.PING"},
 		{"operator listens", "+_INBOX_operator.> -> -_INBOX_bridge.> -ponix.> -raw_envelopes.>"},

@@ -30,7 +30,7 @@ func TestEnsureWritesWhatDiffers(t *testing.T) {
 	if err := streams.Ensure(t.Context(), js, all...); err != nil {
 		t.Fatal(err)
 	}
-	buckets := []jetstream.KeyValueConfig{c.GatewayStates(), c.Leases(), c.MQTTSessions()}
+	buckets := []jetstream.KeyValueConfig{c.GatewayStates(), c.Leases(), c.MQTTSessions(), c.CaptureState()}
 	if err := streams.EnsureBuckets(t.Context(), js, buckets...); err != nil {
 		t.Fatal(err)
 	}
