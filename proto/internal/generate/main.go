@@ -29,18 +29,34 @@ import (
 
 func main() {
 	log.SetFlags(0)
-	files, err := compile(context.Background())
-	if err != nil {
+	if err := run(context.Background()); err != nil {
 		log.Fatal(err)
+	}
+}
+
+// run puts new code in the place of the old, which stays where something is wrong.
+func run(ctx context.Context) error {
+	files, err := compile(ctx)
+	if err != nil {
+		return err
+	}
+	var code []*pluginpb.CodeGeneratorResponse_File
+	for _, plugin := range []string{"protoc-gen-go", "protoc-gen-go-grpc"} {
+		more, err := generate(plugin, files)
+		if err != nil {
+			return fmt.Errorf("%s: %w", plugin, err)
+		}
+		code = append(code, more...)
 	}
 	if err := removeOld(); err != nil {
-		log.Fatal(err)
+		return err
 	}
-	for _, plugin := range []string{"protoc-gen-go", "protoc-gen-go-grpc"} {
-		if err := generate(plugin, files); err != nil {
-			log.Fatalf("%s: %v", plugin, err)
+	for _, f := range code {
+		if err := os.WriteFile(filepath.FromSlash(f.GetName()), []byte(f.GetContent()), 0o644); err != nil {
+			return err
 		}
 	}
+	return nil
 }
 
 // removeOld removes what was generated: the .proto of some may be gone.
@@ -88,8 +104,8 @@ func compile(ctx context.Context) ([]protoreflect.FileDescriptor, error) {
 	return out, nil
 }
 
-// generate runs one plug-in and writes the files that it answers with.
-func generate(plugin string, files []protoreflect.FileDescriptor) error {
+// generate runs one plug-in and returns the files that it answers with.
+func generate(plugin string, files []protoreflect.FileDescriptor) ([]*pluginpb.CodeGeneratorResponse_File, error) {
 	param := "paths=source_relative"
 	req := &pluginpb.CodeGeneratorRequest{Parameter: &param}
 	seen := map[string]bool{}
@@ -99,27 +115,22 @@ func generate(plugin string, files []protoreflect.FileDescriptor) error {
 	}
 	in, err := proto.Marshal(req)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	cmd := exec.Command("go", "tool", plugin)
 	cmd.Stdin, cmd.Stderr = bytes.NewReader(in), os.Stderr
 	raw, err := cmd.Output()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	var resp pluginpb.CodeGeneratorResponse
 	if err := proto.Unmarshal(raw, &resp); err != nil {
-		return err
+		return nil, err
 	}
 	if resp.Error != nil {
-		return fmt.Errorf("%s", resp.GetError())
+		return nil, fmt.Errorf("%s", resp.GetError())
 	}
-	for _, f := range resp.File {
-		if err := os.WriteFile(filepath.FromSlash(f.GetName()), []byte(f.GetContent()), 0o644); err != nil {
-			return err
-		}
-	}
-	return nil
+	return resp.File, nil
 }
 
 // appendWithImports appends f after everything that it imports, once.
