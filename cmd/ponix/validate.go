@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os/exec"
+	"path/filepath"
 	"time"
 
 	"ponix/nats/streams"
@@ -76,7 +78,21 @@ func (e engines) validate() error {
 func (c *upCommand) validate() error {
 	return cmp.Or(
 		firstBad(check{c.DataDir != "", "PONIX_DATA_DIR", "is empty"}),
+		c.validatePostgresBin(),
 		c.engines.validate(), c.hosting.validate(), c.door.validate(), c.replicate())
+}
+
+// validatePostgresBin wants the two programs that are started.
+func (c *upCommand) validatePostgresBin() error {
+	if c.PostgresBin == "" || c.Postgres.Host != "" {
+		return nil
+	}
+	for _, program := range []string{"initdb", "postgres"} {
+		if _, err := exec.LookPath(filepath.Join(c.PostgresBin, program)); err != nil {
+			return &config.Error{Variable: "PONIX_POSTGRES_BIN", Cause: err}
+		}
+	}
+	return nil
 }
 
 // validate names the variable that has a value which cannot work.

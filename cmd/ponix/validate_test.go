@@ -17,6 +17,7 @@ func TestBadValues(t *testing.T) {
 	for args, name := range map[string]string{
 		"up --grpc-port=260000":                       "--grpc-port",
 		"up --data-dir=":                              "PONIX_DATA_DIR",
+		"up --postgres-bin=/nowhere":                  "PONIX_POSTGRES_BIN",
 		"up --grpc-max-message=1":                     "PONIX_GRPC_MAX_MESSAGE",
 		"up --nats-port=-1":                           "--nats-port",
 		"up --postgres-connections=0":                 "PONIX_POSTGRES_CONNECTIONS",
