@@ -16,6 +16,9 @@ type streamsCommand struct {
 }
 
 func (c *streamsCommand) Run(e *env) error {
+	if err := validateStreams(c.Streams); err != nil {
+		return err
+	}
 	return e.onNATS(c.NATS, "ponix streams", c.run)
 }
 

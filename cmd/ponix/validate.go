@@ -41,7 +41,7 @@ func idFlag(flag, id string) error {
 // validate names the variable that has a value which cannot work.
 func (h hosting) validate() error {
 	s, l := h.Streams, h.Limits
-	return cmp.Or(firstBad(
+	return cmp.Or(validateStreams(s), firstBad(
 		check{h.Concurrency >= 1, "PONIX_CONCURRENCY", "must be at least 1"},
 		check{h.BatchSize >= 1, "PONIX_NATS_BATCH_SIZE", "must be at least 1"},
 		check{h.BatchWait > 0 && h.BatchWait <= 60, "PONIX_NATS_BATCH_WAIT_SECS", "must be above 0, and 60 at most"},
@@ -50,8 +50,6 @@ func (h hosting) validate() error {
 		check{h.Devices.Size >= 1, "PONIX_DEVICE_CACHE_SIZE", "must be at least 1"},
 		check{h.Devices.TTL >= 0, "PONIX_DEVICE_CACHE_TTL", "must not be negative"},
 		check{h.MQTT.Lease >= 2*time.Second && h.MQTT.Lease%time.Second == 0, "PONIX_MQTT_LEASE", "must be whole seconds, and at least 2"},
-		check{s.MaxBytes >= 1<<20, "PONIX_NATS_STREAM_MAX_BYTES", "must be at least 1048576 (1 MiB)"},
-		check{s.ReplayWindow >= 0, "PONIX_NATS_REPLAY_WINDOW", "must not be negative"},
 		check{h.Grace > 0, "PONIX_GRACE", "must be above 0"},
 		canListen("PONIX_METRICS_ADDR", h.MetricsAddr),
 		check{h.Timeout > 0 && h.Timeout < s.AckWait, "PONIX_TIMEOUT", "must be above 0 and below PONIX_NATS_ACK_WAIT, " + s.AckWait.String()},
@@ -62,7 +60,7 @@ func (h hosting) validate() error {
 		check{l.Depth >= 0, "PONIX_CONVERSION_MAX_DEPTH", "must not be negative"},
 		check{l.Programs >= 0, "PONIX_CONVERSION_CACHE_SIZE", "must not be negative"},
 		check{l.Texts >= 0, "PONIX_CONVERSION_CACHE_BYTES", "must not be negative"},
-	), validateStreams(s), h.CDC.Check(), h.MQTT.Check())
+	), h.CDC.Check(), h.MQTT.Check())
 }
 
 // validate names the variable that has a value which cannot work.
@@ -109,9 +107,16 @@ func canListen(variable, addr string) check {
 	return check{addr == "" || err == nil, variable, fmt.Sprintf("must be host:port: %q", addr)}
 }
 
-// validateStreams holds the names that are chosen for streams to what a subject can
-// start with, and to being different.
+// validateStreams names the variable of a limit that no stream can have, and holds the names
+// that are chosen for streams to what a subject can start with, and to being different.
 func validateStreams(s streams.Config) error {
+	if err := firstBad(
+		check{s.MaxBytes >= 1<<20, "PONIX_NATS_STREAM_MAX_BYTES", "must be at least 1048576 (1 MiB)"},
+		check{s.ReplayWindow >= 0, "PONIX_NATS_REPLAY_WINDOW", "must not be negative"},
+		check{s.AckWait > 0, "PONIX_NATS_ACK_WAIT", "must be above 0"},
+	); err != nil {
+		return err
+	}
 	taken := map[string]bool{s.DeadLetters().Name: true, s.EndDeviceEvents().Name: true, s.OrganizationEvents().Name: true}
 	for _, c := range []struct{ variable, name string }{
 		{"PONIX_NATS_RAW_STREAM", s.Raw}, {"PONIX_PROCESSED_ENVELOPES_STREAM", s.Processed}, {"PONIX_NATS_GATEWAY_STREAM", s.Gateways},

@@ -17,6 +17,11 @@ func TestBadValues(t *testing.T) {
 	for args, name := range map[string]string{
 		"up --grpc-port=260000":                       "--grpc-port",
 		"up --data-dir=":                              "PONIX_DATA_DIR",
+		"streams --nats-stream-max-bytes=1":           "PONIX_NATS_STREAM_MAX_BYTES",
+		"streams --nats-replay-window=-1h":            "PONIX_NATS_REPLAY_WINDOW",
+		"streams --nats-ack-wait=-1s":                 "PONIX_NATS_ACK_WAIT",
+		"streams --nats-gateway-stream=dead_letters":  "PONIX_NATS_GATEWAY_STREAM",
+		"serve --nats-ack-wait=0s":                    "PONIX_NATS_ACK_WAIT",
 		"up --postgres-bin=/nowhere":                  "PONIX_POSTGRES_BIN",
 		"up --grpc-max-message=1":                     "PONIX_GRPC_MAX_MESSAGE",
 		"up --nats-port=-1":                           "--nats-port",
