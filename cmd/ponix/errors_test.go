@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"errors"
 	"os"
 	"strings"
@@ -34,6 +35,21 @@ func TestErrorsArePlain(t *testing.T) {
 				t.Errorf("got %v and %q, want %s", err, out, want)
 			}
 		})
+	}
+}
+
+// TestErrorsAreJSON holds that where the log is JSON, the error that a command ends with is
+// a line of it.
+func TestErrorsAreJSON(t *testing.T) {
+	t.Parallel()
+	for args, want := range map[string]string{"ps --nats-url=nats://127.0.0.1:1": "exit code 1: ", "bridge --grpc-max-message=1": "exit code 2: "} {
+		_, err := call(t, []string{"PONIX_LOG_FORMAT=json"}, strings.Fields(args)...)
+		var line struct{ Level, Error string }
+		if err == nil {
+			t.Errorf("%s: it goes", args)
+		} else if text, ok := strings.CutPrefix(err.Error(), want); !ok || json.Unmarshal([]byte(text), &line) != nil || line.Level != "ERROR" || line.Error == "" {
+			t.Errorf("%s: got %v", args, err)
+		}
 	}
 }
 

@@ -71,13 +71,18 @@ func run(args []string) int {
 	if err = command.Run(&env{ctx: ctx, log: log, out: out}); err == nil {
 		err = out.failure()
 	}
+	code := 1
 	switch {
 	case err == nil:
 		return 0
 	case errors.As(err, new(*config.Error)), errors.As(err, new(*usageError)):
-		return fail(err, 2)
+		code = 2
 	}
-	return fail(err, 1)
+	if c.LogFormat == "json" { // who reads the log is to read its last line, too
+		log.Error("failed", "error", err)
+		return code
+	}
+	return fail(err, code)
 }
 
 func fail(err error, code int) int {
