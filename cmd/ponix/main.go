@@ -67,6 +67,10 @@ func run(args []string) int {
 	// A second Ctrl-C ends the process at once, but not the copies of the first
 	// that just and npx pass on.
 	context.AfterFunc(ctx, func() { time.AfterFunc(time.Second, stop) })
+	switch command.Selected().Name {
+	case "up", "serve", "bridge": // Ctrl-C ends a tee that reads the log, too; they have to drain
+		signal.Ignore(syscall.SIGPIPE)
+	}
 	out := newOutput(os.Stdout)
 	if err = command.Run(&env{ctx: ctx, log: log, out: out}); err == nil {
 		err = out.failure()

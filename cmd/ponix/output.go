@@ -3,12 +3,14 @@ package main
 import (
 	"bufio"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"strconv"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"text/tabwriter"
 	"unicode"
 	"unicode/utf8"
@@ -34,7 +36,7 @@ func newOutput(f *os.File) *output {
 
 func (o *output) Write(p []byte) (int, error) {
 	n, err := o.Writer.Write(p)
-	if err != nil {
+	if err != nil && !errors.Is(err, syscall.EPIPE) { // nobody reads any more
 		o.failed.CompareAndSwap(nil, &err)
 	}
 	return n, err

@@ -41,6 +41,32 @@ func signals(t *testing.T, pid int, set string) uint64 {
 	return mask
 }
 
+// TestDrainsUnread holds that an instance drains although nobody reads its log any more, as
+// when Ctrl-C has ended the tee behind it.
+func TestDrainsUnread(t *testing.T) {
+	t.Parallel()
+	in, out, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := command(t.Context(), t, []string{"PONIX_NATS_URL=" + runtimetest.NATSServer(t).ClientURL()}, "serve", "organization")
+	cmd.Stdout, cmd.Stderr = out, out
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := in.Read(make([]byte, 1)); err != nil { // it serves
+		t.Fatal(err)
+	}
+	in.Close()  //nolint:errcheck // it is only to be gone
+	out.Close() //nolint:errcheck // the child has its own
+	if err := cmd.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Errorf("it ended with %v", err)
+	}
+}
+
 // TestSendIsInterrupted holds that one Ctrl-C ends a command that waits for its input.
 func TestSendIsInterrupted(t *testing.T) {
 	t.Parallel()
