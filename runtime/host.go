@@ -128,17 +128,14 @@ func Start(ctx context.Context, c Config, fns ...Function) (*Host, error) {
 }
 
 // patiently calls f until NATS answers it, as whoever starts us has waited for a
-// connection. A user who may not ask gets no answer ever.
+// connection.
 func (h *Host) patiently(ctx context.Context, f func() error) error {
 	for {
 		remind := time.AfterFunc(5*time.Second, func() { h.Logger.Warn("waiting for NATS to answer") })
-		err := f()
+		err := streams.Refused(h.Conn, f())
 		remind.Stop()
 		if err == nil || !streams.Unanswered(err) || h.Conn.IsClosed() {
 			return err
-		}
-		if refused := h.Conn.LastError(); errors.Is(refused, nats.ErrPermissionViolation) {
-			return fmt.Errorf("%w: %w", err, refused)
 		}
 		h.Logger.Warn("waiting for NATS to answer", "error", err)
 		select {

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"google.golang.org/grpc/codes"
+
+	"ponix/nats/streams"
 )
 
 // logging writes one line a call: at debug level, or at error level where the
@@ -49,6 +51,9 @@ func levelOf(err error) slog.Level {
 	}
 	switch publicStatus(err).Code() {
 	case codes.Internal, codes.Unknown, codes.DataLoss:
+		if streams.Unanswered(err) {
+			return slog.LevelWarn
+		}
 		return slog.LevelError
 	case codes.Unavailable, codes.ResourceExhausted:
 		return slog.LevelWarn

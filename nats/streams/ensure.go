@@ -26,7 +26,7 @@ func Ensure(ctx context.Context, js jetstream.JetStream, streams ...Stream) erro
 	group, ctx := errgroup.WithContext(ctx)
 	for _, s := range streams {
 		group.Go(func() error {
-			if err := untilElected(ctx, func(ctx context.Context) error { return ensure(ctx, js, s) }); err != nil {
+			if err := untilElected(ctx, js, func(ctx context.Context) error { return ensure(ctx, js, s) }); err != nil {
 				return fmt.Errorf("stream %s: %w", s.Name, err)
 			}
 			return nil
@@ -53,7 +53,7 @@ func EnsureBuckets(ctx context.Context, js jetstream.JetStream, buckets ...jetst
 	group, ctx := errgroup.WithContext(ctx)
 	for _, b := range buckets {
 		group.Go(func() error {
-			if err := untilElected(ctx, func(ctx context.Context) error { return bucket(ctx, js, b) }); err != nil {
+			if err := untilElected(ctx, js, func(ctx context.Context) error { return bucket(ctx, js, b) }); err != nil {
 				return fmt.Errorf("bucket %s: %w", b.Bucket, err)
 			}
 			return nil
@@ -63,13 +63,13 @@ func EnsureBuckets(ctx context.Context, js jetstream.JetStream, buckets ...jetst
 }
 
 // untilElected calls f, and again while a cluster elects.
-func untilElected(ctx context.Context, f func(context.Context) error) error {
+func untilElected(ctx context.Context, js jetstream.JetStream, f func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, electing)
 	defer cancel()
 	try := func() error {
 		ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
 		defer cancel()
-		return f(ctx)
+		return Refused(js.Conn(), f(ctx))
 	}
 	err := try()
 	for err != nil && Unanswered(err) && ctx.Err() == nil {
@@ -84,13 +84,31 @@ func untilElected(ctx context.Context, f func(context.Context) error) error {
 	return explained(err)
 }
 
-// insufficientStorage is what a server says that has no room for all that a stream may hold.
-const insufficientStorage = 10047
+// Refused is err, but where a user who may not ask waits in vain for an answer what the
+// server has said of that.
+func Refused(nc *nats.Conn, err error) error {
+	said := nc.LastError()
+	if err == nil || !Unanswered(err) || !errors.Is(said, nats.ErrPermissionViolation) {
+		return err
+	}
+	return fmt.Errorf("%w: `ponix streams`, as a user who may, makes streams and buckets with the limits that are configured", said)
+}
+
+// What a server says that has no room for all that a stream may hold, and one without a
+// cluster of replicas.
+const (
+	insufficientStorage  = 10047
+	replicasNotSupported = 10074
+)
 
 // explained says what to do about an error that does not.
 func explained(err error) error {
 	var api *jetstream.APIError
-	if errors.As(err, &api) && api.ErrorCode == insufficientStorage {
+	switch {
+	case !errors.As(err, &api):
+	case api.ErrorCode == replicasNotSupported:
+		return fmt.Errorf("%w: PONIX_NATS_REPLICAS is above 1, and the server is in no cluster", err)
+	case api.ErrorCode == insufficientStorage:
 		return fmt.Errorf("%w: the server sets aside what all streams and buckets may hold, 4.4 GiB and twice PONIX_NATS_STREAM_MAX_BYTES. Give it a disk with more room or a larger max_file_store, or lower that", err)
 	}
 	return err

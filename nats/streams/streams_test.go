@@ -115,6 +115,22 @@ func TestEnsureSaysWhatIsTooSmall(t *testing.T) {
 	}
 }
 
+// TestEnsureSaysThatAServerIsAlone wants replicas of one.
+func TestEnsureSaysThatAServerIsAlone(t *testing.T) {
+	t.Parallel()
+	js, err := jetstream.New(runtimetest.NATS(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := config.Default[streams.Config]()
+	c.Replicas = 3
+	for _, err := range []error{streams.Ensure(t.Context(), js, c.RawEnvelopes()), streams.EnsureBuckets(t.Context(), js, c.Leases())} {
+		if err == nil || !strings.Contains(err.Error(), "PONIX_NATS_REPLICAS") {
+			t.Errorf("got %v", err)
+		}
+	}
+}
+
 // TestWhatIsSetAside holds the figure that the error names.
 func TestWhatIsSetAside(t *testing.T) {
 	t.Parallel()
