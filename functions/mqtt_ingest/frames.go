@@ -14,6 +14,10 @@ const (
 	// the longest topic. MQTT allows 256 MiB.
 	maxPacket = maxPayload + 128<<10
 
+	// oneCode is how long a SUBACK of MQTT 3.1.1 is, which answers for the one filter that was
+	// asked for. paho.mqtt.golang panics at a code for another one.
+	oneCode = 3
+
 	writeTimeout = 10 * time.Second
 	closeTimeout = time.Second
 	readBuffer   = 4 << 10
@@ -109,7 +113,10 @@ func (f *frames) next() error {
 		}
 	}
 	f.left = length
-	const publish = 3
+	const publish, suback = 3, 9
+	if kind>>4 == suback && !f.properties && length > oneCode {
+		return errPacket
+	}
 	var head []byte // of the packet, after its own header
 	if length > maxPacket {
 		if kind>>4 != publish {

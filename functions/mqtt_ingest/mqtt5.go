@@ -35,6 +35,7 @@ func (s *session) connect5(ctx context.Context, l *link) (resumed bool, err erro
 	client := paho.NewClient(paho.ClientConfig{
 		ClientID: s.clientID(), Conn: conn, PacketTimeout: connectTimeout,
 		Session:            whenStored{acks},
+		AuthHandler:        noMethod{conn, l},
 		OnClientError:      l.fail,
 		OnServerDisconnect: func(d *paho.Disconnect) { l.fail(disconnected(d)) },
 		OnPublishReceived: []func(paho.PublishReceived) (bool, error){func(p paho.PublishReceived) (bool, error) {
@@ -66,6 +67,9 @@ func (s *session) connect5(ctx context.Context, l *link) (resumed bool, err erro
 	case ctx.Err() != nil, errors.Is(err, context.DeadlineExceeded):
 		return false, fmt.Errorf("the broker did not answer within %v", connectTimeout)
 	}
+	if l.gone() && errors.Is(l.err, errMethod) {
+		return false, errMethod
+	}
 	// An older broker closes the connection, or answers in its own language.
 	return false, fmt.Errorf("%w: %w", errOlder, err)
 }
@@ -76,6 +80,24 @@ func (s *session) connect5(ctx context.Context, l *link) (resumed bool, err erro
 type whenStored struct{ session5.SessionManager }
 
 func (whenStored) Ack(*packets.Publish) error { return nil }
+
+// errMethod says that a broker wants to go on with a method of authentication.
+var errMethod = errors.New("the broker asks for an authentication that nobody has begun")
+
+// noMethod is for brokers that speak of such a method. Without a handler paho.golang panics
+// where a CONNACK names one.
+type noMethod struct {
+	conn *frames
+	link *link
+}
+
+func (noMethod) Authenticated() {}
+
+func (n noMethod) Authenticate(*paho.Auth) *paho.Auth {
+	n.link.fail(errMethod)
+	n.conn.Close() //nolint:errcheck // what is answered is not sent any more
+	return &paho.Auth{Properties: &paho.AuthProperties{}}
+}
 
 func reason(code byte, p *paho.ConnackProperties) string {
 	text := (&packets.Connack{ReasonCode: code}).Reason()
