@@ -9,8 +9,6 @@ import (
 	"os"
 	"time"
 
-	mqtt3 "github.com/eclipse/paho.mqtt.golang"
-
 	"ponix/functions/internal/broker"
 	"ponix/runtime/config"
 )
@@ -70,29 +68,4 @@ func dial(ctx context.Context, b broker.Broker, roots *x509.CertPool, l *link) (
 		return nil, err
 	}
 	return newFrames(conn, &l.held, l.fail), nil
-}
-
-// dialWebSocket returns when ctx ends, for which the library would not.
-func dialWebSocket(ctx context.Context, url string, conf *tls.Config) (net.Conn, error) {
-	type answer struct {
-		conn net.Conn
-		err  error
-	}
-	answered := make(chan answer)
-	go func() {
-		conn, err := mqtt3.NewWebsocket(url, conf, connectTimeout, nil, nil)
-		select {
-		case answered <- answer{conn, err}:
-		case <-ctx.Done():
-			if err == nil {
-				conn.Close() //nolint:errcheck // nobody has used it
-			}
-		}
-	}()
-	select {
-	case a := <-answered:
-		return a.conn, a.err
-	case <-ctx.Done():
-		return nil, fmt.Errorf("the broker did not answer within %v", connectTimeout)
-	}
 }

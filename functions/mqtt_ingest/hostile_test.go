@@ -5,6 +5,7 @@ import (
 	"context"
 	"io"
 	"net"
+	"strings"
 	"testing"
 	"time"
 )
@@ -32,6 +33,25 @@ func TestHostileBrokers(t *testing.T) {
 }
 
 func hangUp(string) string { return "" }
+
+// TestLongHandshake has a broker answer a websocket's handshake with headers that do not end.
+func TestLongHandshake(t *testing.T) {
+	t.Parallel()
+	e := start(t)
+	e.instance(t)
+	header := "X: " + strings.Repeat("x", 60_000) + "\r\n"
+	const many = 1000 // enough to tell
+	url := listen(t, func(_ context.Context, c net.Conn) {
+		_, err := io.WriteString(c, "HTTP/1.1 101 Switching Protocols\r\n")
+		for n := 0; err == nil && n < many; n++ {
+			_, err = io.WriteString(c, header)
+		}
+	})
+	e.gateway(t, "create", "g1", strings.Replace(url, "mqtt", "ws", 1))
+	if s := e.wantState(t, 20*time.Second, "g1", failing); !strings.Contains(s.LastError, "too long") {
+		t.Errorf("it is read to its end: %s", s.LastError)
+	}
+}
 
 // hostile is a broker of one version of MQTT, by what it answers.
 type hostile struct {
