@@ -10,22 +10,22 @@ import (
 )
 
 // admit decides whether a call may pass, and on whose behalf it goes on.
-func (s *Server) admit(ctx context.Context, m protoreflect.MethodDescriptor, rpc string) (context.Context, error) {
+func (s *Server) admit(ctx context.Context, m protoreflect.MethodDescriptor, rpc string) (context.Context, wire.Principal, error) {
 	if s.Tokens == nil {
-		return ctx, s.limits.admit(ctx, wire.Principal{})
+		return ctx, wire.Principal{}, s.limits.admit(ctx, wire.Principal{})
 	}
 	principal, refused := s.Tokens.Verify(metadata.ValueFromIncomingContext(ctx, "authorization"))
 	if refused != nil {
 		if err := s.limits.admit(ctx, wire.Principal{}); err != nil {
-			return nil, err
+			return nil, principal, err
 		}
-		return nil, refused
+		return nil, principal, refused
 	}
 	if err := s.limits.admit(ctx, principal); err != nil {
-		return nil, err
+		return nil, principal, err
 	}
 	if !principal.May(m) {
-		return nil, wire.RoleRequired(rpc)
+		return nil, principal, wire.RoleRequired(rpc)
 	}
-	return wire.WithPrincipal(ctx, principal), nil
+	return wire.WithPrincipal(ctx, principal), principal, nil
 }

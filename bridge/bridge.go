@@ -54,16 +54,17 @@ type Config struct {
 // Server is a running bridge.
 type Server struct {
 	Config
-	grpc   *grpc.Server
-	client *wire.Client
-	health *health.Server
-	limits *limits
-	room   room
-	warn   rate.Sometimes // of calls that NATS does not carry: they must not fill the disk
-	addr   net.Addr
-	failed chan error
-	stop   context.CancelFunc
-	names  []string // of services, and that of all: empty
+	grpc     *grpc.Server
+	client   *wire.Client
+	health   *health.Server
+	limits   *limits
+	room     room
+	arriving *arriving
+	warn     rate.Sometimes // of calls that NATS does not carry: they must not fill the disk
+	addr     net.Addr
+	failed   chan error
+	stop     context.CancelFunc
+	names    []string // of services, and that of all: empty
 }
 
 // workers are goroutines that stay for calls, with stacks that have grown already: a
@@ -99,7 +100,7 @@ func Start(ln net.Listener, c Config) (*Server, error) {
 		return nil, err
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	s := &Server{Config: c, client: wire.NewClient(c.Conn), health: health.NewServer(), limits: limits, room: newRoom(inHand), names: []string{""}, warn: rate.Sometimes{Interval: time.Second}, addr: ln.Addr(), failed: make(chan error, 1), stop: cancel}
+	s := &Server{Config: c, client: wire.NewClient(c.Conn), health: health.NewServer(), limits: limits, room: newRoom(inHand), arriving: newArriving(inHand, c.MaxMessage), names: []string{""}, warn: rate.Sometimes{Interval: time.Second}, addr: ln.Addr(), failed: make(chan error, 1), stop: cancel}
 	s.grpc = grpc.NewServer(append(c.patience(),
 		grpc.Creds(c.credentials()),
 		grpc.ForceServerCodecV2(passThrough{encoding.GetCodecV2("proto")}),
@@ -185,12 +186,18 @@ func (s *Server) unary(m protoreflect.MethodDescriptor) grpc.MethodHandler {
 	subject := wire.Subject(rpc)
 	call := func(ctx context.Context, in any) (any, error) { return s.forward(ctx, subject, *in.(*frame)) }
 	return func(srv any, ctx context.Context, decode func(any) error, intercept grpc.UnaryServerInterceptor) (any, error) {
-		ctx, err := s.admit(ctx, m, rpc)
+		ctx, who, err := s.admit(ctx, m, rpc)
+		if err != nil {
+			return nil, err
+		}
+		arrived, err := s.arriving.enter(ctx, who)
 		if err != nil {
 			return nil, err
 		}
 		in := new(frame)
-		if err := decode(in); err != nil {
+		err = decode(in)
+		arrived()
+		if err != nil {
 			return nil, err
 		}
 		if intercept == nil {

@@ -36,16 +36,20 @@ func newLimits(perSecond float64, burst int) (*limits, error) {
 	return &limits{rate.Limit(perSecond), burst, callers}, err
 }
 
-// admit counts a call, and refuses one too many with the time to wait. Callers are told
-// apart by who they are, and where they are nobody, by where.
+// callerOf tells callers apart by who they are, and where they are nobody, by where.
+func callerOf(ctx context.Context, who wire.Principal) string {
+	if p, ok := peer.FromContext(ctx); ok && who.Subject == "" {
+		return "at " + place(p.Addr)
+	}
+	return "is " + who.Organization + "/" + who.Subject
+}
+
+// admit counts a call, and refuses one too many with the time to wait.
 func (l *limits) admit(ctx context.Context, who wire.Principal) error {
 	if l.rate <= 0 {
 		return nil
 	}
-	caller := "is " + who.Organization + "/" + who.Subject
-	if p, ok := peer.FromContext(ctx); ok && who.Subject == "" {
-		caller = "at " + place(p.Addr)
-	}
+	caller := callerOf(ctx, who)
 	fresh := rate.NewLimiter(l.rate, l.burst)
 	limiter, known, _ := l.callers.PeekOrAdd(caller, fresh)
 	if known {
