@@ -185,19 +185,19 @@ func TestSlowCall(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			addr := serveBridge(t, runtimetest.NATS(t), bridge.Config{Timeout: time.Second, MaxTimeout: 2 * time.Second}, insecure.NewCredentials()).Target()
-			slowCall(t, idleConn(t, addr, true), more...)
+			slowCall(t, getRPC, idleConn(t, addr, true), more...)
 		})
 	}
 }
 
 // slowCall sends a part of a call, and returns when the call has ended.
-func slowCall(t *testing.T, c net.Conn, more ...[2]string) {
+func slowCall(t *testing.T, rpc string, c net.Conn, more ...[2]string) {
 	t.Helper()
 	f := http2.NewFramer(c, c)
 	if err := f.WriteSettingsAck(); err != nil {
 		t.Fatal(err)
 	}
-	if err := f.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, EndHeaders: true, BlockFragment: callHeaders(getRPC, more...)}); err != nil {
+	if err := f.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, EndHeaders: true, BlockFragment: callHeaders(rpc, more...)}); err != nil {
 		t.Fatal(err)
 	}
 	if err := f.WriteData(1, false, []byte{0, 0, 0, 0, 10, 1}); err != nil { // ten bytes are announced, one comes

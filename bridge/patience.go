@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/tap"
@@ -15,19 +16,26 @@ import (
 // is noticed within twice Config.Keepalive, and its connection closed; so is one that
 // has not called for half an hour, which its client opens again when it calls. A call
 // ends with its deadline, and after Config.MaxTimeout at the latest, also where its
-// message does not come.
+// message does not come. Only streams, of health and of reflection, may stay: so many.
 func (c Config) patience() []grpc.ServerOption {
+	others := &strangers{at: map[string]int{}}
 	return []grpc.ServerOption{
 		grpc.ConnectionTimeout(10 * time.Second),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: c.Keepalive, Timeout: c.Keepalive, MaxConnectionIdle: 30 * time.Minute}),
 		grpc.InTapHandle(func(ctx context.Context, call *tap.Info) (context.Context, error) {
+			ours := strings.HasPrefix(call.FullMethodName, "/ponix.")
+			if !ours {
+				if err := others.enter(ctx); err != nil {
+					return ctx, err
+				}
+			}
 			ctx = context.WithValue(ctx, incoming{}, call.Header)
 			most := c.Timeout
 			at, ok := ctx.Deadline()
 			if ok {
 				most = c.MaxTimeout
 			}
-			if ok && time.Until(at) <= most || !strings.HasPrefix(call.FullMethodName, "/ponix.") {
+			if ok && time.Until(at) <= most || !ours && call.FullMethodName != healthv1.Health_Check_FullMethodName {
 				return ctx, nil
 			}
 			limited, cancel := context.WithTimeout(ctx, most)
