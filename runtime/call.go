@@ -64,6 +64,9 @@ func (b *binding) chain(h Handler) Handler {
 // to checks.
 func decode[M message[T], T any](v *validator, c *Call, checks ...func(M) []*Violation) (M, error) {
 	m := M(new(T))
+	if bad := v.tooMany(m.ProtoReflect().Descriptor(), c.Data); bad != nil {
+		return m, Invalid(bad)
+	}
 	if err := wire.Unmarshal(c.Data, m); err != nil {
 		return m, Error(codes.InvalidArgument, "UNDECODABLE", "the payload is not a %s: %v", m.ProtoReflect().Descriptor().FullName(), err)
 	}

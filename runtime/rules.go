@@ -27,6 +27,7 @@ type validator struct {
 type kind struct {
 	ruled bool                           // there are some
 	ids   []protoreflect.FieldDescriptor // all of them: that these are ids; nil where there are others
+	lists []list                         // those that have a length at most
 }
 
 func newValidator() (*validator, error) {
@@ -34,15 +35,19 @@ func newValidator() (*validator, error) {
 	return &validator{rules: v}, err
 }
 
+func (v *validator) kindOf(d protoreflect.MessageDescriptor) kind {
+	k, known := v.kinds.Load(d)
+	if !known {
+		k = kind{hasRules(d, map[protoreflect.FullName]bool{}), onlyIDs(d), boundedLists(d)}
+		v.kinds.Store(d, k)
+	}
+	return k.(kind)
+}
+
 // violations holds m to its rules.
 func (v *validator) violations(m proto.Message) ([]*Violation, error) {
 	d := m.ProtoReflect().Descriptor()
-	k, known := v.kinds.Load(d)
-	if !known {
-		k = kind{hasRules(d, map[protoreflect.FullName]bool{}), onlyIDs(d)}
-		v.kinds.Store(d, k)
-	}
-	if k := k.(kind); !k.ruled || k.good(m.ProtoReflect()) {
+	if k := v.kindOf(d); !k.ruled || k.good(m.ProtoReflect()) {
 		return nil, nil
 	}
 	err := v.rules.Validate(m, ruled)
