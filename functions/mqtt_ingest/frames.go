@@ -18,6 +18,10 @@ const (
 	// asked for. paho.mqtt.golang panics at a code for another one.
 	oneCode = 3
 
+	// aboveOne is the bit of a PUBLISH with a higher QoS than is subscribed to, which
+	// paho.mqtt.golang keeps, acknowledged or not, until a PUBREL comes.
+	aboveOne = 0x04
+
 	writeTimeout = 10 * time.Second
 	closeTimeout = time.Second
 	readBuffer   = 4 << 10
@@ -114,7 +118,7 @@ func (f *frames) next() error {
 	}
 	f.left = length
 	const publish, suback = 3, 9
-	if kind>>4 == suback && !f.properties && length > oneCode {
+	if !f.properties && (kind>>4 == suback && length > oneCode || kind>>4 == publish && kind&aboveOne != 0) {
 		return errPacket
 	}
 	var head []byte // of the packet, after its own header

@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// TestHostileBrokers holds that no broker ends the process by what is a packet of MQTT, and
-// no answer to what it was asked.
+// TestHostileBrokers holds that no broker ends the process, or fills its memory, by what is
+// a packet of MQTT, and no answer to what it was asked.
 func TestHostileBrokers(t *testing.T) {
 	t.Parallel()
 	e := start(t)
@@ -21,6 +21,7 @@ func TestHostileBrokers(t *testing.T) {
 		"authenticated": {5, "\x20\x09\x00\x00" + method, hangUp},
 		"authenticate":  {5, "\xf0\x08\x18" + method, hangUp},
 		"again":         {5, "\x20\x03\x00\x00\x00", func(string) string { return "\xf0\x08\x18" + method }},
+		"qos-2":         {4, "\x20\x02\x00\x00", func(id string) string { return "\x90\x03" + id + "\x01" + "\x34\x08\x00\x03a/b\x00\x01x" }},
 		"two-for-one":   {4, "\x20\x02\x00\x00", func(id string) string { return "\x90\x04" + id + "\x00\x00" }},
 	}
 	for id, b := range brokers {
