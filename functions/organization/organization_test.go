@@ -122,6 +122,9 @@ func TestList(t *testing.T) {
 	e.DeleteOrganization(t, e.Organization(t))
 	foreign := page.Token("/ponix.end_device.v1.EndDeviceService/ListEndDevices", page.Key{Time: time.Now(), ID: "x"})
 	functiontest.Pages(t, list(t, c), func() string { return create(t, c, "acme").OrganizationId }, foreign)
+	forged := page.Token(page.Scope(pb.OrganizationService_ListOrganizations_FullMethodName), page.Key{Time: time.Now(), ID: "a\x00b"})
+	_, err := c.ListOrganizations(t.Context(), &pb.ListOrganizationsRequest{PageToken: forged})
+	functiontest.WantInvalid(t, err, "page_token")
 }
 
 func TestListSizes(t *testing.T) {

@@ -12,6 +12,7 @@ import (
 	"encoding/binary"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"google.golang.org/protobuf/proto"
 
@@ -48,12 +49,14 @@ func Size(requested int32) int {
 // A token is, in base64url without padding: the version, a checksum over the
 // scope and what follows, the time in microseconds since 1970 (big endian), and
 // the id. The checksum is no secret: it finds mistakes, and nothing can be gained
-// by forging it.
+// by forging it; what no list has, an engine may not take.
 const (
 	version    = 1
 	sumLength  = 8
 	keyStart   = 1 + sumLength
 	timeLength = 8
+
+	firstYear, lastYear = 1, 9999 // of times that messages have
 )
 
 // Token returns the token of the page after k.
@@ -99,11 +102,17 @@ func Parse(scope, token string) (Key, error) {
 	}
 	b, err := base64.RawURLEncoding.Strict().DecodeString(token)
 	if err != nil || len(b) < keyStart+timeLength || b[0] != version || !bytes.Equal(b[1:keyStart], sum(scope, b[keyStart:])) {
-		return Key{}, runtime.Invalid(badToken)
+		return Key{}, BadToken()
 	}
-	at := int64(binary.BigEndian.Uint64(b[keyStart:]))
-	return Key{time.UnixMicro(at).UTC(), string(b[keyStart+timeLength:])}, nil
+	k := Key{time.UnixMicro(int64(binary.BigEndian.Uint64(b[keyStart:]))).UTC(), string(b[keyStart+timeLength:])}
+	if year := k.Time.Year(); year < firstYear || year > lastYear || !utf8.ValidString(k.ID) {
+		return Key{}, BadToken()
+	}
+	return k, nil
 }
+
+// BadToken is the error of a token that was not issued for a list.
+func BadToken() error { return runtime.Invalid(badToken) }
 
 func sum(scope string, key []byte) []byte {
 	h := sha256.New()

@@ -2,6 +2,7 @@ package page
 
 import (
 	"encoding/base64"
+	"math"
 	"strings"
 	"testing"
 	"time"
@@ -50,6 +51,9 @@ func TestForeignTokens(t *testing.T) {
 		t.Fatal(err)
 	}
 	bad := []string{"x", "!", good + "A", good + "=", good[1:], " " + good, Token("rpc2", Key{time.UnixMicro(1), "id"}), Token("", Key{time.UnixMicro(1), "id"}), "0"}
+	for _, k := range []Key{{time.UnixMicro(math.MinInt64), "id"}, {time.UnixMicro(math.MaxInt64), "id"}, {time.Date(0, 12, 31, 0, 0, 0, 0, time.UTC), "id"}, {time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC), "id"}, {time.UnixMicro(1), "\xff"}} {
+		bad = append(bad, Token("rpc", k)) // forged
+	}
 	for i := range raw {
 		for bit := range 8 {
 			changed := []byte(string(raw))

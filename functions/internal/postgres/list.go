@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgtype"
@@ -24,6 +25,9 @@ type PageRequest interface {
 func List[M proto.Message](ctx context.Context, db *pgxpool.Pool, scan pgx.RowToFunc[M], key func(M) page.Key, req PageRequest, rpc, sql string, filters ...string) ([]M, string, error) {
 	scope := page.Scope(rpc, filters...)
 	after, err := page.Parse(scope, req.GetPageToken())
+	if err == nil && strings.ContainsRune(after.ID, 0) { // which PostgreSQL does not take
+		err = page.BadToken()
+	}
 	if err != nil {
 		return nil, "", err
 	}
