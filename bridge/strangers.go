@@ -13,7 +13,7 @@ import (
 // How many calls of health and reflection may be open at a time, of one place and of all.
 // They need no token, may last for ever, and keep up to 64 KiB of headers as long.
 const (
-	callsOfPlace     = 100
+	callsOfPlace     = 250
 	callsOfStrangers = 1000
 )
 

@@ -31,7 +31,7 @@ func TestStrangersAreFew(t *testing.T) {
 		_, err = w.Recv()
 		return err
 	}
-	const most = 100
+	const most = 250
 	for i := range most {
 		if err := watch(ctx); err != nil {
 			t.Fatalf("watcher %d: %v", i, err)
