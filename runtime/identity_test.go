@@ -87,8 +87,7 @@ func TestForeignID(t *testing.T) {
 	wantResults(t, js, 3, "processed_envelopes.evil.e", "processed_envelopes.victim.v")
 }
 
-// TestSameIDOfTwoDevices has them send it further apart than JetStream knows ids, and
-// converts both at once.
+// TestSameIDOfTwoDevices has both send it before anything of them is converted.
 func TestSameIDOfTwoDevices(t *testing.T) {
 	t.Parallel()
 	nc := runtimetest.NATS(t)
@@ -96,6 +95,15 @@ func TestSameIDOfTwoDevices(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	beforeConversion(t, nc, js, "a", "b")
+	start(t, nc, identity())
+	wantResults(t, js, 2, "processed_envelopes.o.a", "processed_envelopes.o.b")
+}
+
+// beforeConversion sends the same id for both, further apart than JetStream knows ids, while
+// nothing is converted.
+func beforeConversion(t *testing.T, nc *nats.Conn, js jetstream.JetStream, first, second string) {
+	t.Helper()
 	cfg := testStreams()
 	if err := runtime.Prepare(t.Context(), runtime.Config{Conn: nc, Streams: cfg}, identity()); err != nil {
 		t.Fatal(err)
@@ -105,11 +113,23 @@ func TestSameIDOfTwoDevices(t *testing.T) {
 	if _, err := js.UpdateStream(t.Context(), short); err != nil {
 		t.Fatal(err)
 	}
-	sendRaw(t, js, "1", "o", "a")
+	sendRaw(t, js, "1", "o", first)
 	time.Sleep(2 * short.Duplicates)
-	sendRaw(t, js, "1", "o", "b")
+	sendRaw(t, js, "1", "o", second)
+}
+
+// TestSameIDOfOneDevice has a device count from 1 again, as after it was switched off and on,
+// before anything of it is converted.
+func TestSameIDOfOneDevice(t *testing.T) {
+	t.Parallel()
+	nc := runtimetest.NATS(t)
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	beforeConversion(t, nc, js, "a", "a")
 	start(t, nc, identity())
-	wantResults(t, js, 2, "processed_envelopes.o.a", "processed_envelopes.o.b")
+	wantResults(t, js, 2, "processed_envelopes.o.a")
 }
 
 // TestStreamDeleted has an instance make a deleted stream again, whose sequences begin

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"slices"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -210,8 +211,17 @@ func publishesOnce(t *testing.T, atomic bool) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	from, err := js.Stream(t.Context(), "raw_envelopes")
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, err := from.GetMsg(t.Context(), 2)
+	if err != nil {
+		t.Fatal(err)
+	}
 	var e envelopev1.ProcessedEnvelope
-	if err := wire.Unmarshal(m.Data, &e); err != nil || e.EnvelopeId == "" || m.Header.Get("Nats-Msg-Id") != "b "+e.EnvelopeId {
+	stored := strconv.FormatInt(raw.Time.UnixNano(), 36)
+	if err := wire.Unmarshal(m.Data, &e); err != nil || e.EnvelopeId == "" || m.Header.Get("Nats-Msg-Id") != "b "+stored+" "+e.EnvelopeId {
 		t.Errorf("%v %v: %v", m.Header, &e, err)
 	}
 }
