@@ -89,7 +89,7 @@ func (c *capture) own(ctx context.Context) (progressed bool, err error) {
 	if err := o.prepare(ctx); err != nil {
 		return false, err
 	}
-	if err := s.start(ctx, c.Slot, c.Publication); err != nil {
+	if err := s.start(ctx, c.Slot, c.Publication, o.state.Confirmed); err != nil {
 		return false, err
 	}
 	at := o.state.Confirmed

@@ -90,10 +90,11 @@ func (s *session) drop(ctx context.Context, name string) error {
 	return nil
 }
 
-// start begins to stream what the slot has from the confirmed LSN on.
-func (s *session) start(ctx context.Context, name, publication string) error {
+// start begins to stream what the slot has from an LSN on: after a crash PostgreSQL may have
+// forgotten how far the slot was.
+func (s *session) start(ctx context.Context, name, publication string, from pglogrepl.LSN) error {
 	err := whenFree(ctx, func() error {
-		return pglogrepl.StartReplication(ctx, s.conn, name, 0, pglogrepl.StartReplicationOptions{
+		return pglogrepl.StartReplication(ctx, s.conn, name, from, pglogrepl.StartReplicationOptions{
 			Mode:       pglogrepl.LogicalReplication,
 			PluginArgs: []string{"proto_version '1'", "publication_names " + literal(identifier(publication))},
 		})
