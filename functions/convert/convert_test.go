@@ -47,6 +47,13 @@ func start(t *testing.T, cache convert.Cache) *env {
 
 func startOn(t *testing.T, nc *nats.Conn, cache convert.Cache, limits conversion.Limits) *env {
 	t.Helper()
+	e := begin(t, nc, cache)
+	e.awaitFollowers(t)
+	return e
+}
+
+func begin(t *testing.T, nc *nats.Conn, cache convert.Cache) *env {
+	t.Helper()
 	js, err := jetstream.New(nc)
 	if err != nil {
 		t.Fatal(err)
@@ -70,9 +77,7 @@ func startOn(t *testing.T, nc *nats.Conn, cache convert.Cache, limits conversion
 			t.Error(err)
 		}
 	})
-	e := &env{envelopev1.NewConversionServiceClient(wire.NewClient(nc)), r, js, h}
-	e.awaitFollowers(t)
-	return e
+	return &env{envelopev1.NewConversionServiceClient(wire.NewClient(nc)), r, js, h}
 }
 
 var standard = convert.Cache{Size: 100, TTL: time.Minute}

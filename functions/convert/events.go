@@ -21,10 +21,18 @@ import (
 const remains = 30 * time.Second
 
 // follow forgets what events say has changed. Every instance follows on its own,
-// from now on, and starts with nothing remembered, also where it has lost its place.
+// from now on, and starts with nothing remembered, also where it has lost its place. Now is
+// a sequence: a consumer of what is new begins again with each connection until it has had
+// an event, and nobody is told.
 func (d *Devices) follow(js jetstream.JetStream, s streams.Stream, forget func([]byte) error) func(context.Context) error {
 	return func(ctx context.Context) error {
-		c, err := js.OrderedConsumer(ctx, s.Name, jetstream.OrderedConsumerConfig{DeliverPolicy: jetstream.DeliverNewPolicy, InactiveThreshold: remains})
+		stream, err := js.Stream(ctx, s.Name)
+		if err != nil {
+			return err
+		}
+		c, err := stream.OrderedConsumer(ctx, jetstream.OrderedConsumerConfig{
+			DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: stream.CachedInfo().State.LastSeq + 1, InactiveThreshold: remains,
+		})
 		if err != nil {
 			return err
 		}
