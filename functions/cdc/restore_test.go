@@ -182,6 +182,31 @@ func TestNATSLosesItsDisk(t *testing.T) {
 	e.wantEventOf(t, "before")
 }
 
+// TestStateIsDeleted has somebody delete the key of the slot's state: a fresh snapshot
+// follows.
+func TestStateIsDeleted(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t)
+	e.config.RetryDelay = 200
+	e.instance(t)
+	e.streaming(t)
+	e.exec(t, "INSERT INTO organizations (id, name) VALUES ('o', 'before')")
+	e.wantEventOf(t, "before")
+	kv, err := e.js.KeyValue(t.Context(), e.streams.CaptureState().Bucket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := kv.Delete(t.Context(), e.config.Slot); err != nil {
+		t.Fatal(err)
+	}
+	if all := e.events(t, "organizations", 2); all[1].operation != streams.Snapshot {
+		t.Errorf("got %s", kinds(all))
+	}
+	e.streaming(t)
+	e.exec(t, "UPDATE organizations SET name = 'after'")
+	e.wantEventOf(t, "after")
+}
+
 // TestLagOfAStuckEvent holds that the status says for how long an event has waited,
 // however often it was tried.
 func TestLagOfAStuckEvent(t *testing.T) {

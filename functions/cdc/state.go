@@ -106,7 +106,12 @@ func (k keeper) save(ctx context.Context, s *state) error {
 	if err != nil {
 		return err
 	}
-	revision, err := kv.Update(ctx, k.slot, data, s.revision)
+	var revision uint64
+	if s.revision == 0 { // also where it was deleted
+		revision, err = kv.Create(ctx, k.slot, data)
+	} else {
+		revision, err = kv.Update(ctx, k.slot, data, s.revision)
+	}
 	if errors.Is(err, jetstream.ErrKeyExists) {
 		return errTakenOver
 	}
