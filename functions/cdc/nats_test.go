@@ -99,6 +99,27 @@ func TestReplicasChangeLeaders(t *testing.T) {
 	e.wantVersions(t, n)
 }
 
+// TestStateGetsReplicas goes from one replica to three: the slot's state has them, too, or
+// nobody could read the slot while the node that has it is away.
+func TestStateGetsReplicas(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t)
+	e.on(t, startCluster(t))
+	stop := e.instance(t)
+	e.streaming(t)
+	stop()
+	e.streams.Replicas = 3
+	e.instance(t)
+	e.streaming(t)
+	s, err := e.js.Stream(t.Context(), "KV_"+e.streams.CaptureState().Bucket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := s.CachedInfo().Config.Replicas; n != 3 {
+		t.Errorf("it has %d replicas", n)
+	}
+}
+
 // startCluster starts three servers and returns one of them.
 func startCluster(t testing.TB) *natsserver.Server {
 	t.Helper()
