@@ -1,12 +1,14 @@
 package store_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
 
 	"google.golang.org/protobuf/proto"
 
+	"ponix/functions/internal/functiontest"
 	envelopev1 "ponix/proto/ponix/envelope/v1"
 )
 
@@ -36,5 +38,32 @@ func TestDeepEnvelopeIsRead(t *testing.T) {
 		if want := strings.Repeat(`{"a":`, points) + `{"b":1}` + strings.Repeat("}", points); err != nil || made && points > 31 != (string(got.DataJson) == want) {
 			t.Errorf("%s: %v, %.80s", got.EnvelopeId, err, got.DataJson)
 		}
+	}
+}
+
+// TestDeepDataIsRefused has data that ClickHouse would work on for minutes, of a few
+// kilobytes: each level of lists of many types takes it longer.
+func TestDeepDataIsRefused(t *testing.T) {
+	t.Parallel()
+	e := start(t, 1<<20)
+	deep := func(levels int) string {
+		return strings.Repeat(`["x",`, levels) + "1" + strings.Repeat("]", levels)
+	}
+	var many strings.Builder
+	for i := range 300 {
+		fmt.Fprintf(&many, `,"%d":%s`, i, deep(30))
+	}
+	for i, data := range []string{`{"a":` + deep(900) + "}", `{"a":1` + many.String() + "}", `{"a":[{"b":{"c":1` + many.String() + "}}]}"} {
+		exact := made(t, fmt.Sprint("exact", i), noon, `{}`)
+		exact.Data, exact.DataJson = nil, []byte(data)
+		functiontest.WantInvalid(t, e.write(t, made(t, fmt.Sprint("e", i), noon, data), exact), "envelopes[0].data", "envelopes[1].data_json")
+	}
+	text := strings.Repeat("[", 1000)
+	fine := []*envelopev1.ProcessedEnvelope{
+		made(t, "deep", noon, `{"a":`+deep(30)+"}"), made(t, "text", noon, `{"a":["`+text+`\"`+text+`"]}`),
+		made(t, "long", noon, `{"a":[1`+strings.Repeat(`,[[1]]`, 10_000)+"]}"), made(t, "objects", noon, strings.Repeat(`{"a":`, 900)+"1"+strings.Repeat("}", 900)),
+	}
+	if err := e.write(t, fine...); err != nil {
+		t.Error(err)
 	}
 }

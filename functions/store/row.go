@@ -1,6 +1,7 @@
 package store
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -19,6 +20,7 @@ type row struct {
 	id                   string
 	index                int // in the batch or request
 	first                int // the higher, the nearer to the start of its block, see insert
+	work                 int // of ClickHouse, where it is not simple, see work
 }
 
 // The range of DateTime64(6) as far as ClickHouse's client writes and reads it: it
@@ -47,6 +49,9 @@ func newRow(e *envelopev1.ProcessedEnvelope) (row, []*runtime.Violation) {
 		}
 	}
 	data, first, err := appendData(nil, e)
+	if r.work = work(data); err == nil && r.work > maxWork {
+		err = errors.New("has too many lists that nest too deep: ClickHouse would work on them for very long")
+	}
 	if err != nil {
 		return r, append(bad, &runtime.Violation{Field: field, Description: err.Error(), Reason: "DATA_INVALID"})
 	}

@@ -46,6 +46,10 @@ func (f store) batch(ctx context.Context, rows []row) error {
 		}
 	}
 	f.insertSplitting(ctx, objects, fates)
-	f.insertSplitting(ctx, texts, fates)
+	for len(texts) > 0 { // those that there is no time for come again
+		n := block(texts)
+		f.insertSplitting(ctx, texts[:n], fates)
+		texts = texts[n:]
+	}
 	return fates
 }

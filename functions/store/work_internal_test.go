@@ -1,0 +1,44 @@
+package store
+
+import (
+	"strings"
+	"testing"
+)
+
+// TestWork counts the levels of lists.
+func TestWork(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]int{
+		`{}`:                              0,
+		`{"a":{"b":{"c":1}}}`:             0,
+		`{"a":"[[[","b\\":"\"["}`:         0,
+		`{"a":[1,2],"b":[]}`:              2,
+		`{"a":[[1],[2],[[]]]}`:            27,
+		`{"a":[{"b":[1]},{}]}`:            27 + 1,
+		`{"a":{"b":[[1]],"c":[{"d":1}]}}`: 8 + 8,
+		`{"a":` + strings.Repeat("[", 100) + strings.Repeat("]", 100) + `}`: 1_000_000,
+	} {
+		if got := work([]byte(text)); got != want {
+			t.Errorf("%s: %d, want %d", text, got, want)
+		}
+	}
+	if most := work([]byte(`{"a":1` + strings.Repeat(`,"":[[[[]]]]`, 1<<20/12) + "}")); most > maxWork {
+		t.Errorf("1 MiB of lists in lists has %d", most)
+	}
+}
+
+// TestBlock cuts rows into blocks that are no more work than one row may be.
+func TestBlock(t *testing.T) {
+	t.Parallel()
+	var rows []row
+	for _, work := range []int{0, 1, maxWork - 1, 1, maxWork, maxWork, 0, 0} {
+		rows = append(rows, row{work: work})
+	}
+	for _, want := range []int{3, 1, 1, 3} {
+		got := block(rows)
+		if got != want {
+			t.Fatalf("%d rows, want %d", got, want)
+		}
+		rows = rows[got:]
+	}
+}
