@@ -47,12 +47,12 @@ func start(t *testing.T, cache convert.Cache) *env {
 
 func startOn(t *testing.T, nc *nats.Conn, cache convert.Cache, limits conversion.Limits) *env {
 	t.Helper()
-	e := begin(t, nc, cache)
+	e := begin(t, nc, cache, limits)
 	e.awaitFollowers(t)
 	return e
 }
 
-func begin(t *testing.T, nc *nats.Conn, cache convert.Cache) *env {
+func begin(t *testing.T, nc *nats.Conn, cache convert.Cache, limits conversion.Limits) *env {
 	t.Helper()
 	js, err := jetstream.New(nc)
 	if err != nil {

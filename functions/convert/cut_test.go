@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"ponix/functions/convert"
+	"ponix/functions/internal/conversion"
 	enddevicev1 "ponix/proto/ponix/end_device/v1"
 	envelopev1 "ponix/proto/ponix/envelope/v1"
 	"ponix/runtime/runtimetest"
@@ -34,7 +35,7 @@ func TestEventsWhileCutOff(t *testing.T) {
 	t.Parallel()
 	srv, way := runtimetest.NATSServer(t), &gate{}
 	nc := runtimetest.Connect(t, srv, nats.SetCustomDialer(way), nats.ReconnectWait(50*time.Millisecond))
-	e := begin(t, nc, convert.Cache{Size: 100, TTL: time.Hour})
+	e := begin(t, nc, convert.Cache{Size: 100, TTL: time.Hour}, conversion.Limits{})
 	others, err := jetstream.New(runtimetest.Connect(t, srv))
 	if err != nil {
 		t.Fatal(err)
