@@ -37,7 +37,7 @@ func TestTour(t *testing.T) {
 	dir := t.TempDir()
 	p, c := up(t, dir)
 	for _, where := range c.env[:3] { // of the engines
-		if set := p.waitFor(t, time.Second, `^  export (.*)`)[1]; !strings.Contains(set+" ", " "+where+" ") {
+		if set := p.waitFor(t, 10*time.Second, `^  export (.*)`)[1]; !strings.Contains(set+" ", " "+where+" ") {
 			t.Errorf("%q does not tell other commands of %s", set, where)
 		}
 	}
