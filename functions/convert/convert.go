@@ -107,7 +107,7 @@ func setData(e *envelopev1.ProcessedEnvelope, result conversion.Result) {
 // run checks that the envelope is the device's, and evaluates.
 func (f converter) run(ctx context.Context, dev device, raw *envelopev1.RawEnvelope, received time.Time) (conversion.Result, error) {
 	switch {
-	case dev.organization.Value() != raw.OrganizationId:
+	case dev.tenant.id != raw.OrganizationId:
 		return conversion.Result{}, runtime.Error(codes.FailedPrecondition, "ORGANIZATION_MISMATCH", "device %s does not belong to organization %q", raw.DeviceId, raw.OrganizationId)
 	case dev.organizationDeleted:
 		return conversion.Result{}, deleted(raw.OrganizationId)
@@ -123,7 +123,7 @@ func deleted(organization string) error {
 func (d device) input(payload []byte, received time.Time) conversion.Input {
 	return conversion.Input{
 		Payload: payload, ReceivedAt: received,
-		DeviceID: d.id, DeviceName: d.name, OrganizationID: d.organization.Value(),
+		DeviceID: d.id, DeviceName: d.name, OrganizationID: d.tenant.id,
 	}
 }
 
@@ -149,7 +149,7 @@ func (f converter) dryRun(ctx context.Context, req *envelopev1.ConvertPayloadReq
 			return nil, err
 		}
 		if dev.organizationDeleted {
-			return nil, deleted(dev.organization.Value())
+			return nil, deleted(dev.tenant.id)
 		}
 		expression, in = dev.expression.Value(), dev.input(in.Payload, in.ReceivedAt)
 	}

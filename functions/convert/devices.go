@@ -45,8 +45,9 @@ type Devices struct {
 
 	mu      sync.RWMutex // of what follows, and of writing to unknown and owners
 	known   map[string]device
-	changes uint64    // events so far that may concern any device
-	trouble time.Time // when a call for devices, or for an organization, last failed
+	tenants map[string]*tenant // of known, by id
+	changes uint64             // events so far that may concern any device
+	trouble time.Time          // when a call for devices, or for an organization, last failed
 }
 
 // device is what matters of an end device, as it was at a moment, with its
@@ -54,10 +55,18 @@ type Devices struct {
 // that the garbage collector has to follow.
 type device struct {
 	id, name            string
-	organization        unique.Handle[string]
+	tenant              *tenant
 	expression          unique.Handle[string]
 	organizationDeleted bool
 	at                  time.Time
+}
+
+// tenant is the organization of devices that are known, which are many: an event of it
+// goes through none of them.
+type tenant struct {
+	id      string
+	devices int  // that are known
+	changed bool // since they were asked for: they are known no more
 }
 
 // owner is what matters of an organization, as it was at a moment.
@@ -84,6 +93,7 @@ func NewDevices(conn grpc.ClientConnInterface, c Cache) *Devices {
 		owners:        owners,
 		lookups:       lookups{of: map[string]*lookup{}},
 		known:         map[string]device{},
+		tenants:       map[string]*tenant{},
 	}
 }
 
@@ -103,7 +113,7 @@ func unknown(id string) error {
 // functions do not answer: the pipeline goes on without PostgreSQL.
 func (d *Devices) resolve(ctx context.Context, id string, notBefore time.Time) (device, error) {
 	d.mu.RLock()
-	known, ok := d.known[id]
+	known, ok := d.recall(id)
 	d.mu.RUnlock()
 	if ok && d.good(known, notBefore) {
 		return known, nil
@@ -157,7 +167,7 @@ func (d *Devices) keep(dev device) device {
 	kept.at = time.Now().Add(-max(d.ttl-fresh, fresh))
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if now, ok := d.known[dev.id]; ok && now == dev { // no event, and no answer, came meanwhile
+	if now, ok := d.recall(dev.id); ok && now == dev { // no event, and no answer, came meanwhile
 		d.known[dev.id] = kept
 	}
 	return kept
@@ -167,13 +177,38 @@ func (d *Devices) keep(dev device) device {
 // report in turn: the one that was not heard of for longest would often be the next.
 // The caller holds the lock.
 func (d *Devices) add(dev device) {
-	if _, ok := d.known[dev.id]; !ok && len(d.known) >= d.size {
+	d.forget(dev.id)
+	if len(d.known) >= d.size {
 		for id := range d.known {
-			delete(d.known, id)
+			d.forget(id)
 			break
 		}
 	}
+	if t, ok := d.tenants[dev.tenant.id]; ok {
+		dev.tenant = t
+	} else {
+		d.tenants[dev.tenant.id] = dev.tenant
+	}
+	dev.tenant.devices++
 	d.known[dev.id] = dev
+}
+
+// recall returns a device that is known. The caller holds the lock, for reading at least.
+func (d *Devices) recall(id string) (device, bool) {
+	dev, ok := d.known[id]
+	return dev, ok && !dev.tenant.changed
+}
+
+// forget makes a device one that is not known. The caller holds the lock.
+func (d *Devices) forget(id string) {
+	dev, ok := d.known[id]
+	if !ok {
+		return
+	}
+	delete(d.known, id)
+	if dev.tenant.devices--; dev.tenant.devices == 0 && !dev.tenant.changed {
+		delete(d.tenants, dev.tenant.id)
+	}
 }
 
 // ownerKnown returns an organization that was asked for no earlier than notBefore,

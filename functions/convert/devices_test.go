@@ -2,14 +2,19 @@ package convert
 
 import (
 	"context"
+	"maps"
+	"math/rand/v2"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/protobuf/proto"
 
 	enddevicev1 "ponix/proto/ponix/end_device/v1"
+	organizationv1 "ponix/proto/ponix/organization/v1"
 )
 
 // oneDevice answers every call with one device, at once.
@@ -44,6 +49,80 @@ func TestOneAsks(t *testing.T) {
 		all.Wait()
 		if n := conn.asked.Load(); n != 1 {
 			t.Fatalf("asked %d times", n)
+		}
+	}
+}
+
+// TestTenants holds that an event of an organization concerns the devices that are known to
+// be its, and that organizations without any are not remembered.
+func TestTenants(t *testing.T) {
+	t.Parallel()
+	const size, devices, organizations = 20, 60, 8
+	d := NewDevices(&oneDevice{}, Cache{Size: size, TTL: time.Hour})
+	known := map[string]string{} // the organizations of those that may be known
+	random := rand.New(rand.NewPCG(1, 2))
+	for range 20_000 {
+		id, org := strconv.Itoa(random.IntN(devices)), strconv.Itoa(random.IntN(organizations))
+		var err error
+		switch random.IntN(10) {
+		default:
+			d.add(device{id: id, tenant: &tenant{id: org}, at: time.Now()})
+			known[id] = org
+		case 0, 1:
+			err = d.deviceEvent(encoded(t, &enddevicev1.EndDevice{DeviceId: id}))
+			delete(known, id)
+		case 2:
+			err = d.organizationEvent(encoded(t, &organizationv1.Organization{Id: org}))
+			maps.DeleteFunc(known, func(_, of string) bool { return of == org })
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		count := map[string]int{}
+		for id := range d.known {
+			dev, ok := d.recall(id)
+			if ok && known[id] != dev.tenant.id {
+				t.Fatalf("device %s is known to be of %s, not of %q", id, dev.tenant.id, known[id])
+			}
+			if ok {
+				count[dev.tenant.id]++
+			}
+		}
+		if len(d.known) > size || len(count) != len(d.tenants) {
+			t.Fatalf("%d devices of %d organizations, %d remembered", len(d.known), len(count), len(d.tenants))
+		}
+		for id, tenant := range d.tenants {
+			if tenant.devices != count[id] {
+				t.Fatalf("%s has %d devices, %d counted", id, count[id], tenant.devices)
+			}
+		}
+	}
+	if len(known) == 0 {
+		t.Error("nothing was known")
+	}
+}
+
+func encoded(t testing.TB, m proto.Message) []byte {
+	t.Helper()
+	data, err := proto.Marshal(m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
+
+// BenchmarkOrganizationEvent is an event of one of many organizations, while many devices
+// are remembered: a snapshot has as many.
+func BenchmarkOrganizationEvent(b *testing.B) {
+	const devices, organizations = 65536, 1000
+	d := NewDevices(&oneDevice{}, Cache{Size: devices, TTL: time.Hour})
+	for i := range devices {
+		d.add(device{id: strconv.Itoa(i), tenant: &tenant{id: strconv.Itoa(i % organizations)}, at: time.Now()})
+	}
+	event := encoded(b, &organizationv1.Organization{Id: "7"})
+	for b.Loop() {
+		if err := d.organizationEvent(event); err != nil {
+			b.Fatal(err)
 		}
 	}
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"time"
-	"unique"
 
 	"github.com/nats-io/nats.go/jetstream"
 	"google.golang.org/protobuf/proto"
@@ -79,7 +78,7 @@ func (d *Devices) deviceEvent(data []byte) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.lookups.forget(dev.DeviceId) // what is being fetched of others is as good as before
-	delete(d.known, dev.DeviceId)
+	d.forget(dev.DeviceId)
 	d.unknown.Remove(dev.DeviceId)
 	return nil
 }
@@ -99,12 +98,10 @@ func (d *Devices) organizationEvent(data []byte) error {
 	d.changes++
 	d.ownerCalls.Forget(org.Id)
 	d.owners.Remove(org.Id)
-	organization := unique.Make(org.Id)
 	d.lookups.forgetAll()
-	for id, dev := range d.known {
-		if dev.organization == organization {
-			delete(d.known, id)
-		}
+	if t, ok := d.tenants[org.Id]; ok {
+		t.changed = true
+		delete(d.tenants, org.Id)
 	}
 	return nil
 }
@@ -115,6 +112,7 @@ func (d *Devices) forgetAll() {
 	d.changes++
 	d.lookups.forgetAll()
 	clear(d.known)
+	clear(d.tenants)
 	d.unknown.Purge()
 	d.owners.Purge()
 }

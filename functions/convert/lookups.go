@@ -63,7 +63,7 @@ func (l *lookup) of(id string) (device, error) {
 func (d *Devices) lookUp(ctx context.Context, id string, notBefore time.Time) *lookup {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
-	if known, ok := d.known[id]; ok && d.good(known, notBefore) {
+	if known, ok := d.recall(id); ok && d.good(known, notBefore) {
 		return came(map[string]answer{id: {device: known}})
 	}
 	if _, ok := d.unknown.Get(id); ok {
@@ -160,7 +160,8 @@ func (d *Devices) fetch(ctx context.Context, l *lookup) {
 	}
 	type result struct {
 		owner
-		err error
+		tenant *tenant
+		err    error
 	}
 	owners := map[string]*result{}
 	var asking sync.WaitGroup
@@ -169,7 +170,7 @@ func (d *Devices) fetch(ctx context.Context, l *lookup) {
 		if owners[id] != nil {
 			continue
 		}
-		o := &result{}
+		o := &result{tenant: &tenant{id: id}}
 		owners[id] = o
 		if known, ok := d.ownerKnown(id, l.notBefore); ok {
 			o.owner = known
@@ -189,7 +190,7 @@ func (d *Devices) fetch(ctx context.Context, l *lookup) {
 		n := len(dev.DeviceId)
 		l.answers[both[:n]] = answer{device{
 			id: both[:n], name: both[n:],
-			organization: unique.Make(dev.OrganizationId), expression: unique.Make(dev.PayloadConversion),
+			tenant: o.tenant, expression: unique.Make(dev.PayloadConversion),
 			organizationDeleted: o.deleted, at: at,
 		}, o.err}
 	}
@@ -201,7 +202,7 @@ func (d *Devices) fetch(ctx context.Context, l *lookup) {
 				continue
 			}
 			if a, ok := l.answers[id]; !ok {
-				delete(d.known, id)
+				d.forget(id)
 				d.unknown.Add(id, struct{}{})
 			} else if a.err == nil {
 				d.add(a.device)
