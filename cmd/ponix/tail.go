@@ -43,18 +43,22 @@ func (c *tailCommand) run(e *env, nc *nats.Conn) error {
 	if err != nil {
 		return err
 	}
-	from := jetstream.OrderedConsumerConfig{
-		DeliverPolicy:  jetstream.DeliverNewPolicy,
+	stream, err := js.Stream(e.ctx, c.ProcessedEnvelopes().Name)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		return fmt.Errorf("there is no stream %s: ponix serve and ponix streams make it", c.ProcessedEnvelopes().Name)
+	}
+	if err != nil {
+		return fmt.Errorf("stream %s: %w", c.ProcessedEnvelopes().Name, err)
+	}
+	from := jetstream.OrderedConsumerConfig{ // not what is new: that begins again with each connection
+		DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: stream.CachedInfo().State.LastSeq + 1,
 		FilterSubjects: []string{c.ProcessedEnvelopes().Subject(orAny(c.Organization), orAny(c.Device))},
 	}
 	if c.Since > 0 {
 		start := time.Now().Add(-c.Since)
-		from.DeliverPolicy, from.OptStartTime = jetstream.DeliverByStartTimePolicy, &start
+		from.DeliverPolicy, from.OptStartSeq, from.OptStartTime = jetstream.DeliverByStartTimePolicy, 0, &start
 	}
-	consumer, err := js.OrderedConsumer(e.ctx, c.ProcessedEnvelopes().Name, from)
-	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		return fmt.Errorf("there is no stream %s: ponix serve and ponix streams make it", c.ProcessedEnvelopes().Name)
-	}
+	consumer, err := stream.OrderedConsumer(e.ctx, from)
 	if err != nil {
 		return fmt.Errorf("stream %s: %w", c.ProcessedEnvelopes().Name, err)
 	}
