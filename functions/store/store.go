@@ -45,11 +45,12 @@ func (f store) batch(ctx context.Context, rows []row) error {
 			texts = append(texts, r)
 		}
 	}
-	f.insertSplitting(ctx, objects, fates)
-	for len(texts) > 0 { // those that there is no time for come again
-		n := block(texts)
-		f.insertSplitting(ctx, texts[:n], fates)
-		texts = texts[n:]
+	for _, rows := range [][]row{objects, texts} {
+		for len(rows) > 0 { // those that there is no time for come again
+			n := block(rows)
+			f.insertSplitting(ctx, rows[:n], fates)
+			rows = rows[n:]
+		}
 	}
 	return fates
 }

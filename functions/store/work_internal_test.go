@@ -3,6 +3,7 @@ package store
 import (
 	"strings"
 	"testing"
+	"time"
 )
 
 // TestWork counts the levels of lists.
@@ -40,5 +41,22 @@ func TestBlock(t *testing.T) {
 			t.Fatalf("%d rows, want %d", got, want)
 		}
 		rows = rows[got:]
+	}
+}
+
+// TestBlockOfMonths cuts rows of very many months, and not those of a few that take turns.
+func TestBlockOfMonths(t *testing.T) {
+	t.Parallel()
+	first := time.Date(1950, 1, 1, 0, 0, 0, 0, time.UTC)
+	var few, many []row
+	for i := range 2000 {
+		few = append(few, row{occurred: first.AddDate(0, i%2, 0)})
+		many = append(many, row{occurred: first.AddDate(0, i, 0)})
+	}
+	if n := block(few); n != len(few) {
+		t.Errorf("two months: %d rows", n)
+	}
+	if n := block(many); n < 400 || n > 600 {
+		t.Errorf("2000 months: %d rows", n)
 	}
 }
