@@ -72,8 +72,8 @@ func (i *instance) launch() error {
 }
 
 // again starts a process again that has ended with an error, as whatever watches over it
-// in production does: it was started while NATS did not answer. One that has crashed stays
-// away, and is missed.
+// in production does: older versions end where NATS does not answer them at
+// their start. One that has crashed stays away, and is missed.
 func (i *instance) again(ended *exec.Cmd) {
 	time.Sleep(100 * time.Millisecond)
 	i.restarting.Lock()
