@@ -48,7 +48,7 @@ const (
 type getHandler = func(context.Context, *organizationv1.GetOrganizationRequest) (*organizationv1.GetOrganizationResponse, error)
 
 // dial starts a bridge on nc and returns a client of it.
-func dial(t *testing.T, nc *nats.Conn) (*grpc.ClientConn, *bridge.Server) {
+func dial(t *testing.T, nc *nats.Conn, options ...grpc.DialOption) (*grpc.ClientConn, *bridge.Server) {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -59,7 +59,7 @@ func dial(t *testing.T, nc *nats.Conn) (*grpc.ClientConn, *bridge.Server) {
 		t.Fatal(err)
 	}
 	t.Cleanup(s.Stop)
-	conn, err := grpc.NewClient(s.Addr().String(), grpc.WithTransportCredentials(insecure.NewCredentials()))
+	conn, err := grpc.NewClient(s.Addr().String(), append(options, grpc.WithTransportCredentials(insecure.NewCredentials()))...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -68,7 +68,7 @@ func dial(t *testing.T, nc *nats.Conn) (*grpc.ClientConn, *bridge.Server) {
 }
 
 // serve hosts GetOrganization and returns a gRPC client of it.
-func serve(t *testing.T, h getHandler) (organizationv1.OrganizationServiceClient, *bridge.Server) {
+func serve(t *testing.T, h getHandler, options ...grpc.DialOption) (organizationv1.OrganizationServiceClient, *bridge.Server) {
 	t.Helper()
 	nc := runtimetest.NATS(t)
 	host, err := runtime.Start(t.Context(), runtime.Config{Conn: nc, Logger: slog.New(slog.DiscardHandler)},
@@ -81,7 +81,7 @@ func serve(t *testing.T, h getHandler) (organizationv1.OrganizationServiceClient
 			t.Error(err)
 		}
 	})
-	conn, s := dial(t, nc)
+	conn, s := dial(t, nc, options...)
 	return organizationv1.NewOrganizationServiceClient(conn), s
 }
 
@@ -143,6 +143,22 @@ func TestStatusPassesUnchanged(t *testing.T) {
 	}
 	if !slices.Equal(fields, []string{"organization_id is not nice"}) {
 		t.Errorf("field violations: %q", fields)
+	}
+}
+
+// TestLongErrorsArrive holds that an error with thousands of bad fields reaches a client
+// that takes 8 KiB of headers, as those of Java and the C core do.
+func TestLongErrorsArrive(t *testing.T) {
+	t.Parallel()
+	client, _ := serve(t, func(context.Context, *organizationv1.GetOrganizationRequest) (*organizationv1.GetOrganizationResponse, error) {
+		var bad []*runtime.Violation
+		for range 5_000 {
+			bad = append(bad, &runtime.Violation{Field: "organization_id", Description: "muß anders sein"})
+		}
+		return nil, runtime.Invalid(bad...)
+	}, grpc.WithMaxHeaderListSize(8<<10))
+	if _, err := client.GetOrganization(t.Context(), get("o1")); status.Code(err) != codes.InvalidArgument || !strings.Contains(err.Error(), "5000 fields are bad") {
+		t.Errorf("got %v", err)
 	}
 }
 

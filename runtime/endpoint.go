@@ -106,7 +106,7 @@ func (e *endpoint) serve(m *nats.Msg) {
 		err = Error(codes.Unavailable, "STOPPING", "the instance stops, and gave the call up")
 	}
 	if err != nil {
-		reply = wire.ErrorReply(publicStatus(err), wire.IsJSON(m.Data))
+		reply = wire.ErrorReply(brief(publicStatus(err)), wire.IsJSON(m.Data))
 	}
 	e.reply(m, reply)
 }
@@ -124,11 +124,8 @@ func (e *endpoint) reply(m, reply *nats.Msg) {
 	reply.Subject = m.Reply
 	err := e.host.Conn.PublishMsg(reply)
 	if errors.Is(err, nats.ErrMaxPayload) {
-		st := wire.ReplyStatus(reply)
-		if st == nil {
-			st = publicStatus(Error(codes.ResourceExhausted, "REPLY_TOO_LARGE", "the reply has %d bytes, NATS takes %d at most: ask for less", len(reply.Data), e.host.Conn.MaxPayload()))
-		}
-		reply = wire.ErrorReply(shortened(st), wire.IsJSON(m.Data))
+		tooLarge := Error(codes.ResourceExhausted, "REPLY_TOO_LARGE", "the reply has %d bytes, NATS takes %d at most: ask for less", len(reply.Data), e.host.Conn.MaxPayload())
+		reply = wire.ErrorReply(publicStatus(tooLarge), wire.IsJSON(m.Data))
 		reply.Subject = m.Reply
 		err = e.host.Conn.PublishMsg(reply)
 	}

@@ -2,14 +2,17 @@ package runtime
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
+	"sort"
 	"strings"
 	"time"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/protoadapt"
 
 	"ponix/runtime/wire"
@@ -99,21 +102,60 @@ func publicStatus(err error) *status.Status {
 	return status.New(codes.Internal, "internal error")
 }
 
-// shortened is a status that NATS takes: it says what is wrong first, where a request
-// with very many bad fields makes it too large.
-func shortened(st *status.Status) *status.Status {
-	const fields, text = 100, 4096 // the latter in bytes
-	message := st.Message()
-	if len(message) > text {
-		message = message[:text] + "…"
-	}
-	var bad []protoadapt.MessageV1
-	for _, d := range st.Details() {
-		if b, ok := d.(*errdetails.BadRequest); ok {
-			bad = append(bad, &errdetails.BadRequest{FieldViolations: b.FieldViolations[:min(len(b.FieldViolations), fields)]})
+// statusBytes is what a status takes at most of the headers that end a call by gRPC. The
+// clients of Java and of the C core, which Python, C# and others have, take 8 KiB unless
+// they are told otherwise, and make another error of more; some of it is for other headers.
+const statusBytes = 7 << 10
+
+// headerBytes is what a status takes there: grpc-message has its text, percent-encoded, and
+// grpc-status-details-bin all of it in base64.
+func headerBytes(st *status.Status) int {
+	n := base64.RawStdEncoding.EncodedLen(proto.Size(st.Proto()))
+	for _, b := range []byte(st.Message()) {
+		if n++; b < ' ' || b > '~' || b == '%' {
+			n += 2
 		}
 	}
-	return status.Convert(wire.Error(st.Code(), reason(st.Err()), message, bad...))
+	return n
+}
+
+// brief is a status that callers get whole: of very many bad fields it has the first, and
+// of long texts, which may quote the request, the beginning.
+func brief(st *status.Status) *status.Status {
+	if headerBytes(st) <= statusBytes {
+		return st
+	}
+	const text, field = 1024, 256 // bytes of the message, and of what is said of a field
+	message := begin(st.Message(), text)
+	var bad []*Violation
+	for _, d := range st.Details() {
+		if b, ok := d.(*errdetails.BadRequest); ok {
+			bad = append(bad, b.FieldViolations...)
+		}
+	}
+	short := func(n int) *status.Status {
+		said, details := message, []protoadapt.MessageV1(nil)
+		if n < len(bad) {
+			said = fmt.Sprintf("%s (%d fields are bad, and the first %d are in the details)", message, len(bad), n)
+		}
+		if n > 0 {
+			details = append(details, &errdetails.BadRequest{FieldViolations: bad[:n]})
+		}
+		return status.Convert(wire.Error(st.Code(), reason(st.Err()), said, details...))
+	}
+	for i, v := range bad {
+		bad[i] = &Violation{Field: begin(v.Field, field), Description: begin(v.Description, field), Reason: v.Reason}
+	}
+	n := sort.Search(len(bad), func(i int) bool { return headerBytes(short(i+1)) > statusBytes })
+	return short(n)
+}
+
+// begin is the beginning of a text, of so many bytes at most.
+func begin(text string, most int) string {
+	if len(text) <= most {
+		return text
+	}
+	return strings.ToValidUTF8(text[:most], "") + "…"
 }
 
 // plainStatus has the code's name for a reason.
