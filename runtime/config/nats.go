@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nkeys"
 	"golang.org/x/time/rate"
 )
 
@@ -35,8 +36,12 @@ var inboxPrefix = regexp.MustCompile(`^[^\s.*>]+(\.[^\s.*>]+)*$`)
 func (c NATS) options(name string) ([]nats.Option, error) {
 	opts := []nats.Option{nats.Name(name), nats.Timeout(5 * time.Second)}
 	if c.Creds != "" {
-		if _, err := os.ReadFile(c.Creds); err != nil {
+		data, err := os.ReadFile(c.Creds)
+		if err != nil {
 			return nil, &Error{"PONIX_NATS_CREDS", err}
+		}
+		if _, err := nkeys.ParseDecoratedUserNKey(data); err != nil { // the client would try for ever
+			return nil, &Error{"PONIX_NATS_CREDS", fmt.Errorf("%s has no credentials of a NATS user: %w", c.Creds, err)}
 		}
 		opts = append(opts, nats.UserCredentials(c.Creds))
 	}
