@@ -47,7 +47,7 @@ func ClickHouse(o *clickhouse.Options, s Storage) (*Database, error) {
 	if err != nil {
 		return nil, err
 	}
-	d.settle = func(ctx context.Context) ([]Step, error) { return settleTTL(ctx, db, s) }
+	d.settle = func(ctx context.Context) ([]Step, error) { return settle(ctx, db, s) }
 	return d, nil
 }
 

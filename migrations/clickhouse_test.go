@@ -99,6 +99,18 @@ func TestClickHouseAtTheSameTime(t *testing.T) {
 	}
 }
 
+// TestClusterAfterwards holds that whoever names a cluster where the table is there
+// already, for one server, hears that nothing becomes replicated.
+func TestClusterAfterwards(t *testing.T) {
+	t.Parallel()
+	o := runtimetest.ClickHouse(t)
+	must(t, openClickHouse(t, o, Storage{}).Up)
+	_, err := openClickHouse(t, o, Storage{Cluster: "c"}).Up(t.Context())
+	if err == nil || !strings.Contains(err.Error(), `made for one server (ReplacingMergeTree), and nothing of it is replicated on the cluster "c"`) {
+		t.Errorf("got %v", err)
+	}
+}
+
 func TestClickHouseTTL(t *testing.T) {
 	t.Parallel()
 	o := runtimetest.ClickHouse(t)

@@ -5,18 +5,23 @@ import (
 	"database/sql"
 	"fmt"
 	"regexp"
+	"strings"
 	"time"
 )
 
-// settleTTL gives the table the TTL that is configured, where it has another.
-// Being a setting and no migration, it may change at any time. ClickHouse
-// removes what has expired in the background.
-func settleTTL(ctx context.Context, db *sql.DB, s Storage) ([]Step, error) {
+// settle holds the table to what is configured. The TTL it is given, where it has
+// another: being a setting and no migration, that may change at any time, and
+// ClickHouse removes what has expired in the background.
+func settle(ctx context.Context, db *sql.DB, s Storage) ([]Step, error) {
 	began := time.Now()
 	var engine string
 	const sql = "SELECT engine_full FROM system.tables WHERE database = currentDatabase() AND name = 'processed_envelopes'"
 	if err := db.QueryRowContext(ctx, sql).Scan(&engine); err != nil {
-		return nil, fmt.Errorf("read the TTL: %w", err)
+		return nil, fmt.Errorf("read the engine of processed_envelopes: %w", err)
+	}
+	if s.Cluster != "" && !replicated.MatchString(engine) {
+		name, _, _ := strings.Cut(engine, "(")
+		return nil, fmt.Errorf("the table processed_envelopes is there already, made for one server (%s), and nothing of it is replicated on the cluster %q: PONIX_CLICKHOUSE_DATABASE may name another database, to which its rows can be moved (INSERT INTO … SELECT)", name, s.Cluster)
 	}
 	alter, name := ttlChange(engine, s)
 	if alter == "" {
@@ -27,6 +32,9 @@ func settleTTL(ctx context.Context, db *sql.DB, s Storage) ([]Step, error) {
 	}
 	return []Step{{name, time.Since(began)}}, nil
 }
+
+// replicated are the engines of which every replica has all rows; Shared ones are ClickHouse Cloud's.
+var replicated = regexp.MustCompile(`^(Replicated|Shared)`)
 
 // ttlClause is that of a table's engine, as ClickHouse formats it.
 var ttlClause = regexp.MustCompile(` TTL (.*?)(?: SETTINGS |$)`)
