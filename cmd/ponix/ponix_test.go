@@ -9,7 +9,6 @@ import (
 	"os/exec"
 	"regexp"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -30,7 +29,7 @@ func TestMain(m *testing.M) {
 // ponix is a running command.
 type ponix struct {
 	*exec.Cmd
-	out, log *text
+	out, log *runtimetest.Text
 	ended    chan struct{}
 	err      error
 }
@@ -56,7 +55,7 @@ func command(ctx context.Context, t *testing.T, env []string, args ...string) *e
 // start runs ponix until the test ends.
 func start(t *testing.T, env []string, args ...string) *ponix {
 	t.Helper()
-	p := &ponix{Cmd: command(context.WithoutCancel(t.Context()), t, env, args...), out: &text{}, log: &text{}, ended: make(chan struct{})}
+	p := &ponix{Cmd: command(context.WithoutCancel(t.Context()), t, env, args...), out: &runtimetest.Text{}, log: &runtimetest.Text{}, ended: make(chan struct{})}
 	p.Stdout, p.Stderr = p.out, p.log
 	if err := p.Start(); err != nil {
 		t.Fatal(err)
@@ -112,24 +111,6 @@ func (p *ponix) waitFor(t *testing.T, within time.Duration, pattern string) []st
 		return fmt.Errorf("nothing matches %q in\n%s%s", pattern, p.out, p.log)
 	})
 	return found
-}
-
-// text collects what a process writes.
-type text struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (s *text) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.Write(p)
-}
-
-func (s *text) String() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.String()
 }
 
 // must is call for a command that has to succeed.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"strconv"
 	"strings"
@@ -39,6 +40,7 @@ type env struct {
 	js      jetstream.JetStream
 	streams streams.Config
 	config  cdc.Config
+	log     io.Writer // of the instances
 }
 
 func newEnv(t testing.TB) *env {
@@ -48,7 +50,7 @@ func newEnv(t testing.TB) *env {
 
 func newEnvOn(t testing.TB, dsn string) *env {
 	t.Helper()
-	e := &env{dsn: dsn, srv: runtimetest.NATSServer(t), streams: config.Default[streams.Config](), config: config.Default[cdc.Config]()}
+	e := &env{dsn: dsn, srv: runtimetest.NATSServer(t), streams: config.Default[streams.Config](), config: config.Default[cdc.Config](), log: t.Output()}
 	// Slots belong to the whole server, which tests share.
 	e.config.Slot = "slot_" + xid.New().String()
 	m, err := migrations.Postgres(dsn)
@@ -92,7 +94,7 @@ func (e *env) instance(t testing.TB, options ...nats.Option) (stop func()) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h, err := runtime.Start(t.Context(), runtime.Config{Conn: nc, Streams: e.streams, Logger: slog.New(slog.NewTextHandler(t.Output(), nil))},
+	h, err := runtime.Start(t.Context(), runtime.Config{Conn: nc, Streams: e.streams, Logger: slog.New(slog.NewTextHandler(e.log, nil))},
 		cdc.New(e.pool(t), nc, js, e.streams, e.config))
 	if err != nil {
 		t.Fatal(err)

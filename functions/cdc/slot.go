@@ -61,6 +61,23 @@ func (s slot) gap(st *state, system, timeline string, end pglogrepl.LSN) string 
 	return ""
 }
 
+// unreadSQL lists other slots of this kind that nobody reads, and the bytes of the log that
+// PostgreSQL keeps for each.
+const unreadSQL = `
+SELECT slot_name, (pg_current_wal_lsn() - restart_lsn)::bigint::text FROM pg_replication_slots
+WHERE plugin = 'pgoutput' AND database = current_database() AND NOT active AND restart_lsn IS NOT NULL AND slot_name <> %s`
+
+// warnOfUnread tells of slots that an earlier PONIX_CDC_SLOT_NAME may have left:
+// PostgreSQL keeps its log for them until its disk is full.
+func (o *owner) warnOfUnread(ctx context.Context) error {
+	rows, err := o.rows(ctx, fmt.Sprintf(unreadSQL, literal(o.Slot)))
+	for _, row := range rows {
+		o.instance.Logger().Warn("nobody reads another slot of this database, and PostgreSQL keeps its log for it; if it is left from an earlier PONIX_CDC_SLOT_NAME, drop it",
+			"slot", string(row[0]), "bytes", string(row[1]), "sql", "SELECT pg_drop_replication_slot("+literal(string(row[0]))+")")
+	}
+	return err
+}
+
 // identify returns the id of the PostgreSQL cluster and of its timeline, and where its
 // log ends.
 func (s *session) identify(ctx context.Context) (system, timeline string, end pglogrepl.LSN, err error) {

@@ -121,6 +121,21 @@ func TestForeignSlot(t *testing.T) {
 	}
 }
 
+// A slot that an earlier name has left is told of; one of somebody else's kind is not.
+func TestUnreadSlot(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t)
+	log := &runtimetest.Text{}
+	e.log = log
+	e.exec(t, "SELECT pg_create_logical_replication_slot($1, 'pgoutput')", e.config.Slot+"_before")
+	e.exec(t, "SELECT pg_create_logical_replication_slot($1, 'test_decoding')", e.config.Slot+"_other")
+	e.instance(t)
+	e.streaming(t)
+	if got := log.String(); !strings.Contains(got, "SELECT pg_drop_replication_slot('"+e.config.Slot+"_before')") || strings.Contains(got, "_other") {
+		t.Errorf("the log is %s", got)
+	}
+}
+
 // While our tables are idle and another database writes, the slot goes on: it
 // does not keep the log of the whole server.
 func TestIdle(t *testing.T) {

@@ -41,12 +41,12 @@ type env struct {
 	pb.GatewayStateServiceClient
 	srv *server.Server
 	js  jetstream.JetStream
-	log *logs
+	log *runtimetest.Text // of the hosts
 }
 
 func start(t *testing.T) *env {
 	t.Helper()
-	e := &env{srv: runtimetest.NATSServer(t), log: &logs{}}
+	e := &env{srv: runtimetest.NATSServer(t), log: &runtimetest.Text{}}
 	nc := runtimetest.Connect(t, e.srv)
 	var err error
 	if e.js, err = jetstream.New(nc); err != nil {
@@ -82,25 +82,6 @@ func (e *env) instance(t *testing.T, change ...func(*mqttingest.Config)) *runtim
 		f(&c)
 	}
 	return e.host(t, mqttingest.New(nc, js, conf, c))
-}
-
-// logs is what the hosts log.
-type logs struct {
-	mu   sync.Mutex
-	text []byte
-}
-
-func (l *logs) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.text = append(l.text, p...)
-	return len(p), nil
-}
-
-func (l *logs) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return string(l.text)
 }
 
 // gateway publishes an event of a gateway of organization acme.
