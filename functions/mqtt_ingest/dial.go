@@ -6,7 +6,10 @@ import (
 	"crypto/x509"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
+	"slices"
+	"syscall"
 	"time"
 
 	"ponix/functions/internal/broker"
@@ -17,6 +20,7 @@ import (
 type Config struct {
 	CAFile string        `name:"mqtt-ca-file" type:"path" help:"File with certificates (PEM) of authorities that brokers' certificates may come from, besides the system's."`
 	Lease  time.Duration `name:"mqtt-lease" default:"4s" help:"How long an instance keeps its gateways without a sign of life; whole seconds."`
+	Public bool          `name:"mqtt-public-brokers" help:"Connect to brokers at public addresses alone, so that no tenant's gateway reaches this machine or the network that it is in."`
 }
 
 // connectTimeout is how long a broker may take until it has accepted a session.
@@ -48,24 +52,68 @@ func (c Config) Check() error {
 	return err
 }
 
-// dial opens the connection under MQTT: TCP, TLS or a websocket.
-func dial(ctx context.Context, b broker.Broker, roots *x509.CertPool, l *link) (*frames, error) {
+// dialer opens connections to brokers.
+type dialer struct {
+	net.Dialer
+	roots *x509.CertPool
+}
+
+func (c Config) dialer() (*dialer, error) {
+	roots, err := c.roots()
+	if err != nil {
+		return nil, err
+	}
+	d := &dialer{roots: roots}
+	if c.Public {
+		d.Control = onlyPublic
+	}
+	return d, nil
+}
+
+// open opens the connection under MQTT: TCP, TLS or a websocket.
+func (d *dialer) open(ctx context.Context, b broker.Broker, l *link) (*frames, error) {
 	var conn net.Conn
 	var err error
 	var conf *tls.Config
 	if b.TLS {
-		conf = &tls.Config{ServerName: b.Host, RootCAs: roots, MinVersion: tls.VersionTLS12}
+		conf = &tls.Config{ServerName: b.Host, RootCAs: d.roots, MinVersion: tls.VersionTLS12}
 	}
 	switch {
 	case b.WebSocket != "":
-		conn, err = dialWebSocket(ctx, b.WebSocket, conf)
+		conn, err = d.webSocket(ctx, b.WebSocket, conf)
 	case b.TLS:
-		conn, err = (&tls.Dialer{Config: conf}).DialContext(ctx, "tcp", b.Address)
+		conn, err = (&tls.Dialer{NetDialer: &d.Dialer, Config: conf}).DialContext(ctx, "tcp", b.Address)
 	default:
-		conn, err = (&net.Dialer{}).DialContext(ctx, "tcp", b.Address)
+		conn, err = d.DialContext(ctx, "tcp", b.Address)
 	}
 	if err != nil {
 		return nil, err
 	}
 	return newFrames(conn, &l.held, l.fail), nil
+}
+
+// special are the addresses that are nobody's in the public Internet, or hold another
+// one (the IANA's registries of special-purpose addresses, RFC 6890), beside those that
+// netip knows.
+var special = []netip.Prefix{
+	netip.MustParsePrefix("0.0.0.0/8"), netip.MustParsePrefix("100.64.0.0/10"), netip.MustParsePrefix("192.0.0.0/24"),
+	netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("192.88.99.0/24"), netip.MustParsePrefix("198.18.0.0/15"),
+	netip.MustParsePrefix("198.51.100.0/24"), netip.MustParsePrefix("203.0.113.0/24"), netip.MustParsePrefix("240.0.0.0/4"),
+	netip.MustParsePrefix("::/96"), netip.MustParsePrefix("64:ff9b::/96"), netip.MustParsePrefix("64:ff9b:1::/48"), netip.MustParsePrefix("100::/64"),
+	netip.MustParsePrefix("2001::/23"), netip.MustParsePrefix("2001:db8::/32"), netip.MustParsePrefix("2002::/16"), netip.MustParsePrefix("fec0::/10"),
+}
+
+func public(a netip.Addr) bool {
+	a = a.Unmap()
+	return a.IsGlobalUnicast() && !a.IsPrivate() && !slices.ContainsFunc(special, func(p netip.Prefix) bool { return p.Contains(a) })
+}
+
+// onlyPublic refuses an address to which a name has been resolved already: whose name it
+// is may not answer one thing when it is looked at and another when it is used.
+func onlyPublic(_, address string, _ syscall.RawConn) error {
+	at, err := netip.ParseAddrPort(address)
+	if err == nil && !public(at.Addr().WithZone("")) {
+		err = fmt.Errorf("%s is no public address, and PONIX_MQTT_PUBLIC_BROKERS takes no other", at.Addr())
+	}
+	return err
 }

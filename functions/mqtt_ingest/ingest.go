@@ -81,7 +81,7 @@ func (f ingest) run(ctx context.Context) error {
 		sessions: map[string]*session{}, giving: map[string]bool{}, ended: make(chan string), quit: make(chan struct{}),
 	}
 	var err error
-	if o.roots, err = f.roots(); err != nil {
+	if o.dialer, err = f.dialer(); err != nil {
 		return runtime.RetryAfter(time.Minute, err)
 	}
 	// Somebody may have deleted them, or NATS have lost its disk.

@@ -24,7 +24,7 @@ func (s *session) connect3(ctx context.Context, l *link) (resumed bool, err erro
 		SetKeepAlive(keepAlive * time.Second).SetConnectTimeout(connectTimeout).SetPingTimeout(connectTimeout).
 		SetAutoReconnect(false).SetConnectRetry(false).
 		SetOrderMatters(true).SetAutoAckDisabled(true).
-		SetCustomOpenConnectionFn(func(*url.URL, paho3.ClientOptions) (net.Conn, error) { return dial(ctx, s.broker, s.roots, l) }).
+		SetCustomOpenConnectionFn(func(*url.URL, paho3.ClientOptions) (net.Conn, error) { return s.dialer.open(ctx, s.broker, l) }).
 		SetConnectionLostHandler(func(_ paho3.Client, err error) { l.fail(err) }).
 		SetDefaultPublishHandler(func(_ paho3.Client, m paho3.Message) {
 			s.receive(l, message{

@@ -25,7 +25,7 @@ var errOlder = errors.New("the broker does not speak MQTT 5")
 
 // connect5 opens a session in MQTT 5.
 func (s *session) connect5(ctx context.Context, l *link) (resumed bool, err error) {
-	conn, err := dial(ctx, s.broker, s.roots, l)
+	conn, err := s.dialer.open(ctx, s.broker, l)
 	if err != nil {
 		return false, err
 	}

@@ -2,7 +2,6 @@ package mqttingest
 
 import (
 	"context"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -29,7 +28,7 @@ type owner struct {
 	records jetstream.KeyValue
 	out     *runtime.Publisher
 	raw     streams.Stream
-	roots   *x509.CertPool
+	dialer  *dialer
 
 	running  atomic.Int64        // sessions
 	sessions map[string]*session // by gateway: those that run, or are about to end
@@ -227,7 +226,7 @@ func (o *owner) start(id string) {
 	}
 	ctx, cancel := context.WithCancel(context.WithoutCancel(o.ctx))
 	s := &session{
-		gateway: known.state.Gateway, roots: o.roots, raw: o.raw, out: o.out, owned: o.lease.alive, status: &status{}, sharing: &o.running,
+		gateway: known.state.Gateway, dialer: o.dialer, raw: o.raw, out: o.out, owned: o.lease.alive, status: &status{}, sharing: &o.running,
 		ids: &identity{kv: o.records, gateway: id}, cancel: cancel, done: make(chan struct{}),
 	}
 	s.broker, s.badURL = broker.Parse(known.state.Gateway.GetEmqxConfig().GetBrokerUrl())

@@ -2,7 +2,6 @@ package mqttingest
 
 import (
 	"context"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -37,7 +36,7 @@ type session struct {
 	gateway *pb.Gateway
 	broker  broker.Broker
 	badURL  error
-	roots   *x509.CertPool
+	dialer  *dialer
 	raw     streams.Stream
 	out     *runtime.Publisher
 	ids     *identity

@@ -20,15 +20,15 @@ const maxOpening = 256 << 10
 
 var errOpening = errors.New("the broker's answer to the websocket's handshake is too long")
 
-// dialWebSocket returns when ctx ends, for which the library would not.
-func dialWebSocket(ctx context.Context, url string, conf *tls.Config) (net.Conn, error) {
+// webSocket returns when ctx ends, for which the library would not.
+func (d *dialer) webSocket(ctx context.Context, url string, conf *tls.Config) (net.Conn, error) {
 	type answer struct {
 		conn net.Conn
 		err  error
 	}
 	answered := make(chan answer)
 	go func() {
-		conn, err := openWebSocket(ctx, url, conf)
+		conn, err := d.openWebSocket(ctx, url, conf)
 		select {
 		case answered <- answer{conn, err}:
 		case <-ctx.Done():
@@ -45,16 +45,16 @@ func dialWebSocket(ctx context.Context, url string, conf *tls.Config) (net.Conn,
 	}
 }
 
-func openWebSocket(ctx context.Context, url string, conf *tls.Config) (net.Conn, error) {
+func (d *dialer) openWebSocket(ctx context.Context, url string, conf *tls.Config) (net.Conn, error) {
 	under := &opening{left: maxOpening}
-	dialer := websocket.Dialer{
+	library := websocket.Dialer{
 		Proxy: http.ProxyFromEnvironment, HandshakeTimeout: connectTimeout, TLSClientConfig: conf, Subprotocols: []string{"mqtt"},
 		NetDialContext: func(ctx context.Context, network, addr string) (c net.Conn, err error) {
-			under.Conn, err = (&net.Dialer{}).DialContext(ctx, network, addr)
+			under.Conn, err = d.DialContext(ctx, network, addr)
 			return under, err
 		},
 	}
-	conn, _, err := dialer.DialContext(ctx, url, nil) //nolint:bodyclose // it is none
+	conn, _, err := library.DialContext(ctx, url, nil) //nolint:bodyclose // it is none
 	if err != nil {
 		return nil, err
 	}

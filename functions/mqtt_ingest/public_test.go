@@ -1,0 +1,52 @@
+package mqttingest_test
+
+import (
+	"context"
+	"net"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	mqttingest "ponix/functions/mqtt_ingest"
+	pb "ponix/proto/ponix/gateway/v1"
+)
+
+// TestPublicBrokers holds that an instance which takes public brokers alone knocks nowhere
+// else, by whatever name and in whatever way, and says why.
+func TestPublicBrokers(t *testing.T) {
+	t.Parallel()
+	ln, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var knocks atomic.Int64
+	go func() {
+		for {
+			c, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			knocks.Add(1)
+			c.Close() //nolint:errcheck // it has nothing to say
+		}
+	}()
+	t.Cleanup(func() { ln.Close() }) //nolint:errcheck // the test is over
+	_, port, err := net.SplitHostPort(ln.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := start(t)
+	e.instance(t, func(c *mqttingest.Config) { c.Public = true })
+	for id, url := range map[string]string{
+		"plain": "mqtt://127.0.0.1:", "name": "mqtt://localhost:", "tls": "mqtts://127.0.0.1:", "ws": "ws://127.0.0.1:", "wss": "wss://localhost:", "mapped": "mqtt://[::ffff:127.0.0.1]:",
+	} {
+		e.gateway(t, "create", id, url+port)
+		e.wantState(t, 20*time.Second, id, func(s *pb.GatewayState) bool {
+			return strings.Contains(s.LastError, "is no public address, and PONIX_MQTT_PUBLIC_BROKERS takes no other")
+		})
+	}
+	if n := knocks.Load(); n > 0 {
+		t.Errorf("%d connections came", n)
+	}
+}
