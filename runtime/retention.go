@@ -2,15 +2,22 @@ package runtime
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+
+	"ponix/nats/streams"
 )
 
-// retentionEvery is how often a stream's settled messages are looked at.
-const retentionEvery = time.Second
+// retentionEvery is how often a stream's settled messages are looked at, and
+// lettersEvery how full that of the dead letters is.
+const (
+	retentionEvery = time.Second
+	lettersEvery   = 10 * time.Second
+)
 
-// retain watches a stream, once for each host: settled messages are purged when
+// retain watches a stream: settled messages are purged when
 // the replay window has passed or the stream is half full, so that a stream that
 // refuses messages is full of unsettled ones. It warns well before that.
 //
@@ -18,26 +25,60 @@ const retentionEvery = time.Second
 // possible, and a consumer that is created late misses nothing. Any number of
 // hosts may do this at once.
 func (h *Host) retain(t *trigger, stream jetstream.Stream) {
-	name := t.stream.Name
+	h.look(t.stream.Name, retentionEvery, func(ctx context.Context) error { return h.purge(ctx, t, stream) })
+	letters := h.Streams.DeadLetters()
+	h.look(letters.Name, lettersEvery, func(ctx context.Context) error { return h.countLetters(ctx, letters) })
+}
+
+// look looks after a stream every so often, once for each host.
+func (h *Host) look(name string, every time.Duration, after func(context.Context) error) {
 	if h.retained[name] {
 		return
 	}
 	h.retained[name] = true
 	h.watch.Go(func() {
-		tick := time.NewTicker(retentionEvery)
+		tick := time.NewTicker(every)
 		defer tick.Stop()
 		for {
 			select {
 			case <-h.watching.Done():
 				return
 			case <-tick.C:
-				err := h.purge(h.watching, t, stream)
+				ctx, cancel := context.WithTimeout(h.watching, 5*time.Second)
+				err := after(ctx)
+				cancel()
 				if err != nil && h.watching.Err() == nil && h.Conn.IsConnected() {
 					h.Logger.Warn("retention", "stream", name, "error", err)
 				}
 			}
 		}
 	})
+}
+
+// countLetters warns before the dead letters have no room: they are nobody's to purge.
+func (h *Host) countLetters(ctx context.Context, letters streams.Stream) error {
+	stream, err := h.js.Stream(ctx, letters.Name)
+	if errors.Is(err, jetstream.ErrStreamNotFound) { // it is made with the next letter
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if filled := h.filled(letters, stream.CachedInfo()); filled > fullAt {
+		h.Logger.Warn("dead letters are filling up their stream; when it is full, bad messages stay in the streams of envelopes until those are full, too: see ponix dlq",
+			"stream", letters.Name, "full_percent", int(100*filled))
+	}
+	return nil
+}
+
+// filled notes how full a stream is; 0 where it may hold any number of bytes.
+func (h *Host) filled(s streams.Stream, info *jetstream.StreamInfo) float64 {
+	if s.MaxBytes <= 0 {
+		return 0
+	}
+	filled := float64(info.State.Bytes) / float64(s.MaxBytes)
+	h.full.Store(s.Name, filled)
+	return filled
 }
 
 // fullAt and purgeAt are fractions of a stream's bytes.
@@ -47,20 +88,17 @@ const (
 )
 
 func (h *Host) purge(ctx context.Context, t *trigger, stream jetstream.Stream) error {
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
-	defer cancel()
 	info, err := stream.Info(ctx)
 	if err != nil {
 		return err
 	}
 	t.begins(stream) // nobody is told of another one while he asks for no messages
 	spec := t.stream
-	filled := float64(info.State.Bytes) / float64(max(spec.MaxBytes, 1))
-	h.full.Store(spec.Name, filled)
+	filled := h.filled(spec, info)
 	if info.State.Msgs == 0 {
 		return nil
 	}
-	if spec.MaxBytes > 0 && filled > fullAt {
+	if filled > fullAt {
 		h.Logger.Warn("a stream is filling up with messages that are not settled; when it is full it refuses new ones",
 			"stream", spec.Name, "full_percent", int(100*filled))
 	}
@@ -77,7 +115,7 @@ func (h *Host) purge(ctx context.Context, t *trigger, stream jetstream.Stream) e
 	if upTo < first {
 		return nil
 	}
-	if spec.MaxBytes > 0 && filled > purgeAt {
+	if filled > purgeAt {
 		upTo = first + (upTo-first)/2 // the older half; the rest in a second, if need be
 	} else if upTo, err = h.lastBefore(ctx, spec.Name, first, upTo, time.Now().Add(-spec.Window)); err != nil {
 		return err

@@ -86,6 +86,72 @@ func TestFullStream(t *testing.T) {
 	}
 }
 
+// TestFullOfLetters holds that where dead letters have no room, that is told, and bad
+// messages wait until they have: each becomes a letter.
+func TestFullOfLetters(t *testing.T) {
+	t.Parallel()
+	const messages, room = 200, 64 << 10 // those that fit are some 100
+	nc := runtimetest.NATS(t)
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := testStreams()
+	cfg.LetterBytes = room
+	log := &runtimetest.Text{}
+	h, err := runtime.Start(t.Context(), runtime.Config{Conn: nc, Streams: cfg, Concurrency: 4, Logger: slog.New(slog.NewTextHandler(log, nil))}, runtime.Func("convert",
+		runtime.OnMessage(cfg.RawEnvelopes(), "convert", func(context.Context, *envelopev1.RawEnvelope) error {
+			return runtime.Terminate(errors.New("bad"))
+		})))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := h.Stop(); err != nil {
+			t.Error(err)
+		}
+	}()
+	for range messages {
+		sendRaw(t, js, "", "o", "d")
+	}
+	letters, err := js.Stream(t.Context(), cfg.DeadLetters().Name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	runtimetest.Eventually(t, 30*time.Second, func() error {
+		w := httptest.NewRecorder()
+		h.MetricsHandler().ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+		if !strings.Contains(w.Body.String(), `ponix_stream_full_ratio{stream="dead_letters"} 0.9`) || !strings.Contains(log.String(), "dead letters are filling up") {
+			return fmt.Errorf("nobody says that it is full: %s", log)
+		}
+		return nil
+	})
+	sources, rounds := map[string]bool{}, 0 // the sequences of the messages
+	runtimetest.Eventually(t, time.Minute, func() error {
+		info, err := letters.Info(t.Context())
+		if err != nil {
+			return err
+		}
+		for n := info.State.FirstSeq; n > 0 && n <= info.State.LastSeq; n++ {
+			m, err := letters.GetMsg(t.Context(), n)
+			if err != nil {
+				return err
+			}
+			sources[m.Header.Get("Ponix-Sequence")] = true
+		}
+		if err := letters.Purge(t.Context(), jetstream.WithPurgeSequence(info.State.LastSeq+1)); err != nil {
+			return err
+		}
+		if rounds++; len(sources) < messages {
+			return fmt.Errorf("%d of %d", len(sources), messages)
+		}
+		return nil
+	})
+	if rounds < 2 {
+		t.Error("there was room for all of them")
+	}
+}
+
 // TestEmptiedStream has somebody purge a stream: the metrics say that it is empty.
 func TestEmptiedStream(t *testing.T) {
 	t.Parallel()

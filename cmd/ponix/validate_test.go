@@ -18,6 +18,7 @@ func TestBadValues(t *testing.T) {
 		"up --grpc-port=260000":                       "--grpc-port",
 		"up --data-dir=":                              "PONIX_DATA_DIR",
 		"streams --nats-stream-max-bytes=1":           "PONIX_NATS_STREAM_MAX_BYTES",
+		"streams --nats-dead-letters-max-bytes=1":     "PONIX_NATS_DEAD_LETTERS_MAX_BYTES",
 		"streams --nats-replay-window=-1h":            "PONIX_NATS_REPLAY_WINDOW",
 		"streams --nats-ack-wait=-1s":                 "PONIX_NATS_ACK_WAIT",
 		"streams --nats-gateway-stream=dead_letters":  "PONIX_NATS_GATEWAY_STREAM",

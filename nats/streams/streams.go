@@ -21,6 +21,7 @@ type Config struct {
 	Gateways     string        `name:"nats-gateway-stream" default:"gateways" help:"Stream of gateway events."`
 	Replicas     int           `name:"nats-replicas" default:"1" enum:"1,3,5" help:"Replicas of each stream and bucket: ${enum}. Those that have more keep them."`
 	MaxBytes     int64         `name:"nats-stream-max-bytes" default:"2147483648" help:"Bytes that each of the two envelope streams holds before it refuses new messages."`
+	LetterBytes  int64         `name:"nats-dead-letters-max-bytes" default:"1073741824" help:"Bytes of dead letters that are kept before there can be no more: then bad messages stay in the streams of envelopes, which fill up."`
 	AckWait      time.Duration `name:"nats-ack-wait" default:"30s" help:"How long a message may be worked on before another instance gets it: after an instance was killed, what it had in hand waits this long."`
 	OwnSubject   bool          `name:"nats-own-subject" help:"Take a raw envelope only from the subject of its own organization and device. With NATS users that may publish to their own subject alone, nobody sends for another."`
 	Atomic       bool          `name:"nats-atomic-batches" help:"Publish what is converted and what comes by MQTT in atomic batches: a NATS server with sync_interval always calls fsync once for a batch and not for each message, and replicas agree once."`
@@ -84,7 +85,7 @@ func (c Config) ProcessedEnvelopes() Stream {
 // DeadLetters is every message that could not be handled, on
 // dead_letters.<function>.<reason>, for 30 days.
 func (c Config) DeadLetters() Stream {
-	s := c.stream("dead_letters", 1<<30)
+	s := c.stream("dead_letters", c.LetterBytes)
 	s.Window, s.MaxAge = 0, 30*24*time.Hour
 	return s
 }
