@@ -67,6 +67,7 @@ type Host struct {
 	services  []*service
 	retained  map[string]bool
 	full      sync.Map // stream → part of its bytes in use, as float64
+	pending   sync.Map // of the watched streams: [2]string of stream and consumer → uint64, messages that are not settled
 	logGone   limitedLog
 	remaking  sync.Mutex
 	cancel    context.CancelFunc // ends what is in flight

@@ -56,4 +56,10 @@ func (c hostCollector) Collect(out chan<- prometheus.Metric) {
 		desc := prometheus.NewDesc("ponix_stream_full_ratio", "Bytes of a stream, as a part of what it may hold; at 1 it refuses messages.", []string{"stream"}, nil)
 		out <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, full, stream)
 	}
+	c.h.pending.Range(func(key, n any) bool {
+		of := key.([2]string) // stream and consumer
+		desc := prometheus.NewDesc("ponix_consumer_pending", "Messages of a stream that a consumer has not settled: those that wait, and those that are being worked on.", []string{"stream", "consumer"}, nil)
+		out <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, float64(n.(uint64)), of[0], of[1])
+		return true
+	})
 }

@@ -96,6 +96,7 @@ func (h *Host) purge(ctx context.Context, t *trigger, stream jetstream.Stream) e
 	spec := t.stream
 	filled := h.filled(spec, info)
 	if info.State.Msgs == 0 {
+		h.pending.Store([2]string{spec.Name, t.consumer}, uint64(0))
 		return nil
 	}
 	if filled > fullAt {
@@ -143,6 +144,9 @@ func (h *Host) ackFloor(ctx context.Context, stream jetstream.Stream, state jets
 	list := stream.ListConsumers(ctx)
 	for c := range list.Info() {
 		seen[c.Name] = true
+		if c.Config.Durable != "" {
+			h.pending.Store([2]string{c.Stream, c.Name}, c.NumPending+uint64(c.NumAckPending))
+		}
 		if c.Config.Durable != "" && floor > 0 {
 			its, err := h.floorOf(ctx, c, state.LastSeq)
 			if err != nil {

@@ -118,14 +118,21 @@ func TestFullOfLetters(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	runtimetest.Eventually(t, 30*time.Second, func() error {
+	metrics := func() string {
 		w := httptest.NewRecorder()
 		h.MetricsHandler().ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
-		if !strings.Contains(w.Body.String(), `ponix_stream_full_ratio{stream="dead_letters"} 0.9`) || !strings.Contains(log.String(), "dead letters are filling up") {
+		return w.Body.String()
+	}
+	const settled = `ponix_consumer_pending{consumer="convert",stream="raw_envelopes"} 0`
+	runtimetest.Eventually(t, 30*time.Second, func() error {
+		if !strings.Contains(metrics(), `ponix_stream_full_ratio{stream="dead_letters"} 0.9`) || !strings.Contains(log.String(), "dead letters are filling up") {
 			return fmt.Errorf("nobody says that it is full: %s", log)
 		}
 		return nil
 	})
+	if got := metrics(); !strings.Contains(got, "ponix_consumer_pending") || strings.Contains(got, settled) {
+		t.Errorf("nobody says that messages wait:\n%s", got)
+	}
 	sources, rounds := map[string]bool{}, 0 // the sequences of the messages
 	runtimetest.Eventually(t, time.Minute, func() error {
 		info, err := letters.Info(t.Context())
@@ -150,6 +157,12 @@ func TestFullOfLetters(t *testing.T) {
 	if rounds < 2 {
 		t.Error("there was room for all of them")
 	}
+	runtimetest.Eventually(t, 10*time.Second, func() error {
+		if !strings.Contains(metrics(), settled) {
+			return errors.New("messages still wait")
+		}
+		return nil
+	})
 }
 
 // TestEmptiedStream has somebody purge a stream: the metrics say that it is empty.

@@ -52,6 +52,11 @@ func (c *serveCommand) Run(e *env) error {
 	if err := runtime.Check(fns...); err != nil {
 		return err
 	}
+	stopTraces, err := exportTraces(e)
+	if err != nil {
+		return err
+	}
+	defer stopTraces()
 	heap.Instance()
 	nc, err := c.Connect(e.ctx, "ponix serve", e.log)
 	if err != nil {

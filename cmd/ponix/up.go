@@ -48,6 +48,11 @@ func (c *upCommand) Run(e *env) (err error) {
 	if exposed {
 		return &config.Error{Variable: "PONIX_GRPC_HOST", Cause: errors.New("only this machine may reach a bridge that lets in anybody: set PONIX_AUTH_JWKS or PONIX_AUTH_SECRET, too")}
 	}
+	stopTraces, err := exportTraces(e)
+	if err != nil {
+		return err
+	}
+	defer stopTraces()
 	cluster, err := c.startEngines(e, show)
 	if err != nil {
 		return err

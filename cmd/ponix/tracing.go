@@ -1,0 +1,53 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"os"
+	"time"
+
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracegrpc"
+	"go.opentelemetry.io/otel/sdk/resource"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+
+	"ponix/runtime/config"
+)
+
+// exportTraces sends spans by OTLP over gRPC, where one of OpenTelemetry's own variables
+// says where to: OTEL_EXPORTER_OTLP_ENDPOINT and those beside it, OTEL_TRACES_SAMPLER,
+// OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES mean what they mean to every program
+// (https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/).
+// stop sends what is left, within five seconds.
+func exportTraces(e *env) (stop func(), err error) {
+	endpoint := cmp.Or(os.Getenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"), os.Getenv("OTEL_EXPORTER_OTLP_ENDPOINT"))
+	if endpoint == "" || os.Getenv("OTEL_TRACES_EXPORTER") == "none" || os.Getenv("OTEL_SDK_DISABLED") == "true" {
+		return func() {}, nil
+	}
+	if p := cmp.Or(os.Getenv("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL"), os.Getenv("OTEL_EXPORTER_OTLP_PROTOCOL"), "grpc"); p != "grpc" {
+		return nil, &config.Error{Variable: "OTEL_EXPORTER_OTLP_PROTOCOL", Cause: errors.New("is " + p + ", and Ponix exports by grpc alone, to the collector's port 4317 as a rule")}
+	}
+	exporter, err := otlptracegrpc.New(e.ctx)
+	if err != nil {
+		return nil, &config.Error{Variable: "OTEL_EXPORTER_OTLP_ENDPOINT", Cause: err}
+	}
+	about, err := resource.New(e.ctx,
+		resource.WithAttributes(attribute.String("service.name", "ponix"), attribute.String("service.version", version)),
+		resource.WithHost(), resource.WithProcessPID(), resource.WithTelemetrySDK(), resource.WithFromEnv())
+	if err != nil {
+		return nil, &config.Error{Variable: "OTEL_RESOURCE_ATTRIBUTES", Cause: err}
+	}
+	provider := sdktrace.NewTracerProvider(sdktrace.WithBatcher(exporter), sdktrace.WithResource(about))
+	otel.SetTracerProvider(provider)
+	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) { e.log.Warn("traces", "error", err) }))
+	e.log.Info("exporting traces", "endpoint", endpoint)
+	return func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		if err := provider.Shutdown(ctx); err != nil {
+			e.log.Warn("traces that were left are lost", "error", err)
+		}
+	}, nil
+}
