@@ -16,7 +16,7 @@ import (
 type bridgeCommand struct {
 	config.NATS
 	door
-	MetricsAddr string `help:"Address on which to serve the process's /metrics for Prometheus; empty: nowhere."`
+	MetricsAddr string `help:"Address on which to serve the process's /metrics for Prometheus, and /healthz; empty: nowhere."`
 }
 
 func (c *bridgeCommand) Run(e *env) error {
@@ -35,7 +35,7 @@ func (c *bridgeCommand) Run(e *env) error {
 	defer nc.Close()
 	conf.Conn = nc
 	heap.Bridge()
-	stopMetrics, err := serveMetrics(e, c.MetricsAddr, runtime.ProcessMetrics())
+	stopMetrics, err := serveMetrics(e, nc, c.MetricsAddr, runtime.ProcessMetrics())
 	if err != nil {
 		return err
 	}

@@ -31,7 +31,7 @@ type hosting struct {
 	Concurrency      int           `group:"Functions" default:"256" help:"Calls in flight for each endpoint and trigger of an instance."`
 	Timeout          time.Duration `group:"Functions" default:"20s" help:"Time of a call whose caller sets none; shorter than --nats-ack-wait."`
 	Grace            time.Duration `group:"Functions" default:"20s" help:"Time to finish what is in flight on shutdown."`
-	MetricsAddr      string        `group:"Functions" help:"Address on which to serve /metrics for Prometheus; empty: nowhere."`
+	MetricsAddr      string        `group:"Functions" help:"Address on which to serve /metrics for Prometheus, and /healthz; empty: nowhere."`
 }
 
 type serveCommand struct {
@@ -99,7 +99,7 @@ func host(e *env, nc *nats.Conn, en engines, ho hosting, only []string) (*hosted
 		closeDeps()
 		return nil, nil, err
 	}
-	stopMetrics, err := serveMetrics(e, ho.MetricsAddr, h.MetricsHandler())
+	stopMetrics, err := serveMetrics(e, nc, ho.MetricsAddr, h.MetricsHandler())
 	if err != nil {
 		err = errors.Join(err, h.Stop())
 		closeDeps()
@@ -147,8 +147,9 @@ func assemble(d functions.Deps, c functions.Config, only []string) (chosen []run
 	return chosen, names, nil
 }
 
-// serveMetrics serves metrics to Prometheus, where an address is given.
-func serveMetrics(e *env, addr string, metrics http.Handler) (stop func(), err error) {
+// serveMetrics serves metrics to Prometheus, where an address is given, and to whoever
+// looks after processes whether this one has NATS.
+func serveMetrics(e *env, nc *nats.Conn, addr string, metrics http.Handler) (stop func(), err error) {
 	if addr == "" {
 		return func() {}, nil
 	}
@@ -158,7 +159,15 @@ func serveMetrics(e *env, addr string, metrics http.Handler) (stop func(), err e
 	}
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", metrics)
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
+		if !nc.IsConnected() {
+			http.Error(w, "NATS is "+strings.ToLower(nc.Status().String()), http.StatusServiceUnavailable)
+			return
+		}
+		fmt.Fprintln(w, "ok")
+	})
 	s := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
+	e.log.Info("serving metrics", "address", ln.Addr().String())
 	go func() {
 		if err := s.Serve(ln); err != nil && err != http.ErrServerClosed {
 			e.log.Error("metrics", "error", err)
