@@ -109,7 +109,7 @@ func explained(err error) error {
 	case api.ErrorCode == replicasNotSupported:
 		return fmt.Errorf("%w: PONIX_NATS_REPLICAS is above 1, and the server is in no cluster", err)
 	case api.ErrorCode == insufficientStorage:
-		return fmt.Errorf("%w: the server sets aside what all streams and buckets may hold, 4.4 GiB and twice PONIX_NATS_STREAM_MAX_BYTES. Give it a disk with more room or a larger max_file_store, or lower that", err)
+		return fmt.Errorf("%w: the server sets aside what all streams and buckets may hold, 3.4 GiB, PONIX_NATS_DEAD_LETTERS_MAX_BYTES and twice PONIX_NATS_STREAM_MAX_BYTES. Give it a disk with more room or a larger max_file_store, or lower these", err)
 	}
 	return err
 }

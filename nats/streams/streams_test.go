@@ -136,13 +136,13 @@ func TestWhatIsSetAside(t *testing.T) {
 	t.Parallel()
 	c := config.Default[streams.Config]()
 	var sum int64
-	for _, s := range []streams.Stream{c.DeadLetters(), c.GatewayEvents(), c.EndDeviceEvents(), c.OrganizationEvents()} {
+	for _, s := range []streams.Stream{c.GatewayEvents(), c.EndDeviceEvents(), c.OrganizationEvents()} {
 		sum += s.MaxBytes
 	}
 	for _, b := range []jetstream.KeyValueConfig{c.GatewayStates(), c.Leases(), c.MQTTSessions(), c.CaptureState()} {
 		sum += b.MaxBytes
 	}
-	if gib := fmt.Sprintf("%.1f GiB", float64(sum)/(1<<30)); gib != "4.4 GiB" {
+	if gib := fmt.Sprintf("%.1f GiB", float64(sum)/(1<<30)); gib != "3.4 GiB" {
 		t.Errorf("it is %s", gib)
 	}
 }
