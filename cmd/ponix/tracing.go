@@ -1,10 +1,11 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
+	"net/url"
 	"os"
+	"strings"
 	"time"
 
 	"go.opentelemetry.io/otel"
@@ -22,16 +23,20 @@ import (
 // (https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/).
 // stop sends what is left, within five seconds.
 func exportTraces(e *env) (stop func(), err error) {
-	endpoint := cmp.Or(os.Getenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"), os.Getenv("OTEL_EXPORTER_OTLP_ENDPOINT"))
-	if endpoint == "" || os.Getenv("OTEL_TRACES_EXPORTER") == "none" || os.Getenv("OTEL_SDK_DISABLED") == "true" {
+	endpoint, variable := otlp("ENDPOINT")
+	if endpoint == "" || os.Getenv("OTEL_TRACES_EXPORTER") == "none" || strings.EqualFold(os.Getenv("OTEL_SDK_DISABLED"), "true") {
 		return func() {}, nil
 	}
-	if p := cmp.Or(os.Getenv("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL"), os.Getenv("OTEL_EXPORTER_OTLP_PROTOCOL"), "grpc"); p != "grpc" {
-		return nil, &config.Error{Variable: "OTEL_EXPORTER_OTLP_PROTOCOL", Cause: errors.New("is " + p + ", and Ponix exports by grpc alone, to the collector's port 4317 as a rule")}
+	to, err := url.Parse(endpoint)
+	if err != nil { // the exporter would send to localhost:4317
+		return nil, &config.Error{Variable: variable, Cause: errors.New("is no URL: http://host:port is in the clear, https://host:port by TLS")}
+	}
+	if p, variable := otlp("PROTOCOL"); p != "" && p != "grpc" {
+		return nil, &config.Error{Variable: variable, Cause: errors.New("is " + p + ", and Ponix exports by grpc alone, to the collector's port 4317 as a rule")}
 	}
 	exporter, err := otlptracegrpc.New(e.ctx)
 	if err != nil {
-		return nil, &config.Error{Variable: "OTEL_EXPORTER_OTLP_ENDPOINT", Cause: err}
+		return nil, &config.Error{Variable: variable, Cause: err}
 	}
 	about, err := resource.New(e.ctx,
 		resource.WithAttributes(attribute.String("service.name", "ponix"), attribute.String("service.version", version)),
@@ -42,7 +47,7 @@ func exportTraces(e *env) (stop func(), err error) {
 	provider := sdktrace.NewTracerProvider(sdktrace.WithBatcher(exporter), sdktrace.WithResource(about))
 	otel.SetTracerProvider(provider)
 	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) { e.log.Warn("traces", "error", err) }))
-	e.log.Info("exporting traces", "endpoint", endpoint)
+	e.log.Info("exporting traces", "endpoint", to.Redacted())
 	return func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 		defer cancel()
@@ -50,4 +55,15 @@ func exportTraces(e *env) (stop func(), err error) {
 			e.log.Warn("traces that were left are lost", "error", err)
 		}
 	}, nil
+}
+
+// otlp is what one of the exporter's variables says, and which does: that for traces, or
+// that for all signals.
+func otlp(what string) (value, variable string) {
+	for _, variable = range []string{"OTEL_EXPORTER_OTLP_TRACES_" + what, "OTEL_EXPORTER_OTLP_" + what} {
+		if value = strings.TrimSpace(os.Getenv(variable)); value != "" {
+			break
+		}
+	}
+	return value, variable
 }

@@ -85,11 +85,16 @@ func TestTraces(t *testing.T) {
 	}
 }
 
-// TestTracesElsewhere holds that what Ponix cannot do is said at once.
+// TestTracesElsewhere holds that what Ponix cannot do is said at once, and by the name of
+// the variable that says it. Without a scheme an address with numbers is no URL, and the
+// exporter would send to another place.
 func TestTracesElsewhere(t *testing.T) {
 	t.Parallel()
 	env := []string{"PONIX_NATS_URL=nats://127.0.0.1:1", "OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:4318"}
-	for variable, value := range map[string]string{"OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf", "OTEL_RESOURCE_ATTRIBUTES": "nonsense"} {
+	for variable, value := range map[string]string{
+		"OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf", "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "http/protobuf", "OTEL_RESOURCE_ATTRIBUTES": "nonsense",
+		"OTEL_EXPORTER_OTLP_ENDPOINT": "127.0.0.1:4317", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "127.0.0.1:4317",
+	} {
 		_, err := call(t, append(env, variable+"="+value), "serve", "convert")
 		if err == nil || !strings.Contains(err.Error(), "exit code 2: ") || !strings.Contains(err.Error(), variable) {
 			t.Errorf("%s: got %v", variable, err)
