@@ -97,6 +97,7 @@ func (h *Host) purge(ctx context.Context, t *trigger, stream jetstream.Stream) e
 	filled := h.filled(spec, info)
 	if info.State.Msgs == 0 {
 		h.pending.Store([2]string{spec.Name, t.consumer}, uint64(0))
+		h.eachPending(spec.Name, func(of [2]string) { h.pending.Store(of, uint64(0)) })
 		return nil
 	}
 	if filled > fullAt {
@@ -158,10 +159,28 @@ func (h *Host) ackFloor(ctx context.Context, stream jetstream.Stream, state jets
 	if list.Err() != nil {
 		return 0, list.Err()
 	}
-	if floor == ^uint64(0) || len(seen) < state.Consumers {
+	if len(seen) < state.Consumers {
+		return 0, nil
+	}
+	h.eachPending(stream.CachedInfo().Config.Name, func(of [2]string) {
+		if !seen[of[1]] {
+			h.pending.Delete(of)
+		}
+	})
+	if floor == ^uint64(0) {
 		return 0, nil // no consumer yet: nothing is settled
 	}
 	return floor, nil
+}
+
+// eachPending calls f for each consumer of a stream whose messages are counted.
+func (h *Host) eachPending(stream string, f func(of [2]string)) {
+	h.pending.Range(func(key, _ any) bool {
+		if of := key.([2]string); of[0] == stream {
+			f(of)
+		}
+		return true
+	})
 }
 
 // floorOf is the sequence up to which a consumer has settled all, last at most if it

@@ -372,3 +372,59 @@ func TestFullStreamsAreLogged(t *testing.T) {
 		t.Errorf("told of %v", told)
 	}
 }
+
+// TestWaitingForConsumers holds that the metric of what waits for a consumer tells of no
+// consumer that is gone, and of nothing that is.
+func TestWaitingForConsumers(t *testing.T) {
+	t.Parallel()
+	nc := runtimetest.NATS(t)
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := testStreams()
+	h, err := runtime.Start(t.Context(), runtime.Config{Conn: nc, Streams: cfg}, runtime.Func("convert",
+		runtime.OnMessage(cfg.RawEnvelopes(), "convert", func(context.Context, *envelopev1.RawEnvelope) error { return nil })))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := h.Stop(); err != nil {
+			t.Error(err)
+		}
+	}()
+	name := cfg.RawEnvelopes().Name
+	for _, durable := range []string{"gone", "purged"} {
+		if _, err := js.CreateConsumer(t.Context(), name, jetstream.ConsumerConfig{Durable: durable, AckPolicy: jetstream.AckExplicitPolicy}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	sendRaw(t, js, "", "o", "d")
+	waits := func(gone, purged string) {
+		t.Helper()
+		runtimetest.Eventually(t, 10*time.Second, func() error {
+			w := httptest.NewRecorder()
+			h.MetricsHandler().ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+			for consumer, n := range map[string]string{"gone": gone, "purged": purged} {
+				line := fmt.Sprintf("ponix_consumer_pending{consumer=%q,stream=%q} ", consumer, name)
+				if got := w.Body.String(); strings.Contains(got, line) != (n != "") || !strings.Contains(got, line+n) && n != "" {
+					return fmt.Errorf("want %q for %s:\n%s", n, consumer, got)
+				}
+			}
+			return nil
+		})
+	}
+	waits("1", "1")
+	if err := js.DeleteConsumer(t.Context(), name, "gone"); err != nil {
+		t.Fatal(err)
+	}
+	waits("", "1")
+	stream, err := js.Stream(t.Context(), name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := stream.Purge(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	waits("", "0")
+}
