@@ -57,16 +57,21 @@ func TestCredentials(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	creds := func(pair nkeys.KeyPair) string {
+	seed := func(pair nkeys.KeyPair) string {
 		seed, err := pair.Seed()
 		if err != nil {
 			t.Fatal(err)
 		}
-		return fmt.Sprintf("-----BEGIN NATS USER JWT-----\neyJ0eXAi\n------END NATS USER JWT------\n\n-----BEGIN USER NKEY SEED-----\n%s\n------END USER NKEY SEED------\n", seed)
+		return string(seed)
+	}
+	creds := func(pair nkeys.KeyPair) string {
+		return fmt.Sprintf("-----BEGIN NATS USER JWT-----\neyJ0eXAi\n------END NATS USER JWT------\n\n-----BEGIN USER NKEY SEED-----\n%s\n------END USER NKEY SEED------\n", seed(pair))
 	}
 	for name, c := range map[string]struct{ content, want string }{
 		"a user":       {creds(user), "nats: no servers available"},
 		"an account":   {creds(account), "PONIX_NATS_CREDS: "},
+		"a seed alone": {creds(user)[strings.Index(creds(user), "\n\n")+2:], "PONIX_NATS_CREDS: "},
+		"a bare seed":  {seed(user), "PONIX_NATS_CREDS: "},
 		"nothing":      {"", "PONIX_NATS_CREDS: "},
 		"other things": {"password: hunter2\n", "PONIX_NATS_CREDS: "},
 	} {
@@ -75,7 +80,7 @@ func TestCredentials(t *testing.T) {
 			t.Fatal(err)
 		}
 		_, err := config.NATS{URL: "nats://127.0.0.1:1", Creds: file}.Dial("test")
-		if err == nil || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "hunter2") {
+		if err == nil || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "hunter2") || strings.Contains(err.Error(), seed(user)) {
 			t.Errorf("%s: got %v", name, err)
 		}
 	}
