@@ -16,6 +16,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -226,6 +227,46 @@ func (*hangingUp) OnACLCheck(c *mochi.Client, topic string, _ bool) bool {
 		c.Stop(packets.ErrNotAuthorized)
 	}
 	return topic != "+/#"
+}
+
+// TestSubscriptionIsLost loses the connection after the broker has let a gateway subscribe
+// to everything, and before it says so. It must not keep that beside another one: there are
+// brokers that send a message once for each.
+func TestSubscriptionIsLost(t *testing.T) {
+	t.Parallel()
+	e := start(t)
+	e.instance(t)
+	for id, hook := range map[string]*lostAnswer{"new": {}, "old": {hangingUp: hangingUp{older: true}}} {
+		b := broker(t, "", hook)
+		e.gateway(t, "create", id, b.url)
+		e.wantState(t, 9*time.Second, id, connected)
+		client, there := b.Clients.Get("ponix-" + id)
+		if !there {
+			t.Fatal("it is not connected")
+		}
+		if all := client.State.Subscriptions.GetAll(); len(all) != 1 || !hook.lost.Load() {
+			t.Errorf("%s: subscribed to %v", id, all)
+		}
+	}
+}
+
+// lostAnswer is a broker's hook that closes the connection instead of answering the first
+// subscription.
+type lostAnswer struct {
+	hangingUp
+	lost atomic.Bool
+}
+
+func (*lostAnswer) Provides(b byte) bool {
+	return b == mochi.OnConnect || b == mochi.OnConnectAuthenticate || b == mochi.OnACLCheck || b == mochi.OnSubscribed
+}
+
+func (*lostAnswer) OnACLCheck(*mochi.Client, string, bool) bool { return true }
+
+func (l *lostAnswer) OnSubscribed(c *mochi.Client, _ packets.Packet, _ []byte) {
+	if l.lost.CompareAndSwap(false, true) {
+		c.Stop(packets.ErrServerShuttingDown)
+	}
 }
 
 // TestBrokerComesBack holds that a session survives its broker.

@@ -38,6 +38,8 @@ type link struct {
 type mqtt interface {
 	// subscribe asks for the messages of a filter. A refusal is an errRefused.
 	subscribe(ctx context.Context, filter string) error
+	// unsubscribe takes that back, also where there is nothing to take back.
+	unsubscribe(ctx context.Context, filter string) error
 	// close ends the connection. To forget ends the broker's session as well,
 	// with what waits in it.
 	close(forget bool)

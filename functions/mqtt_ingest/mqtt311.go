@@ -69,6 +69,10 @@ func (c mqtt311) subscribe(ctx context.Context, filter string) error {
 	return err
 }
 
+func (c mqtt311) unsubscribe(ctx context.Context, filter string) error {
+	return wait(ctx, c.Unsubscribe(filter))
+}
+
 // close cannot end a session in 3.1.1, but what is subscribed to, and so what
 // would gather in it.
 func (c mqtt311) close(forget bool) {

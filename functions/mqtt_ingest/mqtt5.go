@@ -129,6 +129,14 @@ func (c mqtt5) subscribe(ctx context.Context, filter string) error {
 	return err
 }
 
+func (c mqtt5) unsubscribe(ctx context.Context, filter string) error {
+	ack, err := c.Unsubscribe(ctx, &paho.Unsubscribe{Topics: []string{filter}})
+	if ack != nil { // whatever it says of a subscription that it may not have
+		return nil
+	}
+	return err
+}
+
 func (c mqtt5) close(forget bool) {
 	d := &paho.Disconnect{ReasonCode: packets.DisconnectNormalDisconnection}
 	if forget {

@@ -167,8 +167,13 @@ func (s *session) prepare(ctx context.Context, l *link, resumed bool) error {
 		err = l.subscribe(asking, filter)
 	}
 	if errors.Is(err, errRefused) {
-		filter = s.narrow()
-		err = l.subscribe(asking, filter)
+		filter, err = s.narrow(), nil
+		if s.hungUp { // it may have granted that first: there are brokers that send a message once for each filter
+			err = l.unsubscribe(asking, everything)
+		}
+		if err == nil {
+			err = l.subscribe(asking, filter)
+		}
 	}
 	if err != nil && l.gone() {
 		s.hungUp = filter == everything
