@@ -6,7 +6,9 @@ import (
 	"crypto/x509"
 	"fmt"
 	"net"
+	"net/http"
 	"net/netip"
+	"net/url"
 	"os"
 	"slices"
 	"syscall"
@@ -56,6 +58,7 @@ func (c Config) Check() error {
 type dialer struct {
 	net.Dialer
 	roots *x509.CertPool
+	proxy func(*http.Request) (*url.URL, error) // of websockets; nil: none
 }
 
 func (c Config) dialer() (*dialer, error) {
@@ -63,9 +66,9 @@ func (c Config) dialer() (*dialer, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &dialer{roots: roots}
-	if c.Public {
-		d.Control = onlyPublic
+	d := &dialer{roots: roots, proxy: http.ProxyFromEnvironment}
+	if c.Public { // where a proxy goes to is not seen from here
+		d.Control, d.proxy = onlyPublic, nil
 	}
 	return d, nil
 }

@@ -3,6 +3,8 @@ package mqttingest_test
 import (
 	"context"
 	"net"
+	"os"
+	"os/exec"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -48,5 +50,27 @@ func TestPublicBrokers(t *testing.T) {
 	}
 	if n := knocks.Load(); n > 0 {
 		t.Errorf("%d connections came", n)
+	}
+}
+
+// TestPublicBrokersBehindProxy names a proxy to an instance that takes public brokers alone:
+// it would connect to any broker, and be refused itself where it is in the operator's network.
+func TestPublicBrokersBehindProxy(t *testing.T) {
+	t.Parallel()
+	const proxy = "127.0.0.9"          // which no gateway names
+	if os.Getenv("HTTP_PROXY") == "" { // it is read once in a process
+		cmd := exec.Command(os.Args[0], "-test.run=^TestPublicBrokersBehindProxy$", "-test.count=1")
+		cmd.Env = append(os.Environ(), "HTTP_PROXY=http://"+proxy+":1")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Errorf("%v\n%s", err, out)
+		}
+		return
+	}
+	e := start(t)
+	e.instance(t, func(c *mqttingest.Config) { c.Public = true })
+	e.gateway(t, "create", "ws", "ws://10.9.8.7:1")
+	s := e.wantState(t, 20*time.Second, "ws", failing)
+	if strings.Contains(s.LastError, proxy) || !strings.Contains(s.LastError, "10.9.8.7 is no public address") {
+		t.Errorf("got %s", s.LastError)
 	}
 }

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"net/http"
 	"sync"
 	"time"
 
@@ -48,7 +47,7 @@ func (d *dialer) webSocket(ctx context.Context, url string, conf *tls.Config) (n
 func (d *dialer) openWebSocket(ctx context.Context, url string, conf *tls.Config) (net.Conn, error) {
 	under := &opening{left: maxOpening}
 	library := websocket.Dialer{
-		Proxy: http.ProxyFromEnvironment, HandshakeTimeout: connectTimeout, TLSClientConfig: conf, Subprotocols: []string{"mqtt"},
+		Proxy: d.proxy, HandshakeTimeout: connectTimeout, TLSClientConfig: conf, Subprotocols: []string{"mqtt"},
 		NetDialContext: func(ctx context.Context, network, addr string) (c net.Conn, err error) {
 			under.Conn, err = d.DialContext(ctx, network, addr)
 			return under, err
