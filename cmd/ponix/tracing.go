@@ -28,7 +28,7 @@ func exportTraces(e *env) (stop func(), err error) {
 		return func() {}, nil
 	}
 	to, err := url.Parse(endpoint)
-	if err != nil { // the exporter would send to localhost:4317
+	if err != nil || to.Host == "" { // the exporter would send to localhost:4317, or to nobody
 		return nil, &config.Error{Variable: variable, Cause: errors.New("is no URL: http://host:port is in the clear, https://host:port by TLS")}
 	}
 	if p, variable := otlp("PROTOCOL"); p != "" && p != "grpc" {

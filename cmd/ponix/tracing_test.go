@@ -93,7 +93,7 @@ func TestTracesElsewhere(t *testing.T) {
 	env := []string{"PONIX_NATS_URL=nats://127.0.0.1:1", "OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:4318"}
 	for variable, value := range map[string]string{
 		"OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf", "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "http/protobuf", "OTEL_RESOURCE_ATTRIBUTES": "nonsense",
-		"OTEL_EXPORTER_OTLP_ENDPOINT": "127.0.0.1:4317", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "127.0.0.1:4317",
+		"OTEL_EXPORTER_OTLP_ENDPOINT": "127.0.0.1:4317", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "localhost:4317",
 	} {
 		_, err := call(t, append(env, variable+"="+value), "serve", "convert")
 		if err == nil || !strings.Contains(err.Error(), "exit code 2: ") || !strings.Contains(err.Error(), variable) {
