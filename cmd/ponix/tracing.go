@@ -34,6 +34,7 @@ func exportTraces(e *env) (stop func(), err error) {
 	if p, variable := otlp("PROTOCOL"); p != "" && p != "grpc" {
 		return nil, &config.Error{Variable: variable, Cause: errors.New("is " + p + ", and Ponix exports by grpc alone, to the collector's port 4317 as a rule")}
 	}
+	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) { e.log.Warn("traces", "error", err) }))
 	exporter, err := otlptracegrpc.New(e.ctx)
 	if err != nil {
 		return nil, &config.Error{Variable: variable, Cause: err}
@@ -46,7 +47,6 @@ func exportTraces(e *env) (stop func(), err error) {
 	}
 	provider := sdktrace.NewTracerProvider(sdktrace.WithBatcher(exporter), sdktrace.WithResource(about))
 	otel.SetTracerProvider(provider)
-	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) { e.log.Warn("traces", "error", err) }))
 	e.log.Info("exporting traces", "endpoint", to.Redacted())
 	return func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)

@@ -101,3 +101,10 @@ func TestTracesElsewhere(t *testing.T) {
 		}
 	}
 }
+
+// TestTracesOddly holds that a sampler that nobody knows, which means all spans, is warned of.
+func TestTracesOddly(t *testing.T) {
+	t.Parallel()
+	p := start(t, []string{"PONIX_NATS_URL=nats://127.0.0.1:1", "OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:1", "OTEL_TRACES_SAMPLER=ratio"}, "serve", "convert")
+	p.waitFor(t, 20*time.Second, `level=WARN msg=traces error="unsupported sampler: ratio"`)
+}
