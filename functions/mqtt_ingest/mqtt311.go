@@ -58,15 +58,13 @@ type mqtt311 struct {
 
 func (c mqtt311) subscribe(ctx context.Context, filter string) error {
 	token := c.Subscribe(filter, 1, nil)
-	err := wait(ctx, token)
-	var subscribed *paho3.SubscribeToken
-	if t, ok := token.(*paho3.SubscribeToken); ok {
-		subscribed = t
+	if err := wait(ctx, token); err != nil { // the library may be writing the result
+		return err
 	}
-	if subscribed != nil && subscribed.Result()[filter] == refused3 {
+	if t, ok := token.(*paho3.SubscribeToken); ok && t.Result()[filter] == refused3 {
 		return errRefused
 	}
-	return err
+	return nil
 }
 
 func (c mqtt311) unsubscribe(ctx context.Context, filter string) error {
