@@ -91,7 +91,7 @@ func Refused(nc *nats.Conn, err error) error {
 	if err == nil || !Unanswered(err) || !errors.Is(said, nats.ErrPermissionViolation) {
 		return err
 	}
-	return fmt.Errorf("%w: `ponix streams`, as a user who may, makes streams and buckets with the limits that are configured", said)
+	return fmt.Errorf("%w: `ponix streams`, as a user who may, makes streams and buckets with the limits that are configured, which have to be the same here", said)
 }
 
 // What a server says that has no room for all that a stream may hold, and one without a
