@@ -59,6 +59,7 @@ func (h *Host) look(name string, every time.Duration, after func(context.Context
 func (h *Host) countLetters(ctx context.Context, letters streams.Stream) error {
 	stream, err := h.js.Stream(ctx, letters.Name)
 	if errors.Is(err, jetstream.ErrStreamNotFound) { // it is made with the next letter
+		h.full.Delete(letters.Name)
 		return nil
 	}
 	if err != nil {

@@ -163,6 +163,15 @@ func TestFullOfLetters(t *testing.T) {
 		}
 		return nil
 	})
+	if err := js.DeleteStream(t.Context(), cfg.DeadLetters().Name); err != nil {
+		t.Fatal(err)
+	}
+	runtimetest.Eventually(t, 20*time.Second, func() error {
+		if strings.Contains(metrics(), `ponix_stream_full_ratio{stream="dead_letters"}`) {
+			return errors.New("a stream that is gone is told of")
+		}
+		return nil
+	})
 }
 
 // TestEmptiedStream has somebody purge a stream: the metrics say that it is empty.
