@@ -2,6 +2,7 @@ package store_test
 
 import (
 	"bytes"
+	"strings"
 	"testing"
 	"time"
 
@@ -29,5 +30,34 @@ func TestLargeExactEnvelopeIsRead(t *testing.T) {
 	second := e.list(t, &envelopev1.ListProcessedEnvelopesRequest{PageToken: first.NextPageToken})
 	if len(second.Envelopes) != 1 || second.Envelopes[0].EnvelopeId != "older" {
 		t.Errorf("then got %v", second)
+	}
+}
+
+// TestListOfShortItemsIsRead has data whose text is far smaller than NATS takes, and whose
+// Struct is larger: it can be read back, and so can what is older.
+func TestListOfShortItemsIsRead(t *testing.T) {
+	t.Parallel()
+	e := start(t, 1<<20)
+	short := strings.Repeat(",1", 150_000) + "]}"
+	for i, first := range []string{"9007199254740993", "1"} {
+		large := made(t, first, noon.Add(time.Duration(-i)*time.Hour), `{}`)
+		large.Data, large.DataJson = nil, []byte(`{"a":[`+first+short)
+		if err := e.write(t, large); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := e.write(t, made(t, "older", noon.Add(-9*time.Hour), `{"a":1}`)); err != nil {
+		t.Fatal(err)
+	}
+	token := ""
+	for _, id := range []string{"9007199254740993", "1", "older"} {
+		page := e.list(t, &envelopev1.ListProcessedEnvelopesRequest{PageSize: 1, PageToken: token})
+		token = page.NextPageToken
+		if len(page.Envelopes) != 1 || page.Envelopes[0].EnvelopeId != id {
+			t.Fatalf("got %d envelopes for %s", len(page.Envelopes), id)
+		}
+		if got := page.Envelopes[0]; id != "older" && (string(got.DataJson) != `{"a":[`+id+short || got.Data != nil) {
+			t.Errorf("%s: %.80s", id, got.DataJson)
+		}
 	}
 }

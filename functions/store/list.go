@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/structpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -66,7 +67,7 @@ func (f store) list(ctx context.Context, req *envelopev1.ListProcessedEnvelopesR
 			return nil, err
 		}
 		e.OccurredAt, e.ProcessedAt = timestamppb.New(occurred), timestamppb.New(processed)
-		if err := readData(e, data, types); err != nil {
+		if err := readData(e, data, types, int(f.js.Conn().MaxPayload())-tokenBytes); err != nil {
 			return nil, err
 		}
 		resp.Envelopes = append(resp.Envelopes, e)
@@ -96,11 +97,15 @@ func bound(t *timestamppb.Timestamp) string {
 	return strconv.FormatInt(t.Seconds, 10) + "." + strconv.Itoa(int(t.Nanos))
 }
 
+// tokenBytes are more than a reply has beside its only envelope.
+const tokenBytes = 1 << 10
+
 // readData fills in an envelope's data, whose paths have these types in ClickHouse. Where
 // a Struct cannot hold a number, data_json has all of it. It has so alone where there is
-// much, since with both a reply may have no room for what was written with one; and where
+// much, since with both a reply may have no room for what was written with one; where
+// even the Struct has no room, which takes six times as much as some texts; and where
 // it nests so deep that nobody could read the reply: that is up to the points in a name.
-func readData(e *envelopev1.ProcessedEnvelope, text string, types map[string]string) error {
+func readData(e *envelopev1.ProcessedEnvelope, text string, types map[string]string, room int) error {
 	v, err := parseJSON([]byte(text))
 	if err != nil {
 		return err
@@ -123,6 +128,9 @@ func readData(e *envelopev1.ProcessedEnvelope, text string, types map[string]str
 	}
 	if exact || len(text) <= page.MaxBytes {
 		e.Data, err = structpb.NewStruct(object)
+	}
+	if len(text) > room/8 && len(text) < proto.Size(e.Data) && proto.Size(e) > room {
+		e.Data, e.DataJson = nil, []byte(text)
 	}
 	return err
 }
