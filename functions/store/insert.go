@@ -45,13 +45,14 @@ func (f store) insertSplitting(ctx context.Context, rows []row, fates runtime.Ba
 
 // insertPatiently tries a block again while ClickHouse is away, so that a
 // restart of ClickHouse costs no redelivery. The block keeps its deduplication
-// token: one that was stored although the answer got lost is not stored twice.
+// token: one that was stored although the answer got lost is not stored twice. What is
+// alone, since it may never get in, is not waited for.
 func (f store) insertPatiently(ctx context.Context, rows []row) error {
 	deadline, ok := ctx.Deadline()
 	name := token(rows)
 	for wait := 100 * time.Millisecond; ; wait = min(2*wait, 2*time.Second) {
 		err := f.insert(ctx, rows, name)
-		if err == nil || refused(err) || !ok || time.Until(deadline) < 2*wait+5*time.Second {
+		if err == nil || refused(err) || !ok || rows[0].work > maxWork || time.Until(deadline) < 2*wait+5*time.Second {
 			return err
 		}
 		select {

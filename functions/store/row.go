@@ -55,6 +55,9 @@ func newRow(e *envelopev1.ProcessedEnvelope) (row, []*runtime.Violation) {
 	if err != nil {
 		return r, append(bad, &runtime.Violation{Field: field, Description: err.Error(), Reason: "DATA_INVALID"})
 	}
+	if hasManyKeys(data) {
+		r.work = maxWork + 1 // more than a block has: it is alone
+	}
 	r.text, r.first = string(data), first
 	return r, bad
 }

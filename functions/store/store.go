@@ -37,15 +37,18 @@ type store struct {
 // refuses is a dead letter; the rest is stored.
 func (f store) batch(ctx context.Context, rows []row) error {
 	fates := make(runtime.BatchError, len(rows))
-	var objects, texts []row
+	var objects, texts, alone []row
 	for i, r := range rows {
-		if r.index = i; r.text == "" {
+		switch r.index = i; {
+		case r.text == "":
 			objects = append(objects, r)
-		} else {
+		case r.work > maxWork:
+			alone = append(alone, r)
+		default:
 			texts = append(texts, r)
 		}
 	}
-	for _, rows := range [][]row{objects, texts} {
+	for _, rows := range [][]row{objects, texts, alone} {
 		for len(rows) > 0 { // those that there is no time for come again
 			n := block(rows)
 			f.insertSplitting(ctx, rows[:n], fates)

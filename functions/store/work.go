@@ -1,5 +1,7 @@
 package store
 
+import "bytes"
+
 // maxWork is the work of a row, and of a block of them, at most: ClickHouse takes seconds
 // for that. What nests no deeper than four lists, as nearly all does, has less in 1 MiB.
 const maxWork = 6 << 20
@@ -37,6 +39,45 @@ func work(data []byte) (total int) {
 		}
 	}
 	return total
+}
+
+// manyKeys is how many different keys the objects in a row's lists may have: ClickHouse
+// takes some ten files for each, and may open only so many. A row with more is a block of
+// its own, after all others: where there are not enough files it takes none with it.
+const manyKeys = 256
+
+// hasManyKeys tells that of a JSON text without spaces.
+func hasManyKeys(data []byte) bool {
+	if len(data) < manyKeys*len(`{"aa":1},`) { // as nearly all
+		return false
+	}
+	seen := map[string]struct{}{}
+	lists := 0 // that are open
+	for i := 0; i < len(data) && len(seen) <= manyKeys; i++ {
+		switch data[i] {
+		case '[':
+			lists++
+		case ']':
+			lists--
+		case '"':
+			text := data[i+1:]
+			n := bytes.IndexByte(text, '"')
+			for n > 0 && escaped(text[:n]) {
+				n += 1 + bytes.IndexByte(text[n+1:], '"')
+			}
+			if i += n + 1; lists > 0 && data[i+1] == ':' {
+				if _, known := seen[string(text[:n])]; !known { // looking allocates nothing
+					seen[string(text[:n])] = struct{}{}
+				}
+			}
+		}
+	}
+	return len(seen) > manyKeys
+}
+
+// escaped tells whether what follows text in a JSON string is, by a backslash.
+func escaped(text []byte) bool {
+	return (len(text)-len(bytes.TrimRight(text, `\`)))%2 == 1
 }
 
 // monthWork is the work of one month more in a block: each is a part of its own, for which

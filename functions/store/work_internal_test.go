@@ -1,9 +1,12 @@
 package store
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
+
+	envelopev1 "ponix/proto/ponix/envelope/v1"
 )
 
 // TestWork counts the levels of lists.
@@ -58,5 +61,38 @@ func TestBlockOfMonths(t *testing.T) {
 	}
 	if n := block(many); n < 400 || n > 600 {
 		t.Errorf("2000 months: %d rows", n)
+	}
+}
+
+// TestManyKeys has rows whose lists have very many different keys: each is a block of its
+// own, since ClickHouse may not have files enough for it. 1 500 pairs of them, 40 kB, held
+// up all that was in their block for twenty seconds, again and again.
+func TestManyKeys(t *testing.T) {
+	t.Parallel()
+	many := func(text string) string {
+		var b strings.Builder
+		for i := range 300 {
+			b.WriteString(strings.ReplaceAll(text, "#", fmt.Sprint(i)))
+		}
+		return b.String()
+	}
+	for text, want := range map[string]bool{
+		`{"a":[0` + many(`,{"k#":1}`) + `]}`:                  true,
+		`{"a":[{"b":[],"c":{"d":0` + many(`,"k#":1`) + `}}]}`: true,
+		`{"a":[0` + many(`,{"\\\"k#\\":"x\\"}`) + `]}`:        true,
+		`{"a":[0` + many(`,{"same":#}`) + `]}`:                false,
+		`{"a":[0` + many(`,"{\"k#\":1}"`) + `]}`:              false,
+		`{"a":["[\"[["]` + many(`,"k#":[#]`) + `}`:            false,
+	} {
+		r, bad := newRow(&envelopev1.ProcessedEnvelope{DataJson: []byte(text)})
+		if len(bad) > 0 {
+			t.Errorf("%.60s: %v", text, bad)
+		}
+		if n := block([]row{{}, r, {}}); n != 1 && want || n != 3 && !want {
+			t.Errorf("%.60s: a block of %d", text, n)
+		}
+		if n := block([]row{r, {}}); n != 1 && want {
+			t.Errorf("%.60s: it is in a block of %d", text, n)
+		}
 	}
 }
