@@ -11,10 +11,12 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"google.golang.org/grpc/codes"
 
 	"ponix/nats/streams"
 	envelopev1 "ponix/proto/ponix/envelope/v1"
 	"ponix/runtime"
+	"ponix/runtime/deadletter"
 	"ponix/runtime/runtimetest"
 	"ponix/runtime/wire"
 )
@@ -233,5 +235,47 @@ func TestStreamReplaced(t *testing.T) {
 		if id := <-old; strings.HasPrefix(id, epoch) {
 			t.Errorf("%s is of the new stream", id)
 		}
+	}
+}
+
+// TestReplayIntoAnotherStream replays a letter after its stream was deleted and made again:
+// the message has the sequence and the time that it had, and dies again. Its letter is not
+// taken for a repeat of the one that it was replayed from.
+func TestReplayIntoAnotherStream(t *testing.T) {
+	t.Parallel()
+	nc := runtimetest.NATS(t)
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	start(t, nc, runtime.Func("convert", runtime.OnMessage(testStreams().RawEnvelopes(), streams.Convert, func(context.Context, *envelopev1.RawEnvelope) error {
+		return runtime.Terminate(runtime.Error(codes.InvalidArgument, "BAD", "it is bad"))
+	})))
+	sendRaw(t, js, "", "o", "d")
+	eventually(t, "it is dead", func() bool { return len(letters(t, nc)) == 1 })
+	if err := js.DeleteStream(t.Context(), "raw_envelopes"); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the stream is there again", func() bool {
+		_, err := js.Consumer(t.Context(), "raw_envelopes", "convert")
+		return err == nil
+	})
+	q, err := deadletter.Open(t.Context(), js, "dead_letters")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := q.Get(t.Context(), 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := q.Replay(t.Context(), l); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "it is settled", func() bool {
+		c, err := js.Consumer(t.Context(), "raw_envelopes", "convert")
+		return err == nil && c.CachedInfo().AckFloor.Stream == 1
+	})
+	if again, err := q.Get(t.Context(), 2); err != nil || again.ID != l.ID || !again.Stored.Equal(l.Stored) {
+		t.Errorf("the letter that follows is %v, %v", again, err)
 	}
 }

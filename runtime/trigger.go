@@ -217,8 +217,9 @@ const headerTooLarge = 10097
 
 // bury writes a dead letter, and ends the message only when that is stored.
 func (t *trigger) bury(msg jetstream.Msg, c *Call, reason string, cause error) {
+	_, _, arrived := delivery(msg.Reply())
 	l := deadletter.Letter{
-		Function: t.function, Reason: reason, Error: PublicText(cause), ID: c.Message.ID, Stored: c.Message.Stored,
+		Function: t.function, Reason: reason, Error: PublicText(cause), ID: c.Message.ID, Stored: c.Message.Stored, Arrived: arrived,
 		Stream: t.stream.Name, Subject: msg.Subject(), Sequence: c.Message.Sequence, Deliveries: c.Message.Attempt,
 		Header: msg.Headers(), Payload: msg.Data(),
 	}

@@ -45,6 +45,7 @@ type Letter struct {
 	Error      string    `json:"error"`
 	ID         string    `json:"envelope_id"`
 	Stored     time.Time `json:"stored"`
+	Arrived    time.Time `json:"-"` // when Stream stored it: later than Stored where it was replayed; not read back
 	Stream     string    `json:"stream"`
 	Subject    string    `json:"subject"`
 	Sequence   uint64    `json:"sequence"`
@@ -76,8 +77,9 @@ func (l Letter) Message(queue string) *nats.Msg {
 	h.Set(subjectHeader, l.Subject)
 	h.Set(sequenceHeader, strconv.FormatUint(l.Sequence, 10))
 	h.Set(deliveriesHeader, strconv.Itoa(l.Deliveries))
-	// One message dies once: a second attempt to write its letter is dropped.
-	h.Set(jetstream.MsgIDHeader, strings.Join([]string{"dead", l.Function, l.Stream, strconv.FormatInt(l.Stored.UnixNano(), 36), strconv.FormatUint(l.Sequence, 10)}, "."))
+	// One message dies once: a second attempt to write its letter is dropped. A replayed one
+	// may have the sequence and the time that it had, where its stream was made again.
+	h.Set(jetstream.MsgIDHeader, strings.Join([]string{"dead", l.Function, l.Stream, strconv.FormatInt(l.Arrived.UnixNano(), 36), strconv.FormatUint(l.Sequence, 10)}, "."))
 	return &nats.Msg{
 		Subject: queue + "." + l.Function + "." + strings.ToLower(l.Reason),
 		Header:  h,
