@@ -148,6 +148,31 @@ func (m measured) world(e *env, needs bench.Engines, f func(*bench.World) (bench
 	})
 }
 
+// parts measures one part after the other, each with a profile of its own. Some may lack
+// the case or the goals that are asked for, but not all.
+func (m measured) parts(e *env, names []string, measure func(measured, string) error) error {
+	var missed, without []error
+	for _, name := range names {
+		part := m
+		if m.Profile != "" {
+			part.Profile += "." + name
+		}
+		err := measure(part, name)
+		if errors.As(err, new(*usageError)) {
+			without = append(without, err)
+			continue
+		}
+		missed = append(missed, err)
+		if e.ctx.Err() != nil {
+			break
+		}
+	}
+	if len(without) == len(names) {
+		return without[0]
+	}
+	return errors.Join(missed...)
+}
+
 func withWorld(e *env, cacheDir string, needs bench.Engines, f func(*bench.World) error) error {
 	// What functions tell of themselves is of no interest here, unless it is bad.
 	needs.CacheDir, needs.Logger = cacheDir, slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))

@@ -43,20 +43,14 @@ func (c *benchGrowth) Run(e *env) error {
 			return &usageError{fmt.Errorf("there is no axis %q", name)}
 		}
 	}
-	var missed []error
-	for _, name := range axes {
+	return c.parts(e, axes, func(m measured, name string) error {
 		var axis bench.Axis
 		// A thousand brokers in this process would hold a server up that is in it too.
-		err := c.world(e, bench.Engines{ClickHouse: name == "batch", NATSProcess: name == "gateways"}, func(w *bench.World) (s bench.Suite, err error) {
+		return m.world(e, bench.Engines{ClickHouse: name == "batch", NATSProcess: name == "gateways"}, func(w *bench.World) (s bench.Suite, err error) {
 			axis, err = g.Axis(e.ctx, w, name)
 			return axis.Suite, err
 		}, func(r *bench.Report) error { return c.draw(axis, name, r) })
-		missed = append(missed, err)
-		if e.ctx.Err() != nil {
-			break
-		}
-	}
-	return errors.Join(missed...)
+	})
 }
 
 // grow tells whether each size is larger than the one before: a case has its size as its name.

@@ -133,32 +133,12 @@ func (c *benchCDC) Run(e *env) error {
 	if err := some(c.Count, c.Duration); err != nil {
 		return err
 	}
-	var missed, without []error
-	parts := []struct {
-		name  string
-		suite func(w *bench.World) (bench.Suite, error)
-	}{
-		{"single", func(w *bench.World) (bench.Suite, error) { return bench.CDC(e.ctx, w, c.Count, false) }},
-		{"whole", func(w *bench.World) (bench.Suite, error) { return bench.CDC(e.ctx, w, c.Count, true) }},
-		{"live", func(w *bench.World) (bench.Suite, error) { return bench.CDCLatency(e.ctx, w, c.Duration) }},
+	parts := map[string]func(w *bench.World) (bench.Suite, error){
+		"single": func(w *bench.World) (bench.Suite, error) { return bench.CDC(e.ctx, w, c.Count, false) },
+		"whole":  func(w *bench.World) (bench.Suite, error) { return bench.CDC(e.ctx, w, c.Count, true) },
+		"live":   func(w *bench.World) (bench.Suite, error) { return bench.CDCLatency(e.ctx, w, c.Duration) },
 	}
-	for _, part := range parts {
-		m := c.measured
-		if m.Profile != "" {
-			m.Profile += "." + part.name
-		}
-		err := m.world(e, bench.Engines{Postgres: true}, part.suite)
-		if errors.As(err, new(*usageError)) { // another part may have the case that is asked for
-			without = append(without, err)
-			continue
-		}
-		missed = append(missed, err)
-		if e.ctx.Err() != nil {
-			break
-		}
-	}
-	if len(without) == len(parts) {
-		return without[0]
-	}
-	return errors.Join(missed...)
+	return c.parts(e, []string{"single", "whole", "live"}, func(m measured, name string) error {
+		return m.world(e, bench.Engines{Postgres: true}, parts[name])
+	})
 }

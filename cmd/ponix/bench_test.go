@@ -169,6 +169,27 @@ func TestBenchGrowth(t *testing.T) {
 	}
 }
 
+// TestBenchGrowthOnly measures the axis that has the case which is asked for, though the others
+// have none, and writes a profile for each.
+func TestBenchGrowthOnly(t *testing.T) {
+	t.Parallel()
+	profile := filepath.Join(t.TempDir(), "growth")
+	few := []string{"bench", "growth", "payload", "instances", "--payloads=4,15", "--instances=1", "--count", "1000", "--rounds", "1", "--profile", profile}
+	out := must(t, nil, append(few, "--only", "1 instances")...)
+	if !strings.Contains(out, "growth, instances") || strings.Contains(out, "growth, payload") {
+		t.Error(out)
+	}
+	must(t, nil, few...)
+	for _, of := range []string{".payload", ".instances"} {
+		if f, err := os.Stat(profile + of); err != nil || f.Size() == 0 {
+			t.Errorf("%v, %v", f, err)
+		}
+	}
+	if _, err := call(t, nil, append(few, "--only", "nothing")...); err == nil || !strings.Contains(err.Error(), "exit code 2") {
+		t.Error(err)
+	}
+}
+
 // TestBenchGrowthInterrupted interrupts the first of two axes: the other is not begun, and
 // nothing is left.
 func TestBenchGrowthInterrupted(t *testing.T) {
