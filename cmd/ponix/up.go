@@ -112,6 +112,7 @@ func (c *upCommand) startEngines(e *env, show *progress) (*local.Cluster, error)
 	if err != nil {
 		return nil, err
 	}
+	c.showOthers(show)
 	cluster, err := local.Start(e.ctx, local.Options{
 		DataDir: c.DataDir, CacheDir: c.CacheDir, PostgresBin: c.PostgresBin,
 		NATSPort: int(c.NATSPort), NATSNodes: c.NATSNodes, PostgresPort: int(c.Postgres.Port), ClickHousePort: int(c.ClickHousePort),
@@ -133,6 +134,20 @@ func (c *upCommand) startEngines(e *env, show *progress) (*local.Cluster, error)
 		c.NativeURL = cluster.ClickHouseAddr
 	}
 	return cluster, nil
+}
+
+// showOthers names the engines that are used and not started. Their addresses may be left in
+// a shell from what an earlier start has told to export, and nothing may be there any more.
+func (c *upCommand) showOthers(show *progress) {
+	for _, o := range []struct{ part, variable, address string }{
+		{local.NATS, "PONIX_NATS_URL", c.NATS.Redacted()},
+		{local.Postgres, "PONIX_POSTGRES_HOST", c.Postgres.Host},
+		{local.ClickHouse, "PONIX_CLICKHOUSE_NATIVE_URL", c.ClickHouse.Redacted()},
+	} {
+		if o.address != "" {
+			show.event(local.Event{Part: o.part, Message: "is not started: " + o.variable + " names " + o.address})
+		}
+	}
 }
 
 // replicate makes the replicas those that the NATS servers which are started can hold.

@@ -191,6 +191,20 @@ func TestReadyWithCertificates(t *testing.T) {
 	}
 }
 
+// TestUpNamesWhatItDoesNotStart leaves the address of an earlier start in the environment.
+func TestUpNamesWhatItDoesNotStart(t *testing.T) {
+	t.Parallel()
+	p := start(t, []string{"PONIX_NATS_URL=nats://me:secret@127.0.0.1:1"}, "up", "--data-dir", t.TempDir(), "--postgres-port", "0", "--clickhouse-port", "0", "--grpc-port", "0")
+	line := p.waitFor(t, 30*time.Second, `^… NATS\s+is not started: PONIX_NATS_URL names (.*)`)
+	if strings.Contains(line[1], "secret") {
+		t.Error(line)
+	}
+	p.waitFor(t, 90*time.Second, `^✓ PostgreSQL`)
+	if strings.Contains(p.out.String(), "PostgreSQL  is not started") {
+		t.Error(p.out)
+	}
+}
+
 // TestReadyElsewhere holds that the commands that are shown find engines on other ports.
 func TestReadyElsewhere(t *testing.T) {
 	t.Parallel()
