@@ -73,6 +73,7 @@ type outlet struct {
 	lastID    string   // its id, if it is of this pass
 	stored    position // of the last event there
 	unsure    bool     // that is not known: only the dedupe window tells what is there
+	found     string   // the id of the last event that was there, of whatever epoch; empty: not known
 
 	message nats.Msg
 	values  [6]string // of its headers
@@ -93,7 +94,7 @@ func (o *outlet) open(ctx context.Context) error {
 		return fmt.Errorf("stream %s: %w", o.Name, err)
 	}
 	state := s.CachedInfo().State
-	o.last, o.lastID, o.stored, o.unsure = state.LastSeq, "", position{}, state.LastSeq > 0
+	o.last, o.lastID, o.stored, o.unsure, o.found = state.LastSeq, "", position{}, state.LastSeq > 0, ""
 	if state.Msgs == 0 {
 		return nil
 	}
@@ -104,10 +105,12 @@ func (o *outlet) open(ctx context.Context) error {
 		case err != nil:
 			return fmt.Errorf("stream %s: message %d: %w", o.Name, n, err)
 		default:
-			if at, ok := parseID(m.Header.Get(jetstream.MsgIDHeader), o.epoch); ok {
+			id := m.Header.Get(jetstream.MsgIDHeader)
+			if at, ok := parseID(id, o.epoch); ok {
 				o.stored, o.unsure = at, false
 			}
 			if m.Header.Get(streams.OperationHeader) != "" { // of this epoch, or of one that is over
+				o.found = id
 				return nil
 			}
 		}

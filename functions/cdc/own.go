@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -174,7 +175,12 @@ func (o *owner) prepare(ctx context.Context) error {
 	}
 	if gap == "" {
 		o.state.Published = published
-		return o.claim(ctx)
+		if err := o.claim(ctx); err != nil {
+			return err
+		}
+		if gap = o.ahead(); gap == "" {
+			return nil
+		}
 	}
 	o.report(ctx, gap, fresh)
 	o.state = &state{Generation: xid.New().String(), System: o.system, Published: published, revision: o.state.revision}
@@ -219,6 +225,27 @@ func (o *owner) claim(ctx context.Context) error {
 		o.outlets[e] = out
 	}
 	return nil
+}
+
+// ahead is why PostgreSQL may not have what is on the streams; empty where it has. An
+// owner that was killed may have published events that the state does not tell of yet.
+func (o *owner) ahead() string {
+	for _, e := range o.entities {
+		rest, ours := strings.CutPrefix(o.outlets[e].found, o.state.Generation+".")
+		timeline, _, _ := strings.Cut(rest, "-")
+		at, ok := parseID(rest, timeline)
+		if !ours || !ok {
+			continue
+		}
+		lsn := pglogrepl.LSN(at.lsn)
+		switch {
+		case lsn >= o.end:
+			return fmt.Sprintf("PostgreSQL's log ends at %s, and stream %s has an event of %s: it was put back to an earlier state", o.end, o.outlets[e].Name, lsn)
+		case timeline != o.timeline && lsn >= o.state.Confirmed:
+			return fmt.Sprintf("stream %s has an event of %s on another timeline, and only what came before %s is known to be on this one: PostgreSQL may have lost the end of its log", o.outlets[e].Name, lsn, o.state.Confirmed)
+		}
+	}
+	return ""
 }
 
 // publish sends an event of t, unless its stream has it already. A failure ends

@@ -95,6 +95,74 @@ func TestRestoredFromACopy(t *testing.T) {
 	}
 }
 
+// TestRestoredBeforeItWasNoted is TestRestoredFromACopy where whoever published what is
+// lost was killed before the state said so: the streams alone know of it.
+func TestRestoredBeforeItWasNoted(t *testing.T) {
+	t.Parallel()
+	for name, promoted := range map[string]bool{"as it was": false, "promoted": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			pg := startServer(t)
+			e := newEnvOn(t, pg.dsn)
+			stop := e.instance(t)
+			e.streaming(t)
+			e.exec(t, "INSERT INTO organizations (id, name) VALUES ('o', 'first')")
+			e.wantEventOf(t, "first")
+			stop()
+			e.free(t)
+			kv, err := e.js.KeyValue(t.Context(), e.streams.CaptureState().Bucket)
+			if err != nil {
+				t.Fatal(err)
+			}
+			noted, err := kv.Get(t.Context(), e.config.Slot)
+			if err != nil {
+				t.Fatal(err)
+			}
+			pg.stop(t)
+			dir, backup := pg.options.DataDir, filepath.Join(t.TempDir(), "backup")
+			if err := exec.Command("cp", "-a", dir, backup).Run(); err != nil { // with owners and modes
+				t.Fatal(err)
+			}
+			pg.start(t)
+			stop = e.instance(t)
+			e.streaming(t)
+			e.exec(t, "INSERT INTO organizations (id, name) SELECT 'lost' || n, 'lost' || n FROM generate_series(1, 2000) AS n")
+			e.wantEventOf(t, "lost2000")
+			stop()
+			if _, err := kv.Put(t.Context(), e.config.Slot, noted.Value()); err != nil {
+				t.Fatal(err)
+			}
+			pg.stop(t)
+			if err := errors.Join(os.RemoveAll(dir), os.Rename(backup, dir)); err != nil {
+				t.Fatal(err)
+			}
+			if promoted {
+				promote(t, filepath.Join(dir, "postgres"))
+			}
+			pg.start(t)
+			runtimetest.Eventually(t, 20*time.Second, func() error {
+				if recovered, err := e.ask(t, "SELECT NOT pg_is_in_recovery()"); err != nil || !recovered {
+					return fmt.Errorf("it recovers: %w", err)
+				}
+				return nil
+			})
+			fill := 10_000 // past what was noted, not past what is lost
+			if promoted {
+				fill = 4_000_000 // past both
+			}
+			e.exec(t, "SELECT pg_logical_emit_message(false, 'fill', repeat('x', $1))", fill)
+			e.instance(t)
+			e.streaming(t)
+			e.exec(t, "INSERT INTO organizations (id, name) VALUES ('new', 'after it')")
+			e.wantEventOf(t, "after it")
+			all := e.events(t, "organizations", 1)
+			if !slices.ContainsFunc(all, func(ev got) bool { return ev.operation == streams.Complete }) {
+				t.Error("nobody is told that rows are gone")
+			}
+		})
+	}
+}
+
 // promote has a PostgreSQL end its recovery on another timeline when it starts.
 func promote(t *testing.T, dir string) {
 	t.Helper()
