@@ -45,7 +45,7 @@ func (h *Host) buryStored(ctx context.Context, stream jetstream.Stream, function
 		ID: streamID(info.Created.UnixNano(), m.Sequence), Stored: m.Time, Arrived: m.Time,
 		Stream: info.Config.Name, Subject: m.Subject, Sequence: m.Sequence, Header: m.header,
 	}.Message(h.Streams.DeadLetters().Name)
-	if err := h.putLetter(ctx, deadletter.Shorten(letter)); err != nil {
+	if err := h.putLetter(ctx, deadletter.ShortenHeaders(letter)); err != nil {
 		return err
 	}
 	if err := stream.DeleteMsg(ctx, m.Sequence); err != nil && !errors.Is(err, jetstream.ErrMsgNotFound) {

@@ -228,9 +228,10 @@ func (t *trigger) bury(msg jetstream.Msg, c *Call, reason string, cause error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	err := t.host.putLetter(ctx, letter)
-	var api *jetstream.APIError
-	if errors.Is(err, nats.ErrMaxPayload) || errors.As(err, &api) && api.ErrorCode == headerTooLarge { // with what happened to it, it is larger than before
-		err = t.host.putLetter(ctx, deadletter.Shorten(letter))
+	for _, shorten := range []func(*nats.Msg) *nats.Msg{deadletter.ShortenHeaders, deadletter.ShortenPayload} { // without its payload nobody can replay it
+		if tooLarge(err) { // with what happened to it, it is larger than before
+			err = t.host.putLetter(ctx, shorten(letter))
+		}
 	}
 	if err != nil {
 		t.logLetter.log(t.host.Logger, slog.LevelError, "dead letter", "source", t.name, "reason", reason, "error", err)
@@ -239,6 +240,12 @@ func (t *trigger) bury(msg jetstream.Msg, c *Call, reason string, cause error) {
 	}
 	t.counters.deadLetters.Add(1)
 	t.logUnsettled(msg.TermWithReason(reason))
+}
+
+// tooLarge tells whether NATS does not take a message of that size.
+func tooLarge(err error) bool {
+	var api *jetstream.APIError
+	return errors.Is(err, nats.ErrMaxPayload) || errors.As(err, &api) && api.ErrorCode == headerTooLarge
 }
 
 func (h *Host) putLetter(ctx context.Context, letter *nats.Msg) error {

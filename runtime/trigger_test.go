@@ -148,6 +148,42 @@ func TestLettersOfAnySize(t *testing.T) {
 	}
 }
 
+// TestLettersOfLongHeaders buries messages whose letters have no room for all of their
+// headers: they have the whole payload, and can be replayed.
+func TestLettersOfLongHeaders(t *testing.T) {
+	t.Parallel()
+	nc := runtimetest.NATS(t)
+	start(t, nc, runtime.Func("convert", runtime.OnMessage(testStreams().RawEnvelopes(), "convert", func(_ context.Context, e *envelopev1.RawEnvelope) error {
+		return runtime.Terminate(runtime.Error(codes.InvalidArgument, e.DeviceId, "no"))
+	})))
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	q, err := deadletter.Open(t.Context(), js, "dead_letters")
+	if err != nil {
+		t.Fatal(err)
+	}
+	header := strings.Repeat("x", 65_200)
+	for reason, size := range map[string]int{"HEADERS": 10_000, "ALL": int(nc.MaxPayload()) - len(header) - 200} {
+		data, err := wire.Marshal(&envelopev1.RawEnvelope{OrganizationId: "o", DeviceId: reason, Payload: make([]byte, size)}, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := js.PublishMsg(t.Context(), &nats.Msg{Subject: "raw_envelopes.o.d", Data: data, Header: nats.Header{"Long": {header}, "Kept": {"yes"}}}); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "it is dead", func() bool { return letters(t, nc)[reason].Number > 0 })
+		l := letters(t, nc)[reason]
+		if l.Size != 0 || !bytes.Equal(l.Payload, data) || l.Header.Get("Kept") != "yes" {
+			t.Errorf("%s: %d bytes of %d, %v", reason, len(l.Payload), len(data), l.Header.Get("Kept"))
+		}
+		if err := q.Replay(t.Context(), l); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 func TestReplayKeepsTheIdentity(t *testing.T) {
 	t.Parallel()
 	nc := runtimetest.NATS(t)

@@ -91,13 +91,9 @@ func (l Letter) Message(queue string) *nats.Msg {
 // in bytes.
 const shortened = 4096
 
-// Shorten leaves only the beginning of a letter's payload, and none of the
-// message's headers that are long.
-func Shorten(letter *nats.Msg) *nats.Msg {
-	if len(letter.Data) > shortened {
-		letter.Header.Set(sizeHeader, strconv.Itoa(len(letter.Data)))
-		letter.Data = letter.Data[:shortened]
-	}
+// ShortenHeaders leaves none of the message's headers that are long. A letter can be
+// replayed without them.
+func ShortenHeaders(letter *nats.Msg) *nats.Msg {
 	left := shortened
 	for _, k := range slices.Sorted(maps.Keys(letter.Header)) {
 		if reserved(k) {
@@ -109,6 +105,15 @@ func Shorten(letter *nats.Msg) *nats.Msg {
 		if left < 0 {
 			delete(letter.Header, k)
 		}
+	}
+	return letter
+}
+
+// ShortenPayload leaves only the beginning of a letter's payload.
+func ShortenPayload(letter *nats.Msg) *nats.Msg {
+	if len(letter.Data) > shortened {
+		letter.Header.Set(sizeHeader, strconv.Itoa(len(letter.Data)))
+		letter.Data = letter.Data[:shortened]
 	}
 	return letter
 }
