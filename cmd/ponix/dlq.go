@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/hex"
 	"errors"
@@ -156,7 +157,8 @@ func (c *dlqSome) each(e *env, did string, f func(context.Context, *deadletter.Q
 				return err
 			}
 		}
-		done := 0
+		done, left := 0, 0
+		var first error // of those that are left
 		for _, n := range numbers {
 			l, err := q.Get(e.ctx, n)
 			if err == nil {
@@ -166,11 +168,17 @@ func (c *dlqSome) each(e *env, did string, f func(context.Context, *deadletter.Q
 			case err == nil:
 				done++
 			case filtered && errors.Is(err, deadletter.ErrNotFound): // somebody else was faster
+			case filtered && errors.Is(err, deadletter.ErrIncomplete): // the others need not wait until it is dropped
+				left++
+				first = cmp.Or(first, err)
 			default:
 				return fmt.Errorf("dead letter %d (%d were %s before it): %w", n, done, did, err)
 			}
 		}
 		fmt.Fprintf(e.out, "%d %s\n", done, did)
+		if left > 0 {
+			return fmt.Errorf("%d left, the first: %w", left, first)
+		}
 		return nil
 	})
 }

@@ -114,14 +114,17 @@ func (q *Queue) Get(ctx context.Context, number uint64) (Letter, error) {
 	return parse(m), nil
 }
 
+// ErrIncomplete is returned for a letter that can never be replayed.
+var ErrIncomplete = errors.New("it cannot be replayed")
+
 // Replay puts the message of a letter back on its subject with the id that it
 // had, and then drops the letter. Doing it twice stores it once.
 func (q *Queue) Replay(ctx context.Context, l Letter) error {
 	if l.Subject == "" {
-		return fmt.Errorf("dead letter %d does not say which subject it came from", l.Number)
+		return fmt.Errorf("dead letter %d does not say which subject it came from: %w", l.Number, ErrIncomplete)
 	}
 	if l.Size > 0 {
-		return fmt.Errorf("dead letter %d has only the first %d of %d bytes: it was too large to keep", l.Number, len(l.Payload), l.Size)
+		return fmt.Errorf("dead letter %d has only the first %d of %d bytes, as it was too large to keep: %w", l.Number, len(l.Payload), l.Size, ErrIncomplete)
 	}
 	h := nats.Header{}
 	for k, v := range l.Header {
