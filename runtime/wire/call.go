@@ -53,7 +53,7 @@ func (c *Client) Forward(ctx context.Context, subject string, md metadata.MD, pa
 	InjectTrace(trace.SpanContextFromContext(ctx), msg.Header)
 	reply, err := c.request(ctx, msg)
 	if err != nil {
-		return nil, callError(ctx, c.conn, subject, len(payload), err)
+		return nil, callError(ctx, c.conn, msg, err)
 	}
 	if st := ReplyStatus(reply); st != nil {
 		return nil, st.Err()
@@ -105,15 +105,15 @@ func IncomingMetadata(h nats.Header) metadata.MD {
 	return md
 }
 
-func callError(ctx context.Context, nc *nats.Conn, subject string, size int, err error) error {
-	service := strings.TrimSuffix(subject, path.Ext(subject))
+func callError(ctx context.Context, nc *nats.Conn, msg *nats.Msg, err error) error {
+	service := strings.TrimSuffix(msg.Subject, path.Ext(msg.Subject))
 	switch {
 	case errors.Is(err, nats.ErrNoResponders):
 		return status.Errorf(codes.Unavailable, "no instance serves %s", service)
 	case errors.Is(err, nats.ErrReconnectBufExceeded): // there is no buffer: see config.NATS.Connect
 		return status.Error(codes.Unavailable, "NATS is not connected")
 	case errors.Is(err, nats.ErrMaxPayload):
-		return status.Errorf(codes.ResourceExhausted, "the request has %d bytes, NATS takes %d at most", size, nc.MaxPayload())
+		return status.Errorf(codes.ResourceExhausted, "the request has %d bytes with its headers, NATS takes %d at most", msg.Size()-len(msg.Subject)-len(msg.Reply), nc.MaxPayload())
 	case errors.Is(ctx.Err(), context.Canceled):
 		return status.Error(codes.Canceled, "the call was cancelled")
 	case ctx.Err() != nil, errors.Is(err, context.DeadlineExceeded), errors.Is(err, nats.ErrTimeout):

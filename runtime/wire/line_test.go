@@ -3,6 +3,7 @@ package wire_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"strings"
 	"sync"
@@ -158,6 +159,18 @@ func TestNobodyAnswers(t *testing.T) {
 	t.Parallel()
 	c := wire.NewClient(runtimetest.NATS(t))
 	if err := ask(t.Context(), c, "anybody"); status.Code(err) != codes.Unavailable || !strings.Contains(err.Error(), "bench.Service") {
+		t.Errorf("got %v", err)
+	}
+}
+
+// TestTooLargeWithItsHeaders holds that what is said of a request that only its headers
+// make too large is more than NATS takes.
+func TestTooLargeWithItsHeaders(t *testing.T) {
+	t.Parallel()
+	c, nc := echo(t, func(m *nats.Msg) { m.Respond(m.Data) }) //nolint:errcheck // the caller sees it
+	err := ask(t.Context(), c, strings.Repeat("a", int(nc.MaxPayload())))
+	var has, most int
+	if _, scan := fmt.Sscanf(status.Convert(err).Message(), "the request has %d bytes with its headers, NATS takes %d at most", &has, &most); scan != nil || has <= most {
 		t.Errorf("got %v", err)
 	}
 }
