@@ -126,3 +126,27 @@ func TestEveryKeyCounts(t *testing.T) {
 		}
 	}
 }
+
+// TestAURLThatLosesItsKeys holds that an answer without keys, which anybody can have fetched
+// by a key that is not known, leaves those of before.
+func TestAURLThatLosesItsKeys(t *testing.T) {
+	t.Parallel()
+	_, key, _ := ed25519.GenerateKey(nil)
+	sets := make(chan []byte, 2)
+	sets <- jwks(t, map[string]any{"a": key})
+	sets <- []byte(`{"error": "try again"}`)
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Write(<-sets) //nolint:errcheck // the client sees it
+	}))
+	t.Cleanup(srv.Close)
+	v := verifier(t, token.Config{JWKS: srv.URL})
+	raw := sign(t, jwt.SigningMethodEdDSA, key, "b", nil)
+	_, err := v.Verify([]string{"Bearer " + raw})
+	refused(t, err, "TOKEN_INVALID", raw)
+	if len(sets) > 0 {
+		t.Fatal("the keys were not fetched again")
+	}
+	if _, err := v.Verify([]string{"Bearer " + sign(t, jwt.SigningMethodEdDSA, key, "a", nil)}); err != nil {
+		t.Errorf("the key of before: %v", err)
+	}
+}
