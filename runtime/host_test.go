@@ -7,6 +7,8 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -52,6 +54,13 @@ func startWith(t *testing.T, nc *nats.Conn, c streams.Config, fns ...runtime.Fun
 		}
 	})
 	return h
+}
+
+// metrics is what h tells Prometheus.
+func metrics(h *runtime.Host) string {
+	w := httptest.NewRecorder()
+	h.MetricsHandler().ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+	return w.Body.String()
 }
 
 func eventually(t *testing.T, what string, ok func() bool) {

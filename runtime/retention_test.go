@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/http"
-	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -79,10 +77,9 @@ func TestFullStream(t *testing.T) {
 		}
 		return nil
 	})
-	w := httptest.NewRecorder()
-	h.MetricsHandler().ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
-	if !strings.Contains(w.Body.String(), "raw_envelopes") {
-		t.Errorf("the metrics say nothing of the stream:\n%s", w.Body)
+	body := metrics(h)
+	if !strings.Contains(body, "raw_envelopes") {
+		t.Errorf("the metrics say nothing of the stream:\n%s", body)
 	}
 }
 
@@ -118,19 +115,14 @@ func TestFullOfLetters(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	metrics := func() string {
-		w := httptest.NewRecorder()
-		h.MetricsHandler().ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
-		return w.Body.String()
-	}
 	const settled = `ponix_consumer_pending{consumer="convert",stream="raw_envelopes"} 0`
 	runtimetest.Eventually(t, 30*time.Second, func() error {
-		if !strings.Contains(metrics(), `ponix_stream_full_ratio{stream="dead_letters"} 0.9`) || !strings.Contains(log.String(), "dead letters are filling up") {
+		if !strings.Contains(metrics(h), `ponix_stream_full_ratio{stream="dead_letters"} 0.9`) || !strings.Contains(log.String(), "dead letters are filling up") {
 			return fmt.Errorf("nobody says that it is full: %s", log)
 		}
 		return nil
 	})
-	if got := metrics(); !strings.Contains(got, "ponix_consumer_pending") || strings.Contains(got, settled) {
+	if got := metrics(h); !strings.Contains(got, "ponix_consumer_pending") || strings.Contains(got, settled) {
 		t.Errorf("nobody says that messages wait:\n%s", got)
 	}
 	sources, rounds := map[string]bool{}, 0 // the sequences of the messages
@@ -158,7 +150,7 @@ func TestFullOfLetters(t *testing.T) {
 		t.Error("there was room for all of them")
 	}
 	runtimetest.Eventually(t, 10*time.Second, func() error {
-		if !strings.Contains(metrics(), settled) {
+		if !strings.Contains(metrics(h), settled) {
 			return errors.New("messages still wait")
 		}
 		return nil
@@ -167,7 +159,7 @@ func TestFullOfLetters(t *testing.T) {
 		t.Fatal(err)
 	}
 	runtimetest.Eventually(t, 20*time.Second, func() error {
-		if strings.Contains(metrics(), `ponix_stream_full_ratio{stream="dead_letters"}`) {
+		if strings.Contains(metrics(h), `ponix_stream_full_ratio{stream="dead_letters"}`) {
 			return errors.New("a stream that is gone is told of")
 		}
 		return nil
@@ -185,9 +177,8 @@ func TestEmptiedStream(t *testing.T) {
 	h := start(t, nc, identity())
 	full := func(empty bool) func() bool {
 		return func() bool {
-			w := httptest.NewRecorder()
-			h.MetricsHandler().ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
-			_, ratio, found := strings.Cut(w.Body.String(), `ponix_stream_full_ratio{stream="raw_envelopes"} `)
+			body := metrics(h)
+			_, ratio, found := strings.Cut(body, `ponix_stream_full_ratio{stream="raw_envelopes"} `)
 			return found && strings.HasPrefix(ratio, "0\n") == empty
 		}
 	}
@@ -412,11 +403,10 @@ func TestWaitingForConsumers(t *testing.T) {
 	waits := func(gone, purged string) {
 		t.Helper()
 		runtimetest.Eventually(t, 10*time.Second, func() error {
-			w := httptest.NewRecorder()
-			h.MetricsHandler().ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+			body := metrics(h)
 			for consumer, n := range map[string]string{"gone": gone, "purged": purged} {
 				line := fmt.Sprintf("ponix_consumer_pending{consumer=%q,stream=%q} ", consumer, name)
-				if got := w.Body.String(); strings.Contains(got, line) != (n != "") || !strings.Contains(got, line+n) && n != "" {
+				if got := body; strings.Contains(got, line) != (n != "") || !strings.Contains(got, line+n) && n != "" {
 					return fmt.Errorf("want %q for %s:\n%s", n, consumer, got)
 				}
 			}

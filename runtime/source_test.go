@@ -5,8 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"log/slog"
-	"net/http"
-	"net/http/httptest"
 	"regexp"
 	"strings"
 	"sync/atomic"
@@ -59,10 +57,9 @@ func TestSource(t *testing.T) {
 	if stats.ID != id.Load() || stats.Endpoints[0].NumErrors != 3 || len(data.Gauges) != 1 || data.Gauges["lag_bytes"] != 7 {
 		t.Errorf("got %+v, %+v", stats.Endpoints[0], data)
 	}
-	w := httptest.NewRecorder()
-	h.MetricsHandler().ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
-	if !strings.Contains(w.Body.String(), `ponix_tail_of_lag_bytes{binding="log"} 7`) {
-		t.Errorf("metrics do not have it:\n%s", w.Body)
+	body := metrics(h)
+	if !strings.Contains(body, `ponix_tail_of_lag_bytes{binding="log"} 7`) {
+		t.Errorf("metrics do not have it:\n%s", body)
 	}
 }
 
@@ -160,10 +157,9 @@ func TestSourceFailuresAreLogged(t *testing.T) {
 			t.Fatal("nothing is logged")
 		}
 	}
-	w := httptest.NewRecorder()
-	h.MetricsHandler().ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
-	if !regexp.MustCompile(`ponix_handling_seconds_total\{binding="log",function="tail-of"\} (0|\d(\.\d+)?(e-\d+)?)\n`).MatchString(w.Body.String()) {
-		t.Errorf("the time of the runs:\n%s", w.Body)
+	body := metrics(h)
+	if !regexp.MustCompile(`ponix_handling_seconds_total\{binding="log",function="tail-of"\} (0|\d(\.\d+)?(e-\d+)?)\n`).MatchString(body) {
+		t.Errorf("the time of the runs:\n%s", body)
 	}
 }
 

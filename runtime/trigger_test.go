@@ -7,8 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/http"
-	"net/http/httptest"
 	"slices"
 	"strconv"
 	"strings"
@@ -315,11 +313,10 @@ func TestBatchCounts(t *testing.T) {
 		c, err := js.Consumer(t.Context(), "raw_envelopes", "convert")
 		return err == nil && c.CachedInfo().AckFloor.Stream == 5
 	})
-	w := httptest.NewRecorder()
-	h.MetricsHandler().ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+	body := metrics(h)
 	for name, want := range map[string]string{"handled_total": "6", "errors_total": "2", "retried_total": "1", "dead_letters_total": "1"} { // one of them twice
-		if line := fmt.Sprintf("ponix_%s{binding=\"raw_envelopes/convert\",function=\"store\"} %s\n", name, want); !strings.Contains(w.Body.String(), line) {
-			t.Errorf("there is no %s in\n%s", line, w.Body)
+		if line := fmt.Sprintf("ponix_%s{binding=\"raw_envelopes/convert\",function=\"store\"} %s\n", name, want); !strings.Contains(body, line) {
+			t.Errorf("there is no %s in\n%s", line, body)
 		}
 	}
 }
