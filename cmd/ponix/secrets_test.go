@@ -213,7 +213,7 @@ func TestUpKeepsSecrets(t *testing.T) {
 	t.Parallel()
 	args := []string{"up", "--data-dir", t.TempDir(), "--nats-port", "0", "--postgres-port", "0", "--clickhouse-port", "0", "--grpc-port", "0"}
 	p := start(t, []string{"PONIX_POSTGRES_PASSWORD=" + canary, "PONIX_CLICKHOUSE_PASSWORD=" + canary, "PONIX_AUTH_SECRET=" + canary + strings.Repeat("x", 32), "PONIX_LOG_LEVEL=debug"}, args...)
-	p.waitFor(t, 90*time.Second, `^ready  gRPC`)
+	p.waitFor(t, 90*time.Second, ` sql 'SELECT .*$`) // the last line
 	p.processes(t)
 	quiet(t, "up", p.out.String()+p.log.String())
 	if out := p.out.String(); strings.Contains(out, "authentication is off") || !strings.Contains(out, " token --subject me --role admin)\n") || !strings.Contains(out, "PONIX_GRPC_REFLECTION") {
