@@ -90,9 +90,7 @@ func (c *capture) own(ctx context.Context) (progressed bool, err error) {
 	if err := o.prepare(ctx); err != nil {
 		return false, err
 	}
-	if err := o.warnOfUnread(ctx); err != nil {
-		return false, err
-	}
+	o.warnOfUnread(ctx)
 	if err := s.start(ctx, c.Slot, c.Publication, o.state.Confirmed); err != nil {
 		return false, err
 	}

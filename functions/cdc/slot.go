@@ -68,14 +68,17 @@ SELECT slot_name, (pg_current_wal_lsn() - restart_lsn)::bigint::text FROM pg_rep
 WHERE plugin = 'pgoutput' AND database = current_database() AND NOT active AND restart_lsn IS NOT NULL AND slot_name <> %s`
 
 // warnOfUnread tells of slots that an earlier PONIX_CDC_SLOT_NAME may have left:
-// PostgreSQL keeps its log for them until its disk is full.
-func (o *owner) warnOfUnread(ctx context.Context) error {
+// PostgreSQL keeps its log for them until its disk is full. The slot is read, whether or
+// not that can be looked at.
+func (o *owner) warnOfUnread(ctx context.Context) {
 	rows, err := o.rows(ctx, fmt.Sprintf(unreadSQL, literal(o.Slot)))
+	if err != nil {
+		o.instance.Logger().Warn("other slots were not looked at", "error", err)
+	}
 	for _, row := range rows {
 		o.instance.Logger().Warn("nobody reads another slot of this database, and PostgreSQL keeps its log for it; if it is left from an earlier PONIX_CDC_SLOT_NAME, drop it",
 			"slot", string(row[0]), "bytes", string(row[1]), "sql", "SELECT pg_drop_replication_slot("+literal(string(row[0]))+")")
 	}
-	return err
 }
 
 // identify returns the id of the PostgreSQL cluster and of its timeline, and where its

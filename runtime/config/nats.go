@@ -43,8 +43,8 @@ func (c NATS) options(name string) ([]nats.Option, error) {
 		if _, err := nkeys.ParseDecoratedUserNKey(data); err != nil { // the client would try for ever
 			return nil, &Error{"PONIX_NATS_CREDS", fmt.Errorf("%s has no credentials of a NATS user: %w", c.Creds, err)}
 		}
-		const begins = "eyJ"                                                                          // {" in base64
-		if jwt, err := nkeys.ParseDecoratedJWT(data); err != nil || !strings.HasPrefix(jwt, begins) { // the client would send the seed in its place
+		// Without a JWT, which begins with {" in base64, the client would send the seed in its place.
+		if jwt, err := nkeys.ParseDecoratedJWT(data); err != nil || !strings.HasPrefix(jwt, "eyJ") {
 			return nil, &Error{"PONIX_NATS_CREDS", fmt.Errorf("%s has the seed of a NATS user, and not the JWT that credentials have before it", c.Creds)}
 		}
 		opts = append(opts, nats.UserCredentials(c.Creds))
