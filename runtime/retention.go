@@ -174,6 +174,16 @@ func (h *Host) ackFloor(ctx context.Context, stream jetstream.Stream, state jets
 	return floor, nil
 }
 
+// pendingOf is how many messages a consumer has not settled, nil where it is not known.
+func (h *Host) pendingOf(stream, consumer string) *uint64 {
+	n, ok := h.pending.Load([2]string{stream, consumer})
+	if !ok {
+		return nil
+	}
+	known := n.(uint64)
+	return &known
+}
+
 // eachPending calls f for each consumer of a stream whose messages are counted.
 func (h *Host) eachPending(stream string, f func(of [2]string)) {
 	h.pending.Range(func(key, _ any) bool {

@@ -2,6 +2,7 @@ package runtime_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nats.go/micro"
 
 	"ponix/nats/streams"
 	envelopev1 "ponix/proto/ponix/envelope/v1"
@@ -124,6 +126,12 @@ func TestFullOfLetters(t *testing.T) {
 	})
 	if got := metrics(h); !strings.Contains(got, "ponix_consumer_pending") || strings.Contains(got, settled) {
 		t.Errorf("nobody says that messages wait:\n%s", got)
+	}
+	var stats micro.Stats
+	var data runtime.Data
+	ask(t, nc, "$SRV.STATS.convert", &stats)
+	if err := json.Unmarshal(stats.Endpoints[0].Data, &data); err != nil || data.Pending == nil || *data.Pending == 0 || *data.Pending > messages {
+		t.Errorf("STATS says that nothing waits: %s, %v", stats.Endpoints[0].Data, err)
 	}
 	sources, rounds := map[string]bool{}, 0 // the sequences of the messages
 	runtimetest.Eventually(t, time.Minute, func() error {

@@ -36,6 +36,7 @@ type endpointSpec struct {
 	name, subject, group string
 	metadata             map[string]string
 	counters             *counters
+	pending              func() *uint64 // nil but for a trigger
 }
 
 // newService registers a function of that name, without endpoints yet.
@@ -142,6 +143,10 @@ type Data struct {
 	Retried     int64 `json:"retried,omitempty"`      // messages given back for redelivery
 	DeadLetters int64 `json:"dead_letters,omitempty"` // messages given up
 
+	// What a trigger's consumer has not settled, for all of its instances, as it was a
+	// second ago; nil for all else, and until it is known.
+	Pending *uint64 `json:"pending,omitempty"`
+
 	Gauges map[string]float64 `json:"gauges,omitempty"` // what a source tells of itself; see [Instance.Gauge]
 }
 
@@ -159,6 +164,10 @@ func (e endpointSpec) stats() *micro.EndpointStats {
 	if last := n.lastError.Load(); last != nil {
 		out.LastError = *last
 	}
-	out.Data, _ = json.Marshal(Data{n.inFlight.Load(), n.retried.Load(), n.deadLetters.Load(), n.readGauges()})
+	data := Data{InFlight: n.inFlight.Load(), Retried: n.retried.Load(), DeadLetters: n.deadLetters.Load(), Gauges: n.readGauges()}
+	if e.pending != nil {
+		data.Pending = e.pending()
+	}
+	out.Data, _ = json.Marshal(data)
 	return out
 }

@@ -43,6 +43,7 @@ func newTrigger(ctx context.Context, b *binding, s streams.Stream, durable strin
 	t.begins(stream)
 	b.service.addTrigger(endpointSpec{
 		name: durable, subject: strings.Join(s.Subjects, ","), group: s.Name + "/" + durable, counters: &b.counters,
+		pending:  func() *uint64 { return b.host.pendingOf(s.Name, durable) },
 		metadata: map[string]string{"trigger." + durable + ".stream": s.Name, "trigger." + durable + ".consumer": durable},
 	})
 	b.host.retain(t, stream)

@@ -63,10 +63,14 @@ func (c *psCommand) run(e *env, nc *nats.Conn) error {
 	}
 	var cells [][]string
 	for _, r := range rows {
+		pending := ""
+		if r.Pending != nil {
+			pending = strconv.FormatUint(*r.Pending, 10)
+		}
 		cells = append(cells, []string{r.Function, r.Instance, r.Up.Round(time.Second).String(), r.Binding, strconv.Itoa(r.Handled), strconv.Itoa(r.Errors),
-			strconv.FormatInt(r.Retried, 10), strconv.FormatInt(r.DeadLetters, 10), r.Average.Round(time.Microsecond).String()})
+			strconv.FormatInt(r.Retried, 10), strconv.FormatInt(r.DeadLetters, 10), pending, r.Average.Round(time.Microsecond).String()})
 	}
-	e.out.table([]string{"FUNCTION", "INSTANCE", "UP", "BINDING", "HANDLED", "ERRORS", "RETRIED", "DEAD", "AVERAGE"}, cells)
+	e.out.table([]string{"FUNCTION", "INSTANCE", "UP", "BINDING", "HANDLED", "ERRORS", "RETRIED", "DEAD", "PENDING", "AVERAGE"}, cells)
 	return nil
 }
 
