@@ -65,20 +65,22 @@ func (h *Host) countLetters(ctx context.Context, letters streams.Stream) error {
 	if err != nil {
 		return err
 	}
-	if filled := h.filled(letters, stream.CachedInfo()); filled > fullAt {
+	if filled := h.filled(stream.CachedInfo()); filled > fullAt {
 		h.Logger.Warn("dead letters are filling up their stream; when it is full, bad messages stay in the streams of envelopes until those are full, too: see ponix dlq",
 			"stream", letters.Name, "full_percent", int(100*filled))
 	}
 	return nil
 }
 
-// filled notes how full a stream is; 0 where it may hold any number of bytes.
-func (h *Host) filled(s streams.Stream, info *jetstream.StreamInfo) float64 {
-	if s.MaxBytes <= 0 {
+// filled notes how full a stream is; 0 where it may hold any number of bytes. Its limit
+// may be another than was configured here: somebody has changed it meanwhile.
+func (h *Host) filled(info *jetstream.StreamInfo) float64 {
+	limit := info.Config.MaxBytes
+	if limit <= 0 {
 		return 0
 	}
-	filled := float64(info.State.Bytes) / float64(s.MaxBytes)
-	h.full.Store(s.Name, filled)
+	filled := float64(info.State.Bytes) / float64(limit)
+	h.full.Store(info.Config.Name, filled)
 	return filled
 }
 
@@ -95,7 +97,7 @@ func (h *Host) purge(ctx context.Context, t *trigger, stream jetstream.Stream) e
 	}
 	t.begins(stream) // nobody is told of another one while he asks for no messages
 	spec := t.stream
-	filled := h.filled(spec, info)
+	filled := h.filled(info)
 	if info.State.Msgs == 0 {
 		h.pending.Store([2]string{spec.Name, t.consumer}, uint64(0))
 		h.eachPending(spec.Name, func(of [2]string) { h.pending.Store(of, uint64(0)) })

@@ -85,6 +85,37 @@ func TestFullStream(t *testing.T) {
 	}
 }
 
+// TestSmallerStream has the operator make a stream smaller than what it holds, while those who
+// work on it know of the old limit: what is settled makes room.
+func TestSmallerStream(t *testing.T) {
+	t.Parallel()
+	nc := runtimetest.NATS(t)
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := start(t, nc, runtime.Func("convert", runtime.OnMessage(testStreams().RawEnvelopes(), "convert",
+		func(context.Context, *envelopev1.RawEnvelope) error { return nil })))
+	const sent = 200 // of 10 kB
+	if n := fill(t, js, sent); n < sent {
+		t.Fatalf("the stream took %d", n)
+	}
+	eventually(t, "all are settled", func() bool {
+		return strings.Contains(metrics(h), `ponix_consumer_pending{consumer="convert",stream="raw_envelopes"} 0`)
+	})
+	cfg := testStreams()
+	cfg.MaxBytes = 1 << 20
+	if err := streams.Ensure(t.Context(), js, cfg.RawEnvelopes()); err != nil {
+		t.Fatal(err)
+	}
+	runtimetest.Eventually(t, 20*time.Second, func() error {
+		if n := fill(t, js, 20); n < 20 {
+			return fmt.Errorf("it took %d", n)
+		}
+		return nil
+	})
+}
+
 // TestFullOfLetters holds that where dead letters have no room, that is told, and bad
 // messages wait until they have: each becomes a letter.
 func TestFullOfLetters(t *testing.T) {
