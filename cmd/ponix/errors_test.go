@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"errors"
+	"net"
 	"os"
 	"strings"
 	"testing"
@@ -35,6 +36,33 @@ func TestErrorsArePlain(t *testing.T) {
 				t.Errorf("got %v and %q, want %s", err, out, want)
 			}
 		})
+	}
+}
+
+// TestSQLBeforeItRuns holds that nothing is said of a statement that was not sent: that server
+// hangs up before.
+func TestSQLBeforeItRuns(t *testing.T) {
+	t.Parallel()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close() //nolint:errcheck // the test is over
+	go func() {
+		for {
+			c, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			c.Read(make([]byte, 4096)) //nolint:errcheck // what is unread would be a reset
+			c.Close()                  //nolint:errcheck // that is the test
+		}
+	}()
+	for _, statement := range []string{"SELECT 1", "OPTIMIZE TABLE t"} {
+		_, err := call(t, []string{"PONIX_CLICKHOUSE_NATIVE_URL=" + ln.Addr().String()}, "sql", statement)
+		if err == nil || !strings.Contains(err.Error(), "exit code 1: ponix: ClickHouse at "+ln.Addr().String()+": handshake: ") {
+			t.Errorf("%s: got %v", statement, err)
+		}
 	}
 }
 

@@ -36,6 +36,10 @@ func (c *sqlCommand) Run(e *env) error {
 		return err
 	}
 	defer db.Close() //nolint:errcheck // whatever was to be said was said by the statement
+	// Before the statement can have done something.
+	if err := db.Ping(e.ctx); err != nil {
+		return c.failure(e.ctx, err)
+	}
 	if changes(c.Query) {
 		if err := db.Exec(e.ctx, c.Query); err != nil {
 			return c.failure(e.ctx, err)
