@@ -111,7 +111,7 @@ func (c *benchLatency) Run(e *env) error {
 	if c.Against == "" {
 		return c.world(e, bench.Engines{}, func(w *bench.World) (bench.Suite, error) { return bench.Latency(e.ctx, w, c.Rate, c.Duration) })
 	}
-	nc, err := config.NATS{URL: c.Against, Creds: c.Creds}.Dial("ponix bench")
+	nc, err := config.NATS{URL: c.Against, Creds: c.Creds}.Dial(e.ctx, "ponix bench")
 	if err != nil {
 		return err
 	}

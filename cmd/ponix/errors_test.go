@@ -117,6 +117,35 @@ func TestRefusedByNATS(t *testing.T) {
 	}
 }
 
+// TestInterruptedBeforeAnswer has a command end while it waits for NATS servers, each of which
+// takes the connection and says nothing.
+func TestInterruptedBeforeAnswer(t *testing.T) {
+	t.Parallel()
+	silent, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close() //nolint:errcheck // the test is over
+	servers := strings.Repeat("nats://"+silent.Addr().String()+",", 30)
+	p := start(t, []string{"PONIX_NATS_URL=" + strings.TrimSuffix(servers, ",")}, "ps")
+	c, err := silent.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close() //nolint:errcheck // likewise
+	if err := p.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-p.ended:
+	case <-time.After(30 * time.Second):
+		t.Fatal("it goes on")
+	}
+	if p.ProcessState.ExitCode() != 1 || p.log.String() != "ponix: interrupt signal received\n" {
+		t.Errorf("it ended with %v and %s", p.err, p.log)
+	}
+}
+
 // TestInterrupted has commands end long before what they wait for.
 func TestInterrupted(t *testing.T) {
 	t.Parallel()

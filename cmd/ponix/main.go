@@ -107,7 +107,7 @@ type env struct {
 // onNATS runs a command on a connection of its own. Where the server refuses something,
 // the command's context ends, and the refusal is its error.
 func (e *env) onNATS(c config.NATS, name string, run func(*env, *nats.Conn) error) error {
-	nc, err := c.Dial(name)
+	nc, err := c.Dial(e.ctx, name)
 	if err != nil {
 		return err
 	}

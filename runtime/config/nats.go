@@ -81,13 +81,24 @@ func (c NATS) options(name string) ([]nats.Option, error) {
 	return opts, nil
 }
 
-// Dial connects for one command, and fails where no server answers.
-func (c NATS) Dial(name string) (*nats.Conn, error) {
+// Dial connects for one command, and fails where no server answers, or when ctx is done.
+func (c NATS) Dial(ctx context.Context, name string) (*nats.Conn, error) {
 	opts, err := c.options(name)
 	if err != nil {
 		return nil, err
 	}
-	nc, err := nats.Connect(c.URL, opts...)
+	done := make(chan func() (*nats.Conn, error), 1)
+	go func() { // it takes five seconds for each server that is silent, and knows no context
+		nc, err := nats.Connect(c.URL, opts...)
+		done <- func() (*nats.Conn, error) { return nc, err }
+	}()
+	var nc *nats.Conn
+	select {
+	case dialled := <-done:
+		nc, err = dialled()
+	case <-ctx.Done(): // the process ends
+		return nil, context.Cause(ctx)
+	}
 	if err == nil {
 		return nc, nil
 	}

@@ -79,7 +79,7 @@ func TestCredentials(t *testing.T) {
 		if err := os.WriteFile(file, []byte(c.content), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		_, err := config.NATS{URL: "nats://127.0.0.1:1", Creds: file}.Dial("test")
+		_, err := config.NATS{URL: "nats://127.0.0.1:1", Creds: file}.Dial(t.Context(), "test")
 		if err == nil || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "hunter2") || strings.Contains(err.Error(), seed(user)) {
 			t.Errorf("%s: got %v", name, err)
 		}

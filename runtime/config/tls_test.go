@@ -123,7 +123,7 @@ func TestNATSOverTLS(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			c := config.NATS{URL: strings.Replace(srv.ClientURL(), "tls://", "nats://", 1), CA: who.ca, Cert: who.cert, Key: who.key}
-			nc, err := c.Dial("test")
+			nc, err := c.Dial(t.Context(), "test")
 			if err == nil {
 				_, err = nc.RTT()
 				nc.Close()
@@ -143,7 +143,7 @@ func TestNATSOverTLS(t *testing.T) {
 		})
 	}
 	plain := runtimetest.NATSServer(t)
-	if nc, err := (config.NATS{URL: plain.ClientURL(), CA: p.ca}).Dial("test"); err == nil {
+	if nc, err := (config.NATS{URL: plain.ClientURL(), CA: p.ca}).Dial(t.Context(), "test"); err == nil {
 		nc.Close()
 		t.Error("with an authority, nothing may go in the clear")
 	}
@@ -251,7 +251,7 @@ func TestWhatCannotBeUsedIsNamed(t *testing.T) {
 	cert, key := a.Issue(t, "x")
 	_, otherKey := a.Issue(t, "y")
 	none := t.TempDir() + "/none"
-	nats := func(c config.NATS) error { _, err := c.Dial("test"); return err }
+	nats := func(c config.NATS) error { _, err := c.Dial(t.Context(), "test"); return err }
 	grpc := func(c config.GRPC) error { _, err := c.TLS(); return err }
 	click := func(c config.ClickHouse) error { c.NativeURL = "h:1"; _, err := c.Options(); return err }
 	postgres := func(c config.Postgres) error {
