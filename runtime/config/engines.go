@@ -4,8 +4,11 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
+	"io"
 	"net"
 	"net/url"
+	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -89,6 +92,9 @@ func (c Postgres) unusable() error {
 			return &Error{"PONIX_POSTGRES_SSLCERT", errors.Unwrap(err)}
 		}
 	}
+	if os.Getenv("PGSERVICE") != "" { // which the driver reads, too
+		return &Error{"PGSERVICE", errors.New("names no service of the file of services, or the address of PONIX_POSTGRES_HOST cannot be used")}
+	}
 	return &Error{"PONIX_POSTGRES_HOST", errors.New("the address cannot be used")}
 }
 
@@ -125,8 +131,12 @@ func (c ClickHouse) Options() (*clickhouse.Options, error) {
 		for _, scheme := range []string{"clickhouse://", "tcp://", "native://"} {
 			a = strings.TrimPrefix(a, scheme)
 		}
-		if _, _, err := net.SplitHostPort(a); err != nil || strings.Contains(a, "@") {
-			return nil, &Error{"PONIX_CLICKHOUSE_NATIVE_URL", errors.New("must be host:port, or several with commas between; user and password have variables of their own")}
+		_, port, err := net.SplitHostPort(a)
+		if err == nil {
+			_, err = net.LookupPort("tcp", port)
+		}
+		if err != nil || strings.Contains(a, "@") {
+			return nil, &Error{"PONIX_CLICKHOUSE_NATIVE_URL", errors.New("must be host:port, or several with commas between; user, password and database have variables of their own")}
 		}
 		addrs = append(addrs, a)
 	}
@@ -138,7 +148,8 @@ func (c ClickHouse) Options() (*clickhouse.Options, error) {
 		Addr:         addrs,
 		TLS:          encrypted,
 		Auth:         clickhouse.Auth{Database: c.Database, Username: c.Username, Password: password},
-		DialTimeout:  5 * time.Second,
+		DialContext:  dial(encrypted),
+		DialTimeout:  5 * time.Second, // for one of the connections, too
 		ReadTimeout:  time.Minute,
 		MaxOpenConns: c.Connections, MaxIdleConns: c.Connections,
 		ConnMaxLifetime: time.Hour,
@@ -149,8 +160,28 @@ func (c ClickHouse) Options() (*clickhouse.Options, error) {
 	}, nil
 }
 
+// dial connects to a server within five seconds, or until ctx is done, which the driver's own
+// way does not look at.
+func dial(encrypted *tls.Config) func(context.Context, string) (net.Conn, error) {
+	return func(ctx context.Context, addr string) (net.Conn, error) {
+		ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+		defer cancel()
+		if encrypted == nil {
+			return new(net.Dialer).DialContext(ctx, "tcp", addr)
+		}
+		conn, err := (&tls.Dialer{Config: encrypted}).DialContext(ctx, "tcp", addr)
+		if errors.Is(err, io.EOF) { // which is all that there is to read
+			err = fmt.Errorf("%s does not speak TLS, for which PONIX_CLICKHOUSE_TLS asks: %w", addr, err)
+		}
+		return conn, err
+	}
+}
+
 func (c ClickHouse) tls() (*tls.Config, error) {
 	if c.TLS == "on" {
+		if (c.Cert == "") != (c.Key == "") {
+			return nil, &Error{"PONIX_CLICKHOUSE_CERT", errors.New("a certificate needs its key, PONIX_CLICKHOUSE_KEY, and the other way round")}
+		}
 		return clientTLS("PONIX_CLICKHOUSE", c.CA, c.Cert, c.Key)
 	}
 	if c.CA+c.Cert+c.Key != "" {

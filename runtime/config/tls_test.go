@@ -207,6 +207,47 @@ func TestClickHouseOverTLS(t *testing.T) {
 	}
 }
 
+// TestClickHouseWithoutTLS holds what is said of a server that hangs up on whoever begins with
+// TLS.
+func TestClickHouseWithoutTLS(t *testing.T) {
+	t.Parallel()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close() //nolint:errcheck // the test is over
+	go func() {
+		for {
+			c, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			io.ReadAtLeast(c, make([]byte, 4096), 64) //nolint:errcheck // what is unread would be a reset
+			c.Close()                                 //nolint:errcheck // that is the test
+		}
+	}()
+	c := config.Default[config.ClickHouse]()
+	c.NativeURL, c.TLS = ln.Addr().String(), "on"
+	db, err := c.Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close() //nolint:errcheck // only asked
+	if err := db.Ping(t.Context()); err == nil || !strings.Contains(err.Error(), "PONIX_CLICKHOUSE_TLS") {
+		t.Errorf("got %v", err)
+	}
+}
+
+// TestService holds that a service of PostgreSQL's clients which cannot be read is named.
+func TestService(t *testing.T) {
+	t.Setenv("PGSERVICE", "none")
+	t.Setenv("PGSERVICEFILE", t.TempDir()+"/none")
+	_, err := config.Default[config.Postgres]().DSN()
+	if err == nil || !strings.Contains(err.Error(), "PGSERVICE: ") {
+		t.Errorf("got %v", err)
+	}
+}
+
 // TestWaitingSaysWhy holds that the log and the error have what keeps NATS away.
 func TestWaitingSaysWhy(t *testing.T) {
 	t.Parallel()
@@ -280,6 +321,8 @@ func TestWhatCannotBeUsedIsNamed(t *testing.T) {
 		"ClickHouse, off":            {click(config.ClickHouse{TLS: "off", CA: a.CA}), "PONIX_CLICKHOUSE_TLS"},
 		"ClickHouse, no authority":   {click(config.ClickHouse{TLS: "on", CA: none}), "PONIX_CLICKHOUSE_CA"},
 		"ClickHouse, no key":         {click(config.ClickHouse{TLS: "on", Cert: cert}), "PONIX_CLICKHOUSE_CERT"},
+		"ClickHouse, a path":         {func() error { _, err := (config.ClickHouse{NativeURL: "tcp://h:9000/ponix"}).Options(); return err }(), "PONIX_CLICKHOUSE_NATIVE_URL"},
+		"ClickHouse, a named port":   {func() error { _, err := (config.ClickHouse{NativeURL: "h:nowhere"}).Options(); return err }(), "PONIX_CLICKHOUSE_NATIVE_URL"},
 		"PostgreSQL, no authority":   {postgres(config.Postgres{RootCert: none}), "PONIX_POSTGRES_SSLROOTCERT"},
 		"PostgreSQL, no key":         {postgres(config.Postgres{Cert: cert}), "PONIX_POSTGRES_SSLCERT"},
 		"PostgreSQL, another key":    {postgres(config.Postgres{Cert: cert, Key: otherKey}), "PONIX_POSTGRES_SSLCERT"},
@@ -288,7 +331,7 @@ func TestWhatCannotBeUsedIsNamed(t *testing.T) {
 		"authentication, empty file": {on(config.Auth{SecretFile: os.DevNull}), "PONIX_AUTH_SECRET"},
 	} {
 		var bad *config.Error
-		if !errors.As(tt.err, &bad) || bad.Variable != tt.variable {
+		if !errors.As(tt.err, &bad) || bad.Variable != tt.variable || strings.Contains(tt.err.Error(), "open :") {
 			t.Errorf("%s: got %v, want %s", name, tt.err, tt.variable)
 		}
 	}
