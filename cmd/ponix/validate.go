@@ -7,6 +7,7 @@ import (
 	"net"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"ponix/nats/streams"
@@ -124,6 +125,7 @@ func validateStreams(s streams.Config) error {
 	} {
 		if err := firstBad(
 			check{wire.IsID(c.name), c.variable, fmt.Sprintf("must be 1 to 64 letters, digits, '_' or '-': %q", c.name)},
+			check{c.name != "ponix" && !strings.HasPrefix(c.name, "_INBOX"), c.variable, fmt.Sprintf("is what the subjects of requests or replies start with, which the stream would answer itself: %q", c.name)},
 			check{!taken[c.name], c.variable, fmt.Sprintf("is the name of another stream: %q", c.name)},
 		); err != nil {
 			return err

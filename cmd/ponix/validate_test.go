@@ -22,6 +22,8 @@ func TestBadValues(t *testing.T) {
 		"streams --nats-replay-window=-1h":            "PONIX_NATS_REPLAY_WINDOW",
 		"streams --nats-ack-wait=-1s":                 "PONIX_NATS_ACK_WAIT",
 		"streams --nats-gateway-stream=dead_letters":  "PONIX_NATS_GATEWAY_STREAM",
+		"streams --nats-raw-stream=ponix":             "PONIX_NATS_RAW_STREAM",
+		"streams --nats-gateway-stream=_INBOX_ada":    "PONIX_NATS_GATEWAY_STREAM",
 		"serve --nats-ack-wait=0s":                    "PONIX_NATS_ACK_WAIT",
 		"up --postgres-bin=/nowhere":                  "PONIX_POSTGRES_BIN",
 		"up --grpc-max-message=1":                     "PONIX_GRPC_MAX_MESSAGE",
