@@ -9,9 +9,11 @@ import (
 	"testing"
 	"time"
 
+	"buf.build/go/protovalidate"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"ponix/nats/streams"
 	envelopev1 "ponix/proto/ponix/envelope/v1"
@@ -87,6 +89,43 @@ func TestForeignID(t *testing.T) {
 	wantResults(t, js, 2, "processed_envelopes.evil.e")
 	sendRaw(t, js, "", "victim", "v")
 	wantResults(t, js, 3, "processed_envelopes.evil.e", "processed_envelopes.victim.v")
+}
+
+// TestLongIDs has devices give their messages ids of any length that NATS takes: each of the
+// results has an id of its own, with which it is valid.
+func TestLongIDs(t *testing.T) {
+	t.Parallel()
+	nc := runtimetest.NATS(t)
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	start(t, nc, identity())
+	lengths := []int{255, 256, 1024, 60_000}
+	for _, n := range lengths {
+		sendRaw(t, js, strings.Repeat("x", n), "o", "d")
+	}
+	wantResults(t, js, uint64(len(lengths)), "processed_envelopes.o.d")
+	s, err := js.Stream(t.Context(), "processed_envelopes")
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := map[string]bool{}
+	for n := range lengths {
+		m, err := s.GetMsg(t.Context(), uint64(n+1))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var e envelopev1.ProcessedEnvelope
+		if err := wire.Unmarshal(m.Data, &e); err != nil {
+			t.Fatal(err)
+		}
+		e.OccurredAt = timestamppb.Now()
+		if err := protovalidate.Validate(&e); err != nil || seen[e.EnvelopeId] {
+			t.Errorf("an id of %d bytes, there before: %v; %v", len(e.EnvelopeId), seen[e.EnvelopeId], err)
+		}
+		seen[e.EnvelopeId] = true
+	}
 }
 
 // TestSameIDOfTwoDevices has both send it before anything of them is converted.

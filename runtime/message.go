@@ -27,8 +27,9 @@ type Message struct {
 	Header   nats.Header // as it came
 }
 
-// maxID is the bytes of an id at most; of a longer one the hash is taken.
-const maxID = 1024
+// maxID is the bytes of an id at most, as a ProcessedEnvelope may have it; of a longer one
+// the hash is taken.
+const maxID = 255
 
 // MessageFrom returns what the runtime knows of the message being handled; the
 // zero value outside of a trigger.
@@ -55,7 +56,7 @@ func (t *trigger) describe(msg jetstream.Msg) Message {
 		// What was stored before the stream was made is of one that was deleted.
 		m.ID = streamID(min(t.created.Load(), m.Stored.UnixNano()), m.Sequence)
 	}
-	if len(m.ID) > maxID { // with it, what is made of the message had larger headers than NATS takes
+	if len(m.ID) > maxID {
 		sum := sha256.Sum256([]byte(m.ID))
 		m.ID = hex.EncodeToString(sum[:])
 	}
