@@ -84,7 +84,7 @@ func TestStrangersAreRefused(t *testing.T) {
 		"nobody":           {URL: s.URL, CA: s.CA, Cert: s.Cert, Key: s.Key},
 		"no certificate":   bare,
 	} {
-		nc, err := c.Dial("stranger")
+		nc, err := c.Dial(t.Context(), "stranger")
 		if err == nil {
 			nc.Close()
 			t.Errorf("%s gets in", name)
