@@ -57,7 +57,7 @@ func (o *owner) publication(ctx context.Context) (mark, gap string, err error) {
 	default:
 		whole, others, all := string(rows[0][0]) == "t", string(rows[0][1]) == "t", string(rows[0][2]) == "t"
 		if !all && (!whole || others) {
-			mend = "ALTER PUBLICATION " + name + " SET TABLE " + list + ";"
+			mend = "ALTER PUBLICATION " + name + " SET TABLE " + list + "; "
 		}
 		if !whole {
 			gap = "the publication " + o.Publication + " did not have every change"
@@ -65,7 +65,11 @@ func (o *owner) publication(ctx context.Context) (mark, gap string, err error) {
 		}
 	}
 	if mend != "" {
-		if _, err := o.rows(ctx, mend); err != nil {
+		_, err := o.rows(ctx, mend)
+		if hasCode(err, insufficientPrivilege) {
+			err = fmt.Errorf("PONIX_POSTGRES_USERNAME may not see to the publication: whoever owns the tables, or a superuser, has to run %s: %w", mend, err)
+		}
+		if err != nil {
 			return "", "", err
 		}
 		if rows, err = o.rows(ctx, query); err != nil {
@@ -77,6 +81,9 @@ func (o *owner) publication(ctx context.Context) (mark, gap string, err error) {
 	}
 	return string(rows[0][3]), gap, nil
 }
+
+// insufficientPrivilege is PostgreSQL's code for what a user may not do.
+const insufficientPrivilege = "42501"
 
 func publicationQuery(name string, entities []*entity) string {
 	var tables []string
