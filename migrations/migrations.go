@@ -107,6 +107,9 @@ func (d *Database) steps(results []*goose.MigrationResult, err error) ([]Step, e
 		results = partial.Applied
 		err = fmt.Errorf("%s: %w", path.Base(partial.Failed.Source.Path), partial.Err)
 	}
+	if errors.Is(err, goose.ErrVersionNotFound) {
+		err = fmt.Errorf("%w: the newest migration is of a newer ponix, and only that can undo it", err)
+	}
 	if err != nil {
 		err = fmt.Errorf("%s: %w", d.Name, err)
 	}

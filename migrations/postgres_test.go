@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -46,6 +47,30 @@ func pending(t *testing.T, d *Database) (all []string) {
 		}
 	}
 	return all
+}
+
+// TestNewerSchema holds what an older binary does with a database that a newer one has migrated.
+func TestNewerSchema(t *testing.T) {
+	t.Parallel()
+	dsn := runtimetest.Postgres(t)
+	d := openPostgres(t, dsn)
+	must(t, d.Up)
+	conn, err := pgx.Connect(t.Context(), dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(t.Context()) //nolint:errcheck // the test is over
+	if _, err := conn.Exec(t.Context(), "INSERT INTO goose_db_version (version_id, is_applied) VALUES (1000, true)"); err != nil {
+		t.Fatal(err)
+	}
+	if got := must(t, d.Up); got != nil {
+		t.Errorf("Up did %v", got)
+	}
+	for name, undo := range map[string]func(context.Context) ([]Step, error){"Down": d.Down, "Reset": d.Reset} {
+		if steps, err := undo(t.Context()); err == nil || steps != nil || !strings.Contains(err.Error(), "of a newer ponix") {
+			t.Errorf("%s did %v, and says %v", name, names(steps), err)
+		}
+	}
 }
 
 // must returns the names of what was done, and fails the test on an error.
