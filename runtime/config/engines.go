@@ -73,7 +73,26 @@ func (c Postgres) Pool(ctx context.Context) (*pgxpool.Pool, error) {
 	}
 	pc.MaxConns, pc.MinConns = c.Connections, 0
 	pc.ConnConfig.ConnectTimeout = 5 * time.Second
+	c.followCertificate(pc.ConnConfig)
 	return pgxpool.NewWithConfig(ctx, pc)
+}
+
+// followCertificate has each connection come with the certificate that is in the files by then:
+// the driver would come with the one of the start, also where that has expired.
+func (c Postgres) followCertificate(to *pgx.ConnConfig) {
+	if c.Cert == "" {
+		return
+	}
+	pair := &certificate{cert: c.Cert, key: c.Key}
+	get := func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return kept(pair) }
+	if to.TLSConfig != nil {
+		to.TLSConfig.GetClientCertificate = get
+	}
+	for _, other := range to.Fallbacks { // further hosts, and those without TLS
+		if other.TLSConfig != nil {
+			other.TLSConfig.GetClientCertificate = get
+		}
+	}
 }
 
 // unusable says why the settings cannot be used. The driver's own error may show

@@ -149,9 +149,9 @@ func TestNATSOverTLS(t *testing.T) {
 	}
 }
 
-func TestPostgresOverTLS(t *testing.T) {
-	t.Parallel()
-	p := meet(t)
+// postgresOverTLS is a PostgreSQL that wants TLS, and a certificate from its clients.
+func (p parties) postgresOverTLS(t *testing.T) config.Postgres {
+	t.Helper()
 	at, err := url.Parse(runtimetest.Postgres(t))
 	if err != nil {
 		t.Fatal(err)
@@ -167,11 +167,19 @@ func TestPostgresOverTLS(t *testing.T) {
 	})
 	host, port, _ := net.SplitHostPort(addr)
 	n, _ := strconv.Atoi(port)
+	c := config.Default[config.Postgres]()
+	c.Host, c.Port, c.Database, c.SSLMode = host, uint16(n), strings.TrimPrefix(at.Path, "/"), "verify-full"
+	return c
+}
+
+func TestPostgresOverTLS(t *testing.T) {
+	t.Parallel()
+	p := meet(t)
+	at := p.postgresOverTLS(t)
 	for name, who := range p.identities() {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			c := config.Default[config.Postgres]()
-			c.Host, c.Port, c.Database, c.SSLMode = host, uint16(n), strings.TrimPrefix(at.Path, "/"), "verify-full"
+			c := at
 			c.RootCert, c.Cert, c.Key = who.ca, who.cert, who.key
 			pool, err := c.Pool(t.Context())
 			if err != nil {
@@ -183,6 +191,41 @@ func TestPostgresOverTLS(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestPostgresCertificateIsRenewed has a certificate that PostgreSQL does not take replaced by
+// one that it takes.
+func TestPostgresCertificateIsRenewed(t *testing.T) {
+	t.Parallel()
+	p := meet(t)
+	c := p.postgresOverTLS(t)
+	dir := t.TempDir()
+	c.RootCert, c.Cert, c.Key = p.ca, dir+"/cert", dir+"/key"
+	put := func(cert, key string, written time.Time) {
+		for from, to := range map[string]string{cert: c.Cert, key: c.Key} {
+			text, err := os.ReadFile(from)
+			if err == nil {
+				err = os.WriteFile(to, text, 0o600)
+			}
+			if err == nil {
+				err = os.Chtimes(to, written, written)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	put(p.otherCert, p.otherKey, time.Now().Add(-time.Hour))
+	pool, err := c.Pool(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer pool.Close()
+	if err := pool.Ping(t.Context()); err == nil {
+		t.Fatal("a stranger gets in")
+	}
+	put(p.cert, p.key, time.Now())
+	runtimetest.Eventually(t, 20*time.Second, func() error { return pool.Ping(t.Context()) })
 }
 
 func TestClickHouseOverTLS(t *testing.T) {
