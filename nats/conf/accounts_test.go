@@ -41,11 +41,12 @@ type secured struct {
 
 var users = regexp.MustCompile(`\{user: "([^"]+)", password: \$(\w+)`)
 
-// start runs the server. It sets the environment, so its tests are not parallel.
-func start(t *testing.T) *secured {
+// configure makes a directory with the configurations and what they need of the environment, so
+// its tests are not parallel.
+func configure(t *testing.T) (dir string, authority *runtimetest.Authority) {
 	t.Helper()
-	dir, authority := t.TempDir(), runtimetest.NewAuthority(t)
-	for _, name := range []string{"node.conf", "secured.conf", "accounts.conf"} {
+	dir, authority = t.TempDir(), runtimetest.NewAuthority(t)
+	for _, name := range []string{"node.conf", "secured.conf", "accounts.conf", "secured-cluster.conf"} {
 		text, err := os.ReadFile(name)
 		if err != nil {
 			t.Fatal(err)
@@ -60,11 +61,18 @@ func start(t *testing.T) *secured {
 	t.Setenv("NATS_TLS_CERT", cert)
 	t.Setenv("NATS_TLS_KEY", key)
 	t.Setenv("NATS_TLS_CA", authority.CA)
-	o, err := server.ProcessConfigFile(filepath.Join(dir, "secured.conf"))
+	return dir, authority
+}
+
+// run runs a server with one of the configurations, changed by change.
+func run(t *testing.T, file string, change func(*server.Options)) *server.Server {
+	t.Helper()
+	o, err := server.ProcessConfigFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
 	o.Host, o.Port, o.HTTPPort, o.StoreDir, o.NoLog, o.NoSigs = "127.0.0.1", server.RANDOM_PORT, 0, t.TempDir(), true, true
+	change(o)
 	srv, err := server.NewServer(o)
 	if err != nil {
 		t.Fatal(err)
@@ -74,6 +82,14 @@ func start(t *testing.T) *secured {
 	if !srv.ReadyForConnections(10 * time.Second) {
 		t.Fatal("the server is not ready")
 	}
+	return srv
+}
+
+// start runs the server.
+func start(t *testing.T) *secured {
+	t.Helper()
+	dir, authority := configure(t)
+	srv := run(t, filepath.Join(dir, "secured.conf"), func(*server.Options) {})
 	s := &secured{NATS: config.NATS{URL: srv.ClientURL(), CA: authority.CA, PasswordFile: filepath.Join(dir, "password")}}
 	s.Cert, s.Key = authority.Issue(t, "client")
 	return s
