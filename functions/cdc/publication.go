@@ -7,19 +7,24 @@ import (
 	"strings"
 )
 
-// tableSQL tells whether a table's whole old rows are in the log, its schema and its id.
-const tableSQL = `SELECT c.relreplident = 'f', n.nspname, c.oid FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid = to_regclass(%s)`
+// tableSQL tells whether a table's whole old rows are in the log, its schema and its id, and
+// whether rows of it are in other tables.
+const tableSQL = `
+SELECT c.relreplident = 'f', n.nspname, c.oid, c.relkind = 'p' OR EXISTS (SELECT FROM pg_inherits AS i WHERE i.inhparent = c.oid)
+FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid = to_regclass(%s)`
 
 // publicationSQL tells whether the publication has every change of our tables,
 // whether it has other tables, and how to know it again: what anybody alters has another
-// id or another transaction then, also where it is put back.
+// id or another transaction then, also where it is put back. Tables that have rows of ours
+// come last.
 const publicationSQL = `
 SELECT p.pubinsert AND p.pubupdate AND p.pubdelete AND p.pubtruncate AND (p.puballtables OR %[2]d = (
          SELECT count(*) FROM pg_publication_rel AS r
          WHERE r.prpubid = p.oid AND r.prrelid IN (%[3]s) AND r.prqual IS NULL AND r.prattrs IS NULL)),
        EXISTS (SELECT FROM pg_publication_rel AS r WHERE r.prpubid = p.oid AND r.prrelid NOT IN (%[3]s)),
        p.puballtables,
-       concat_ws(' ', p.oid, p.xmin, ARRAY[%[3]s]::oid[], (SELECT array_agg(r.oid ORDER BY r.oid) FROM pg_publication_rel AS r WHERE r.prpubid = p.oid AND r.prrelid IN (%[3]s)))
+       concat_ws(' ', p.oid, p.xmin, ARRAY[%[3]s]::oid[], (SELECT array_agg(r.oid ORDER BY r.oid) FROM pg_publication_rel AS r WHERE r.prpubid = p.oid AND r.prrelid IN (%[3]s)),
+         (SELECT array_agg(i.inhrelid ORDER BY i.inhrelid) FROM pg_inherits AS i WHERE i.inhparent IN (%[3]s)))
 FROM pg_publication AS p WHERE p.pubname = %[1]s`
 
 // publication makes the publication agree with our tables, learns their ids, and returns
@@ -36,6 +41,8 @@ func (o *owner) publication(ctx context.Context) (mark, gap string, err error) {
 			return "", "", fmt.Errorf("there is no table %s: the migrations have not run", e.table)
 		case string(rows[0][0]) != "t":
 			return "", "", fmt.Errorf("table %s must have REPLICA IDENTITY FULL, so that its deletions and TOAST values are whole", e.table)
+		case string(rows[0][3]) == "t": // they have ids of their own, and a Truncate of one is none of all
+			return "", "", fmt.Errorf("table %s has partitions, or tables that inherit from it, whose changes are not followed: it must be one table", e.table)
 		}
 		id, err := strconv.ParseUint(string(rows[0][2]), 10, 32)
 		if err != nil {

@@ -104,6 +104,40 @@ func TestRenamedTable(t *testing.T) {
 	e.wantEventOf(t, "meanwhile")
 }
 
+// A table whose rows are in others is refused, from the start or while the tail runs:
+// PostgreSQL tells of their changes as those of other tables.
+func TestTableOfParts(t *testing.T) {
+	t.Parallel()
+	const told = "has partitions, or tables that inherit from it"
+	for name, part := range map[string]string{
+		"inherited": "CREATE TABLE more () INHERITS (gateways)",
+		"partitions": "ALTER TABLE gateways RENAME TO part; CREATE TABLE gateways (LIKE part INCLUDING ALL) PARTITION BY HASH (id);" +
+			"ALTER TABLE gateways ATTACH PARTITION part FOR VALUES WITH (MODULUS 1, REMAINDER 0); ALTER TABLE gateways REPLICA IDENTITY FULL",
+	} {
+		for _, running := range []bool{false, true} {
+			t.Run(fmt.Sprint(name, running), func(t *testing.T) {
+				t.Parallel()
+				e := newEnv(t)
+				if running {
+					e.instance(t)
+					e.streaming(t)
+					e.exec(t, part)
+				} else {
+					e.exec(t, part)
+					e.instance(t)
+				}
+				runtimetest.Eventually(t, 20*time.Second, func() error {
+					s, err := e.status(t)
+					if err == nil && !strings.Contains(s.LastError, told) {
+						err = fmt.Errorf("got %v", s)
+					}
+					return err
+				})
+			})
+		}
+	}
+}
+
 // A slot of somebody else is left alone.
 func TestForeignSlot(t *testing.T) {
 	t.Parallel()
