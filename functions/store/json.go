@@ -30,8 +30,8 @@ func appendDocuments(to column.Interface, rows []row) error {
 	if !ok {
 		return fmt.Errorf("the column data is %s, not JSON", to.Type())
 	}
-	if done, err := appendObjects(j, rows); done || err != nil {
-		return err
+	if appendObjects(j, rows) {
+		return nil
 	}
 	j.Reset()
 	for i := range rows {
@@ -46,8 +46,10 @@ func appendDocuments(to column.Interface, rows []row) error {
 	return nil
 }
 
-// appendObjects is false, and may have appended before, where text is better.
-func appendObjects(to *column.JSON, rows []row) (bool, error) {
+// appendObjects is false, and may have appended before, where text is better: also where a
+// path has a type in the table to which the client does not turn a value. Of text ClickHouse
+// refuses the row.
+func appendObjects(to *column.JSON, rows []row) bool {
 	paths := map[string]string{}
 	o := clickhouse.NewJSON()
 	values := o.ValuesByPath()
@@ -62,14 +64,11 @@ func appendObjects(to *column.JSON, rows []row) (bool, error) {
 	var path [256]byte
 	for i := range rows {
 		clear(values)
-		if rows[i].text != "" || !rows[i].object.each(path[:0], 0, set) || len(paths) > maxPaths {
-			return false, nil
-		}
-		if err := to.AppendRow(o); err != nil {
-			return false, err
+		if rows[i].text != "" || !rows[i].object.each(path[:0], 0, set) || len(paths) > maxPaths || to.AppendRow(o) != nil {
+			return false
 		}
 	}
-	return true, nil
+	return true
 }
 
 // maxExact is the largest integer up to which a double holds every one.
