@@ -24,7 +24,7 @@ func TestLateAnswerIsNobodysTrouble(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer out.Close()
-	s := &session{out: out, status: &status{}}
+	s := &session{out: out, owned: func() bool { return true }, status: &status{}}
 	l := newLink(nil)
 	s.publish(l, nats.NewMsg("silent"), &delivery{stored: make(chan struct{})}, 1)
 	if _, err := asked.NextMsg(5 * time.Second); err != nil {

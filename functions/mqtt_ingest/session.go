@@ -275,9 +275,14 @@ func (s *session) identify(l *link, m message) (string, error) {
 }
 
 // publish sends an envelope until it is stored, or the link gone: then the broker
-// sends its message again.
+// sends its message again. An instance that was stopped between two attempts may go on long
+// after another has stored it.
 func (s *session) publish(l *link, out *nats.Msg, d *delivery, attempt int) {
 	if l.gone() {
+		return
+	}
+	if !s.owned() {
+		l.fail(errNotOwned)
 		return
 	}
 	s.out.Publish(out, func(err error) {
