@@ -92,8 +92,8 @@ func (p *Publisher) putBatch(batch []outgoing) {
 		p.mu.Lock()
 		p.land(last.slot, last.round)
 		p.mu.Unlock()
-		p.single(batch)
 	}
+	p.single(batch) // one that is alone may have been in a batch that was refused
 	p.each(batch)
 }
 

@@ -226,3 +226,47 @@ func TestBatchesAfterSilence(t *testing.T) {
 	}
 	p.Close()
 }
+
+// TestBatchFailsAndEachIsTriedAgain has a full stream refuse a batch. When there is room, each
+// of its messages can be published again, alone.
+func TestBatchFailsAndEachIsTriedAgain(t *testing.T) {
+	t.Parallel()
+	nc := runtimetest.NATS(t)
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "s", Subjects: []string{"s"}, AllowAtomicPublish: true, MaxMsgs: 1, Discard: jetstream.DiscardNew})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := js.Publish(t.Context(), "s", nil); err != nil {
+		t.Fatal(err)
+	}
+	p, err := runtime.NewPublisher(nc, runtime.BatchWindow, 10*time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.InBatches()
+	all := make([]*nats.Msg, 10)
+	answers := make(chan error, len(all))
+	for i := range all {
+		all[i] = &nats.Msg{Subject: "s"}
+		p.Publish(all[i], func(err error) { answers <- err })
+	}
+	for range all {
+		if <-answers == nil {
+			t.Error("a full stream has taken a message")
+		}
+	}
+	for i, m := range all {
+		if err := s.Purge(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		p.Publish(m, func(err error) { answers <- err })
+		if err := <-answers; err != nil {
+			t.Errorf("message %d: %v", i, err)
+		}
+	}
+	p.Close()
+}
