@@ -76,7 +76,7 @@ func (p *Publisher) each(all []outgoing) {
 // slot may be another's by now, and would not tell when the batch has landed.
 func (p *Publisher) putBatch(batch []outgoing) {
 	p.mu.Lock()
-	batch = slices.DeleteFunc(batch, func(m outgoing) bool { return p.slots[m.slot].round != m.round || p.slots[m.slot].done == nil })
+	batch = p.waiting(batch)
 	if len(batch) == 0 {
 		p.mu.Unlock()
 		return
@@ -95,6 +95,12 @@ func (p *Publisher) putBatch(batch []outgoing) {
 	}
 	p.single(batch) // one that is alone may have been in a batch that was refused
 	p.each(batch)
+}
+
+// waiting is those of a batch that have not failed. What has may be published again, and
+// is not to be touched. The caller holds the lock.
+func (p *Publisher) waiting(batch []outgoing) []outgoing {
+	return slices.DeleteFunc(batch, func(m outgoing) bool { return p.slots[m.slot].round != m.round || p.slots[m.slot].done == nil })
 }
 
 func (p *Publisher) sendBatch(batch []outgoing) error {
@@ -155,6 +161,9 @@ func (p *Publisher) finishBatch(batch []outgoing, err error) {
 	defer p.sendNext()
 	var api *jetstream.APIError
 	if errors.As(err, &api) && (api.ErrorCode == batchDuplicate || api.ErrorCode == batchIncomplete) {
+		p.mu.Lock()
+		batch = p.waiting(batch)
+		p.mu.Unlock()
 		p.single(batch)
 		p.each(batch)
 		return

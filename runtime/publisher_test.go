@@ -270,3 +270,50 @@ func TestBatchFailsAndEachIsTriedAgain(t *testing.T) {
 	}
 	p.Close()
 }
+
+// TestBatchIsAnsweredLate has the answer to a batch come when its first message has failed,
+// and may be on its way again: it is not sent with those that are tried one by one.
+func TestBatchIsAnsweredLate(t *testing.T) {
+	t.Parallel()
+	nc := runtimetest.NATS(t)
+	server, err := nc.SubscribeSync("s")
+	if err != nil {
+		t.Fatal(err)
+	}
+	next := func() *nats.Msg {
+		m, err := server.NextMsg(10 * time.Second)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return m
+	}
+	const timeout = 6 * time.Second
+	p, err := runtime.NewPublisher(nc, runtime.BatchWindow, timeout)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.InBatches()
+	failed := make(chan error, 1)
+	p.Publish(&nats.Msg{Subject: "s", Data: []byte("alone")}, func(error) {})
+	alone := next()
+	p.Publish(&nats.Msg{Subject: "s", Data: []byte("first")}, func(err error) { failed <- err })
+	time.Sleep(timeout / 3) // or both had failed at once
+	p.Publish(&nats.Msg{Subject: "s", Data: []byte("last")}, func(error) {})
+	if err := alone.Respond([]byte(`{"stream":"s","seq":1}`)); err != nil {
+		t.Fatal(err)
+	}
+	next()
+	commit := next()
+	if err := <-failed; err == nil {
+		t.Fatal("it was not answered")
+	}
+	if err := commit.Respond([]byte(`{"error":{"code":400,"err_code":10176},"stream":"","seq":0}`)); err != nil {
+		t.Fatal(err)
+	}
+	p.Close() // the last one is answered by nobody
+	for left, _, _ := server.Pending(); left > 0; left-- {
+		if m := next(); string(m.Data) != "last" {
+			t.Errorf("%q is sent again", m.Data)
+		}
+	}
+}
