@@ -239,13 +239,3 @@ func each[T any](items []T, f func(T)) {
 	}
 	all.Wait()
 }
-
-// Run serves the functions until ctx is done, then drains.
-func Run(ctx context.Context, c Config, fns ...Function) error {
-	h, err := Start(ctx, c, fns...)
-	if err != nil {
-		return err
-	}
-	<-ctx.Done()
-	return h.Stop()
-}

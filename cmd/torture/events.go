@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"maps"
 	"time"
 
 	"github.com/jackc/pglogrepl"
@@ -28,9 +29,7 @@ func (v *verdict) countEvents(ctx context.Context, w *world, l *load) error {
 	}
 	defer it.Stop()
 	waiting := map[string]string{} // acknowledged devices whose last name did not come yet
-	for id, name := range l.devices {
-		waiting[id] = name
-	}
+	maps.Copy(waiting, l.devices)
 	seen, created := map[string]bool{}, map[string]bool{}
 	var last pglogrepl.LSN
 	for left := uint64(1); len(waiting) > 0 || left > 0; {

@@ -70,7 +70,12 @@ func instanceMain(text string) error {
 		<-ctx.Done()
 		return nil
 	}))
-	return runtime.Run(ctx, runtime.Config{Conn: nc, Streams: s}, fn)
+	h, err := runtime.Start(ctx, runtime.Config{Conn: nc, Streams: s}, fn)
+	if err != nil {
+		return err
+	}
+	<-ctx.Done()
+	return h.Stop()
 }
 
 // process is an instance in a process of its own.

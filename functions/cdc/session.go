@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"strings"
 	"time"
@@ -41,9 +42,7 @@ var settings = map[string]string{
 // connect opens a replication connection to where the pool's go, with their TLS.
 func connect(ctx context.Context, db *pgxpool.Pool) (*session, error) {
 	config := db.Config().ConnConfig.Config.Copy()
-	for name, value := range settings {
-		config.RuntimeParams[name] = value
-	}
+	maps.Copy(config.RuntimeParams, settings)
 	config.ConnectTimeout = 5 * time.Second
 	var last *socket // of the attempts; that of a later request to cancel is not ours
 	dial := config.DialFunc

@@ -72,7 +72,7 @@ func (d devices) checkConversion(expression string) []*runtime.Violation {
 }
 
 func (d devices) create(ctx context.Context, req *pb.CreateEndDeviceRequest) (*pb.CreateEndDeviceResponse, error) {
-	dev, err := postgres.Row(ctx, d.db, scan, postgres.UnknownOrganization(req.OrganizationId), createSQL,
+	dev, err := postgres.Row(ctx, d.db, scan, runtime.UnknownOrganization(req.OrganizationId), createSQL,
 		xid.New().String(), req.OrganizationId, strings.TrimSpace(req.Name), req.PayloadConversion)
 	return &pb.CreateEndDeviceResponse{EndDevice: dev}, err
 }

@@ -57,7 +57,7 @@ func (g gateways) create(ctx context.Context, req *pb.CreateGatewayRequest) (*pb
 	if err != nil {
 		return nil, err
 	}
-	gw, err := postgres.Row(ctx, g.db, scan, postgres.UnknownOrganization(req.OrganizationId), createSQL, xid.New().String(),
+	gw, err := postgres.Row(ctx, g.db, scan, runtime.UnknownOrganization(req.OrganizationId), createSQL, xid.New().String(),
 		req.OrganizationId, strings.TrimSpace(req.Name), pb.GatewayStatus_GATEWAY_STATUS_ACTIVE.String(), req.Type.String(), config)
 	return &pb.CreateGatewayResponse{Gateway: gw}, err
 }

@@ -12,6 +12,7 @@ import (
 
 	"ponix/nats/streams"
 	envelopev1 "ponix/proto/ponix/envelope/v1"
+	"ponix/runtime/wire"
 )
 
 // FuzzTopic holds any topic to: it is refused, or has an organization, which is the
@@ -34,7 +35,7 @@ func FuzzTopic(f *testing.F) {
 			}
 			return
 		}
-		if topic != organization+"/"+device || !id.MatchString(organization) || !id.MatchString(device) || len(payload) > maxPayload {
+		if topic != organization+"/"+device || !wire.IsID(organization) || !wire.IsID(device) || len(payload) > maxPayload {
 			t.Fatalf("%q is taken, as device %q", topic, device)
 		}
 		msg, err := m.envelope(raw, organization, device, "id")

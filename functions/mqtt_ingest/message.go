@@ -1,7 +1,6 @@
 package mqttingest
 
 import (
-	"regexp"
 	"strings"
 	"time"
 
@@ -12,6 +11,7 @@ import (
 
 	"ponix/nats/streams"
 	envelopev1 "ponix/proto/ponix/envelope/v1"
+	"ponix/runtime/wire"
 )
 
 // maxPayload is what a message may carry, in bytes.
@@ -39,13 +39,11 @@ const (
 	rejections // how many there are
 )
 
-var id = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
-
 // check reads a message's topic, <organization_id>/<device_id>.
 func (m message) check(organization string) (device string, why rejection) {
 	org, device, _ := strings.Cut(m.topic, "/")
 	switch {
-	case !id.MatchString(org) || !id.MatchString(device):
+	case !wire.IsID(org) || !wire.IsID(device):
 		return "", badTopic
 	case org != organization:
 		return "", otherOrganization

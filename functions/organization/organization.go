@@ -37,7 +37,7 @@ type organizations struct{ db *pgxpool.Pool }
 
 // row runs a statement about one organization.
 func (o organizations) row(ctx context.Context, sql, id string, args ...any) (*pb.Organization, error) {
-	return postgres.Row(ctx, o.db, scan, postgres.UnknownOrganization(id), sql, append([]any{id}, args...)...)
+	return postgres.Row(ctx, o.db, scan, runtime.UnknownOrganization(id), sql, append([]any{id}, args...)...)
 }
 
 func scan(r pgx.CollectableRow) (*pb.Organization, error) {
@@ -77,7 +77,7 @@ func (o organizations) delete(ctx context.Context, req *pb.DeleteOrganizationReq
 		return err
 	})
 	if errors.Is(err, pgx.ErrNoRows) {
-		return nil, postgres.UnknownOrganization(req.OrganizationId)
+		return nil, runtime.UnknownOrganization(req.OrganizationId)
 	}
 	return &pb.DeleteOrganizationResponse{Organization: org}, postgres.Error(err)
 }

@@ -9,6 +9,7 @@ import (
 
 	envelopev1 "ponix/proto/ponix/envelope/v1"
 	"ponix/runtime"
+	"ponix/runtime/wire"
 )
 
 // read makes a row of a message. What is written as `convert` writes it is scanned;
@@ -46,7 +47,8 @@ func scan(data []byte) (r row, ok bool) {
 		data = data[n:]
 		switch number {
 		case 1:
-			r.device, ok = string(content), isID(content)
+			r.device = string(content)
+			ok = wire.IsID(r.device)
 		case 2:
 			r.occurred, ok = scanTime(content)
 		case 3:
@@ -54,7 +56,8 @@ func scan(data []byte) (r row, ok bool) {
 		case 4:
 			r.processed, ok = scanTime(content)
 		case 5:
-			r.organization, ok = string(content), isID(content)
+			r.organization = string(content)
+			ok = wire.IsID(r.organization)
 		case 6:
 			r.id, ok = string(content), len(content) <= 255 && utf8.Valid(content)
 		}
@@ -85,14 +88,4 @@ func scanTime(src []byte) (time.Time, bool) {
 		}
 	}
 	return time.Unix(int64(seconds), int64(nanos)).UTC(), true
-}
-
-// isID is the rule ponix.validate.v1.id.
-func isID(b []byte) bool {
-	for _, c := range b {
-		if (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && c != '_' && c != '-' {
-			return false
-		}
-	}
-	return 1 <= len(b) && len(b) <= 64
 }

@@ -59,8 +59,7 @@ type Letter struct {
 	Payload []byte      `json:"payload,omitempty"`
 }
 
-// Message encodes l. queue is the name of the stream of dead letters, traceID
-// the W3C traceparent of the attempt that gave up.
+// Message encodes l. queue is the name of the stream of dead letters.
 func (l Letter) Message(queue string) *nats.Msg {
 	h := nats.Header{}
 	for k, v := range l.Header {

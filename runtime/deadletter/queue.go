@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"strconv"
 	"time"
 
@@ -127,9 +128,7 @@ func (q *Queue) Replay(ctx context.Context, l Letter) error {
 		return fmt.Errorf("dead letter %d has only the first %d of %d bytes, as it was too large to keep: %w", l.Number, len(l.Payload), l.Size, ErrIncomplete)
 	}
 	h := nats.Header{}
-	for k, v := range l.Header {
-		h[k] = v
-	}
+	maps.Copy(h, l.Header)
 	h.Set(IDHeader, l.ID)
 	h.Set(TimeHeader, l.Stored.UTC().Format(time.RFC3339Nano))
 	h.Set(jetstream.MsgIDHeader, "replay."+strconv.FormatUint(l.Number, 10)+"."+strconv.FormatInt(l.Died.UnixNano(), 36))

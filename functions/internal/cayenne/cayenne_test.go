@@ -61,7 +61,7 @@ func TestVectors(t *testing.T) {
 			continue
 		}
 		want := plain(t, v.Data)
-		if got := AppendJSON(nil, rs); !reflect.DeepEqual(plain(t, got), want) {
+		if got := appendJSON(nil, rs); !reflect.DeepEqual(plain(t, got), want) {
 			t.Errorf("%s is\n%s, want\n%s", v.Payload, got, v.Data)
 		}
 		text, err := json.Marshal(Map(rs))
@@ -121,7 +121,7 @@ func TestTypes(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got := string(AppendJSON(nil, rs)); got != c.want {
+			if got := string(appendJSON(nil, rs)); got != c.want {
 				t.Errorf("got  %s\nwant %s", got, c.want)
 			}
 			text, err := json.Marshal(Map(rs))
@@ -212,7 +212,7 @@ func TestLastOfMany(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := plain(t, AppendJSON(nil, rs)); !reflect.DeepEqual(got, any(want)) {
+	if got := plain(t, appendJSON(nil, rs)); !reflect.DeepEqual(got, any(want)) {
 		t.Errorf("got %v, want %v", got, want)
 	}
 }

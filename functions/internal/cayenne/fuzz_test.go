@@ -30,7 +30,7 @@ func FuzzDecode(f *testing.F) {
 		if !slices.IsSortedFunc(rs, func(a, b Reading) int { return int(a.order) - int(b.order) }) {
 			t.Errorf("%x: readings are not sorted", payload)
 		}
-		text := AppendJSON(nil, rs)
+		text := appendJSON(nil, rs)
 		if !json.Valid(text) {
 			t.Fatalf("%x: %s is not JSON", payload, text)
 		}
@@ -42,8 +42,8 @@ func FuzzDecode(f *testing.F) {
 			t.Errorf("%x is\n%s, as a map\n%s", payload, text, values)
 		}
 		again := append(slices.Clone(payload), payload...)
-		if twice, err := Scan(nil, again); err != nil || !bytes.Equal(AppendJSON(nil, twice), text) {
-			t.Errorf("%x twice is %s, %v", payload, AppendJSON(nil, twice), err)
+		if twice, err := Scan(nil, again); err != nil || !bytes.Equal(appendJSON(nil, twice), text) {
+			t.Errorf("%x twice is %s, %v", payload, appendJSON(nil, twice), err)
 		}
 	})
 }

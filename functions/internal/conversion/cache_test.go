@@ -20,7 +20,7 @@ func TestCompileOnce(t *testing.T) {
 			})
 		}
 		wg.Wait()
-		if got := c.Compiles(); got != 1 {
+		if got := c.cache.compiles.Load(); got != 1 {
 			t.Errorf("%s was compiled %d times", expression, got)
 		}
 	}
@@ -46,7 +46,7 @@ func TestCacheIsBounded(t *testing.T) {
 				if err := c.Check(expression(i)); err != nil {
 					t.Fatal(err)
 				}
-				if got := c.Compiles(); got != compiles {
+				if got := c.cache.compiles.Load(); got != compiles {
 					t.Fatalf("after expression %d there were %d compilations, want %d", i, got, compiles)
 				}
 			}

@@ -59,9 +59,6 @@ func New(l Limits) (*Converter, error) {
 	return &Converter{l, env, newCache(l, env.compile)}, nil
 }
 
-// Compiles is how many expressions have been compiled so far.
-func (c *Converter) Compiles() int64 { return c.cache.compiles.Load() }
-
 // Check tells whether an expression can be compiled and its type can be a map.
 // An error is an *Error with the position in its message. The empty expression
 // is one too: a caller that allows it does not ask.

@@ -11,10 +11,6 @@ import (
 	"ponix/runtime"
 )
 
-// UnknownOrganization is what callers get for an organization that does not
-// exist or is deleted.
-func UnknownOrganization(id string) error { return runtime.UnknownOrganization(id) }
-
 // OwnedRequest is what every request for a list of an organization's has.
 type OwnedRequest interface {
 	PageRequest
@@ -27,7 +23,7 @@ func ListOwned[M proto.Message](ctx context.Context, db *pgxpool.Pool, scan pgx.
 	id := req.GetOrganizationId()
 	items, token, err := List(ctx, db, scan, key, req, rpc, sql, id)
 	if err == nil && len(items) == 0 {
-		_, err = Row(ctx, db, pgx.RowTo[bool], UnknownOrganization(id), "SELECT true FROM organizations WHERE id = $1 AND deleted_at IS NULL", id)
+		_, err = Row(ctx, db, pgx.RowTo[bool], runtime.UnknownOrganization(id), "SELECT true FROM organizations WHERE id = $1 AND deleted_at IS NULL", id)
 	}
 	return items, token, err
 }

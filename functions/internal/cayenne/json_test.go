@@ -1,7 +1,7 @@
 package cayenne
 
-// AppendJSON appends readings as one JSON object, in their order.
-func AppendJSON(dst []byte, rs []Reading) []byte {
+// appendJSON appends readings as one JSON object, in their order.
+func appendJSON(dst []byte, rs []Reading) []byte {
 	w := jsonWriter{dst: append(dst, '{'), closers: append(make([]byte, 0, 4), '}')}
 	for _, r := range rs {
 		r.Visit(&w)
