@@ -3,10 +3,13 @@ package token_test
 import (
 	"bytes"
 	"crypto/ed25519"
+	"errors"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -25,16 +28,55 @@ func TestKeysOfAFileAreReadAgain(t *testing.T) {
 	_, first, _ := ed25519.GenerateKey(nil)
 	_, second, _ := ed25519.GenerateKey(nil)
 	write(t, file, jwks(t, map[string]any{"a": first}))
-	v := verifier(t, token.Config{JWKS: file})
+	before, err := os.Stat(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	log := &runtimetest.Text{}
+	v, err := token.New(t.Context(), token.Config{JWKS: file, Logger: slog.New(slog.NewTextHandler(log, nil))})
+	if err != nil {
+		t.Fatal(err)
+	}
 	raw := sign(t, jwt.SigningMethodEdDSA, second, "b", nil)
-	_, err := v.Verify([]string{"Bearer " + raw})
+	_, err = v.Verify([]string{"Bearer " + raw})
 	refused(t, err, "TOKEN_INVALID", raw)
-	write(t, file, jwks(t, map[string]any{"a": first, "b": second}))
+	both := jwks(t, map[string]any{"a": first, "b": second})
+	write(t, file, both)
+	if err := os.Chtimes(file, before.ModTime(), before.ModTime()); err != nil { // its size tells
+		t.Fatal(err)
+	}
 	accepted := func() error { _, err := v.Verify([]string{"Bearer " + raw}); return err }
 	runtimetest.Eventually(t, 10*time.Second, accepted)
-	write(t, file, []byte("half of a fi")) // being written: the keys that were read stay good
-	if err := accepted(); err != nil {
-		t.Error(err)
+	// Being written, and then gone: the keys that were read stay good, and nobody looks for
+	// each call.
+	const warning = "the keys that were read stay good"
+	stay := func() {
+		t.Helper()
+		told := strings.Count(log.String(), warning)
+		runtimetest.Eventually(t, 10*time.Second, func() error {
+			if err := accepted(); err != nil {
+				t.Fatal(err)
+			}
+			if strings.Count(log.String(), warning) == told {
+				return errors.New("the file was not read again")
+			}
+			return nil
+		})
+	}
+	write(t, file, bytes.Repeat([]byte("x"), len(both))) // its time tells
+	stay()
+	if err := os.Remove(file); err != nil {
+		t.Fatal(err)
+	}
+	stay()
+	began, told := time.Now(), strings.Count(log.String(), warning)
+	for range 100 {
+		if err := accepted(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := strings.Count(log.String(), warning) - told; n > 1+int(time.Since(began)/time.Second) {
+		t.Errorf("the file was looked for %d times", n)
 	}
 }
 
@@ -89,6 +131,25 @@ func TestKeysComeOverHTTPSOnly(t *testing.T) {
 	t.Cleanup(here.Close)
 	if _, err := token.New(t.Context(), token.Config{JWKS: here.URL}); err == nil {
 		t.Error("the keys are taken")
+	}
+}
+
+// TestRedirectsOfKeys follows five, and not any number.
+func TestRedirectsOfKeys(t *testing.T) {
+	t.Parallel()
+	_, key, _ := ed25519.GenerateKey(nil)
+	set := jwks(t, map[string]any{"a": key})
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if left := strings.TrimPrefix(r.URL.Path, "/"); left != "" { // as many as there are letters
+			http.Redirect(w, r, "/"+left[1:], http.StatusFound)
+			return
+		}
+		w.Write(set) //nolint:errcheck // the client sees it
+	}))
+	t.Cleanup(srv.Close)
+	verifier(t, token.Config{JWKS: srv.URL + "/xxxxx"})
+	if _, err := token.New(t.Context(), token.Config{JWKS: srv.URL + "/xxxxxx"}); err == nil {
+		t.Error("six were followed")
 	}
 }
 
