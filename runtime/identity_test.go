@@ -61,6 +61,24 @@ func wantResults(t *testing.T, js jetstream.JetStream, n uint64, subjects ...str
 	}
 }
 
+// resultID is the envelope's id of a result.
+func resultID(t *testing.T, js jetstream.JetStream, sequence uint64) string {
+	t.Helper()
+	s, err := js.Stream(t.Context(), "processed_envelopes")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := s.GetMsg(t.Context(), sequence)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var e envelopev1.ProcessedEnvelope
+	if err := wire.Unmarshal(m.Data, &e); err != nil {
+		t.Fatal(err)
+	}
+	return e.EnvelopeId
+}
+
 // TestForeignID has a device give its message the id that the next of another tenant's
 // is going to get from the stream: that one is not taken for a repeat.
 func TestForeignID(t *testing.T) {
@@ -73,19 +91,8 @@ func TestForeignID(t *testing.T) {
 	start(t, nc, identity())
 	sendRaw(t, js, "", "evil", "e")
 	wantResults(t, js, 1, "processed_envelopes.evil.e")
-	s, err := js.Stream(t.Context(), "processed_envelopes")
-	if err != nil {
-		t.Fatal(err)
-	}
-	m, err := s.GetMsg(t.Context(), 1)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var e envelopev1.ProcessedEnvelope
-	if err := wire.Unmarshal(m.Data, &e); err != nil {
-		t.Fatal(err)
-	}
-	sendRaw(t, js, e.EnvelopeId[:len(e.EnvelopeId)-1]+"3", "evil", "e") // <epoch>-1, of the first
+	id := resultID(t, js, 1)
+	sendRaw(t, js, id[:len(id)-1]+"3", "evil", "e") // <epoch>-1, of the first
 	wantResults(t, js, 2, "processed_envelopes.evil.e")
 	sendRaw(t, js, "", "victim", "v")
 	wantResults(t, js, 3, "processed_envelopes.evil.e", "processed_envelopes.victim.v")
@@ -197,6 +204,9 @@ func TestStreamDeleted(t *testing.T) {
 		s, err := js.Stream(t.Context(), "processed_envelopes")
 		return err == nil && s.CachedInfo().State.Msgs == 2
 	})
+	if first, second := resultID(t, js, 1), resultID(t, js, 2); first == second {
+		t.Errorf("both have the id %s", first)
+	}
 }
 
 // TestTargetsDeleted takes away the streams that results and dead letters go to: they are

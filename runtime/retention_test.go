@@ -194,6 +194,9 @@ func TestFullOfLetters(t *testing.T) {
 		}
 		return nil
 	})
+	if got := metrics(h); !strings.Contains(got, fmt.Sprintf(`ponix_dead_letters_total{binding="raw_envelopes/convert",function="convert"} %d`+"\n", messages)) {
+		t.Errorf("what became a letter at the second attempt counts once:\n%s", got)
+	}
 	if err := js.DeleteStream(t.Context(), cfg.DeadLetters().Name); err != nil {
 		t.Fatal(err)
 	}

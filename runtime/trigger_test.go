@@ -67,7 +67,7 @@ func letters(t *testing.T, nc *nats.Conn) map[string]deadletter.Letter {
 func TestFateOfAMessage(t *testing.T) {
 	t.Parallel()
 	nc := runtimetest.NATS(t)
-	var retries, done atomic.Int64
+	var retries, done, panicked, waited atomic.Int64
 	start(t, nc, runtime.Func("convert", runtime.OnMessage(testStreams().RawEnvelopes(), "convert", func(ctx context.Context, e *envelopev1.RawEnvelope) error {
 		m := runtime.MessageFrom(ctx)
 		switch e.DeviceId {
@@ -80,14 +80,19 @@ func TestFateOfAMessage(t *testing.T) {
 			}
 		case "panics":
 			if m.Attempt < 2 {
+				panicked.Store(time.Now().UnixNano())
 				panic("once")
 			}
+			waited.Store(time.Now().UnixNano() - panicked.Load())
 		}
 		done.Add(1)
 		return nil
 	})))
 	publish(t, nc, "fine", "never", "later", "undecodable", "panics")
 	eventually(t, "three done, two retries, two dead", func() bool { return done.Load() == 3 && retries.Load() == 2 && len(letters(t, nc)) == 2 })
+	if d := time.Duration(waited.Load()); d < 250*time.Millisecond { // half of the first delay
+		t.Errorf("what has failed came again after %v", d)
+	}
 	l := letters(t, nc)["NEVER"]
 	if l.Error != "this can never work" || l.Function != "convert" || l.Subject != "raw_envelopes.o.never" || l.Header.Get("Custom") != "kept" || l.Sequence != 2 || l.Deliveries != 1 || len(l.Payload) == 0 || l.TraceID == "" || l.ID == "" {
 		t.Errorf("%+v", l)
@@ -519,6 +524,46 @@ func TestPanicInABatch(t *testing.T) {
 		c, err := js.Consumer(t.Context(), "raw_envelopes", "convert")
 		return err == nil && done.Load() == 5 && c.CachedInfo().NumAckPending == 2
 	})
+}
+
+// TestPanicsAreCounted has a message that makes its handler panic and was delivered four
+// times before, and one that is new: the first is dead, the second comes again.
+func TestPanicsAreCounted(t *testing.T) {
+	t.Parallel()
+	nc := runtimetest.NATS(t)
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	panics := runtime.Func("convert", runtime.OnMessage(testStreams().RawEnvelopes(), "convert", func(_ context.Context, e *envelopev1.RawEnvelope) error {
+		panic(e.DeviceId)
+	}))
+	if err := runtime.Prepare(t.Context(), runtime.Config{Conn: nc, Streams: testStreams()}, panics); err != nil {
+		t.Fatal(err)
+	}
+	c, err := js.Consumer(t.Context(), "raw_envelopes", "convert")
+	if err != nil {
+		t.Fatal(err)
+	}
+	publish(t, nc, "known")
+	for range 4 {
+		m, err := c.Next()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := m.Nak(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	publish(t, nc, "new")
+	start(t, nc, panics)
+	eventually(t, "one is dead, and one waits", func() bool {
+		info, err := c.Info(t.Context())
+		return err == nil && len(letters(t, nc)) > 0 && info.NumAckPending == 1
+	})
+	if l := letters(t, nc)["PANIC"]; l.Error != "panic: known" || l.Deliveries != 5 {
+		t.Errorf("%+v", l)
+	}
 }
 
 // TestTraceOfResults holds that a result goes on with the trace of its message, also after
