@@ -128,6 +128,39 @@ func TestPublisher(t *testing.T) {
 	}
 }
 
+// TestLateAnswer has the answer to a message come when that has failed already, and its place
+// is another's: it is none to that one.
+func TestLateAnswer(t *testing.T) {
+	t.Parallel()
+	nc := runtimetest.NATS(t)
+	p, err := runtime.NewPublisher(nc, 1, 10*time.Millisecond)
+	if err != nil {
+		t.Fatal(err)
+	}
+	first := ""
+	if _, err := nc.Subscribe("late", func(m *nats.Msg) {
+		if first == "" {
+			first = m.Reply
+			return
+		}
+		for _, answer := range [][2]string{{first, `{"stream":"s","seq":1}`}, {m.Reply, `{"error":{"code":503}}`}} {
+			if err := nc.Publish(answer[0], []byte(answer[1])); err != nil {
+				t.Error(err)
+			}
+		}
+	}); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		p.Publish(&nats.Msg{Subject: "late"}, func(err error) {
+			if err == nil {
+				t.Error("it counts as stored")
+			}
+		})
+	}
+	p.Close()
+}
+
 // What a source fails with is logged, and for how long it ran; each binding has a
 // line a second.
 func TestSourceFailuresAreLogged(t *testing.T) {

@@ -1,6 +1,7 @@
 package cdc
 
 import (
+	"errors"
 	"math"
 	"testing"
 	"time"
@@ -28,6 +29,22 @@ func FuzzChange(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestPartlyLogged holds that a value which neither the new row has nor the old one is not
+// taken for an empty one.
+func TestPartlyLogged(t *testing.T) {
+	t.Parallel()
+	e := entities(streams.Config{})[0]
+	r, err := relate(e, e.columns)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, data := range []string{"O\x00\x05unnnnN\x00\x05unnnn", "N\x00\x05unnnn", "K\x00\x05nnnnnN\x00\x05nnnnn"} {
+		if row, err := r.change([]byte(data), false); !errors.Is(err, errPartly) {
+			t.Errorf("%q is %v, %v", data, row, err)
+		}
+	}
 }
 
 func TestRelateNeedsEveryColumn(t *testing.T) {

@@ -39,9 +39,6 @@ func (o *owner) drop(id string) bool {
 	ctx, cancel := context.WithTimeout(o.ctx, askTimeout)
 	defer cancel()
 	c := o.view.claimOf(id)
-	if _, is := o.view.state(id); is && c.owner != o.me {
-		return false
-	}
 	err := o.leases.Purge(ctx, streams.GatewayLease(id), jetstream.LastRevision(c.revision), jetstream.PurgeTTL(markerTTL))
 	o.complain("drop", id, err)
 	if err == nil {

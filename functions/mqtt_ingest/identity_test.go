@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"ponix/nats/streams"
+	pb "ponix/proto/ponix/gateway/v1"
 	"ponix/runtime/config"
 	"ponix/runtime/runtimetest"
 )
@@ -91,6 +92,9 @@ func TestWhatComesAgainHasItsID(t *testing.T) {
 	if got := mustID(t, second, sent(3, "21.0", true)); got == three {
 		t.Error("another message has the same id")
 	}
+	if there := sent(3, "21.0", true); there.hash() == (message{topic: "acme/other", payload: there.payload}).hash() {
+		t.Error("another topic is the same content")
+	}
 	// A broker that has lost the session sends nothing again.
 	third := begin(t, kv, nil, false)
 	if got := mustID(t, third, sent(1, "20.5", true)); got == fresh || got == one {
@@ -98,6 +102,57 @@ func TestWhatComesAgainHasItsID(t *testing.T) {
 	}
 	if a, b := mustID(t, third, message{topic: "a/b"}), mustID(t, third, message{topic: "a/b"}); a == b {
 		t.Error("two messages of QoS 0 with one id")
+	}
+}
+
+// TestLateAcknowledgement has a packet id be another's by the time that the message before
+// is acknowledged: what has the id now keeps its own.
+func TestLateAcknowledgement(t *testing.T) {
+	t.Parallel()
+	i := begin(t, records(t), nil, false)
+	one := mustID(t, i, sent(1, "20.5", false))
+	two := mustID(t, i, sent(1, "21.0", false))
+	i.acknowledged(1, one)
+	if got := mustID(t, i, sent(1, "21.0", true)); got != two {
+		t.Errorf("got %s, want %s", got, two)
+	}
+}
+
+// TestAnswerIsLost has a write of the record come through whose answer does not: the next
+// connection goes on from there.
+func TestAnswerIsLost(t *testing.T) {
+	t.Parallel()
+	kv := records(t)
+	i := begin(t, kv, nil, false)
+	e, err := kv.Get(t.Context(), "g1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := kv.Put(t.Context(), "g1", e.Value()); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := i.subscribe(ctx, everything); err == nil {
+		t.Fatal("it was written after all")
+	}
+	begin(t, kv, i, true)
+}
+
+// TestWhatIsNotHandled has messages come to an instance that gives its gateways back, or
+// that has lost them: none is taken, and another instance gets them.
+func TestWhatIsNotHandled(t *testing.T) {
+	t.Parallel()
+	ack := func() { t.Error("it was acknowledged") }
+	for name, want := range map[string]error{"draining": nil, "not owned": errNotOwned} {
+		s := &session{owned: func() bool { return name != "not owned" }, status: &status{}, gateway: &pb.Gateway{OrganizationId: "acme"}}
+		l := newLink(nil)
+		close(l.ready)
+		l.draining.Store(name == "draining")
+		s.receive(l, message{topic: "nonsense", qos: 1, packet: 1}, ack)
+		if len(l.queue) > 0 || l.gone() != (want != nil) || !errors.Is(l.err, want) {
+			t.Errorf("%s: %d are under way, and the link has ended with %v", name, len(l.queue), l.err)
+		}
 	}
 }
 

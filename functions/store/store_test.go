@@ -274,6 +274,11 @@ func TestPages(t *testing.T) {
 	first := e.list(t, &envelopev1.ListProcessedEnvelopesRequest{PageSize: 1})
 	_, err := e.ListProcessedEnvelopes(t.Context(), &envelopev1.ListProcessedEnvelopesRequest{OrganizationId: "o", EndDeviceId: "e", PageToken: first.NextPageToken})
 	functiontest.WantInvalid(t, err, "page_token")
+	for _, other := range []*envelopev1.ListProcessedEnvelopesRequest{{StartTime: timestamppb.New(noon)}, {EndTime: timestamppb.New(noon)}} {
+		other.OrganizationId, other.EndDeviceId, other.PageToken = "o", "d", first.NextPageToken
+		_, err = e.ListProcessedEnvelopes(t.Context(), other)
+		functiontest.WantInvalid(t, err, "page_token")
+	}
 	_, err = e.ListProcessedEnvelopes(t.Context(), &envelopev1.ListProcessedEnvelopesRequest{OrganizationId: "o", EndDeviceId: "d", PageSize: -1, PageToken: "x", StartTime: &timestamppb.Timestamp{Nanos: -1}, EndTime: &timestamppb.Timestamp{Nanos: -1}})
 	functiontest.WantInvalid(t, err, "page_size", "page_token", "start_time", "end_time")
 	_, err = e.ListProcessedEnvelopes(t.Context(), &envelopev1.ListProcessedEnvelopesRequest{EndDeviceId: "d"})
@@ -456,6 +461,8 @@ func TestWriteIsAllOrNothing(t *testing.T) {
 	all := made(t, "all", time.Date(2300, 1, 1, 0, 0, 0, 0, time.UTC), `{}`)
 	all.ProcessedAt, all.DataJson = old.OccurredAt, []byte(`{"a":`)
 	functiontest.WantInvalid(t, e.write(t, all), "envelopes[0].occurred_at", "envelopes[0].processed_at", "envelopes[0].data_json")
+	notJSON.DataJson = []byte(`{"a":1} {"b":2}`)
+	functiontest.WantInvalid(t, e.write(t, good, notJSON), "envelopes[1].data_json")
 	functiontest.WantInvalid(t, e.write(t, good, made(t, "twice", noon, `{"a":{"b":1},"a.b":2}`)), "envelopes")
 	noTime := made(t, "x", noon, `{}`)
 	noTime.OccurredAt = nil
