@@ -4,6 +4,7 @@ import (
 	"context"
 	"maps"
 	"math/rand/v2"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -11,6 +12,8 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
 	enddevicev1 "ponix/proto/ponix/end_device/v1"
@@ -50,6 +53,65 @@ func TestOneAsks(t *testing.T) {
 		if n := conn.asked.Load(); n != 1 {
 			t.Fatalf("asked %d times", n)
 		}
+	}
+}
+
+// directory answers for any device, all of one organization.
+type directory struct {
+	grpc.ClientConnInterface
+	asked        func(device string)
+	organization func() error
+}
+
+func (c *directory) Invoke(_ context.Context, _ string, args, reply any, _ ...grpc.CallOption) error {
+	resp, ok := reply.(*enddevicev1.BatchGetEndDevicesResponse)
+	if !ok {
+		return c.organization()
+	}
+	for _, id := range args.(*enddevicev1.BatchGetEndDevicesRequest).DeviceIds {
+		c.asked(id)
+		resp.EndDevices = append(resp.EndDevices, &enddevicev1.EndDevice{DeviceId: id, OrganizationId: "o"})
+	}
+	return nil
+}
+
+// TestWhatIsNotRemembered has an organization that cannot be asked for, and an event that
+// comes while a device is: either is asked for again. What is known of a device is as old
+// as what is known of its organization.
+func TestWhatIsNotRemembered(t *testing.T) {
+	t.Parallel()
+	var d *Devices
+	var asked []string
+	event := func() {}
+	gone := status.Error(codes.Unavailable, "away")
+	d = NewDevices(&directory{
+		asked:        func(id string) { asked = append(asked, id); event() },
+		organization: func() error { return gone },
+	}, Cache{Size: 10, TTL: time.Minute})
+	resolve := func(id string) (device, error) { return d.resolve(t.Context(), id, time.Time{}) }
+	for range 2 {
+		if dev, err := resolve("d1"); status.Code(err) != codes.Unavailable {
+			t.Fatalf("got %v, %v", dev, err)
+		}
+	}
+	gone = status.Error(codes.NotFound, "deleted")
+	if dev, err := resolve("d1"); err != nil || !dev.organizationDeleted {
+		t.Errorf("got %v, %v", dev, err)
+	}
+	event = func() {
+		if err := d.deviceEvent([]byte("\x0a\x02d2")); err != nil { // its id
+			t.Error(err)
+		}
+	}
+	for range 2 {
+		dev, err := resolve("d2")
+		if o, _ := d.owners.Get("o"); err != nil || dev.at.After(o.at) {
+			t.Errorf("the device is of %v, and its organization of %v, %v", dev.at, o.at, err)
+		}
+		event = func() {}
+	}
+	if want := []string{"d1", "d1", "d1", "d2", "d2"}; !slices.Equal(asked, want) {
+		t.Errorf("asked for %v, want %v", asked, want)
 	}
 }
 
