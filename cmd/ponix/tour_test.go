@@ -83,8 +83,8 @@ func TestTour(t *testing.T) {
 			t.Fatal(err)
 		}
 		names[row.Function] = true
-		if strings.Contains(row.Binding, "_envelopes/") && (row.Handled != 2 || row.Pending == nil) {
-			t.Errorf("%s has handled %d, and it is known whether more wait: %v", row.Binding, row.Handled, row.Pending != nil)
+		if strings.Contains(row.Binding, "_envelopes/") && row.Handled != 2 {
+			t.Errorf("%s has handled %d", row.Binding, row.Handled)
 		}
 		if !strings.Contains(row.Binding, "/") && row.Pending != nil {
 			t.Errorf("for %s wait %d", row.Binding, *row.Pending)

@@ -96,9 +96,9 @@ func TestInstancesShareGateways(t *testing.T) {
 }
 
 // TestThousandGateways holds one instance with a thousand gateways to a bounded
-// number of goroutines and to bounded memory. The brokers' half is in the count.
+// number of goroutines and to bounded memory. The brokers' half is in the count, and
+// so were other tests: it is not parallel.
 func TestThousandGateways(t *testing.T) {
-	t.Parallel()
 	e := start(t)
 	b := broker(t, "")
 	const gateways = 1000
