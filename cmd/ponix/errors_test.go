@@ -43,24 +43,10 @@ func TestErrorsArePlain(t *testing.T) {
 // hangs up before.
 func TestSQLBeforeItRuns(t *testing.T) {
 	t.Parallel()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close() //nolint:errcheck // the test is over
-	go func() {
-		for {
-			c, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			c.Read(make([]byte, 4096)) //nolint:errcheck // what is unread would be a reset
-			c.Close()                  //nolint:errcheck // that is the test
-		}
-	}()
+	at := runtimetest.HangsUp(t)
 	for _, statement := range []string{"SELECT 1", "OPTIMIZE TABLE t"} {
-		_, err := call(t, []string{"PONIX_CLICKHOUSE_NATIVE_URL=" + ln.Addr().String()}, "sql", statement)
-		if err == nil || !strings.Contains(err.Error(), "exit code 1: ponix: ClickHouse at "+ln.Addr().String()+": handshake: ") {
+		_, err := call(t, []string{"PONIX_CLICKHOUSE_NATIVE_URL=" + at}, "sql", statement)
+		if err == nil || !strings.Contains(err.Error(), "exit code 1: ponix: ClickHouse at "+at+": handshake: ") {
 			t.Errorf("%s: got %v", statement, err)
 		}
 	}

@@ -189,8 +189,8 @@ func dial(encrypted *tls.Config) func(context.Context, string) (net.Conn, error)
 			return new(net.Dialer).DialContext(ctx, "tcp", addr)
 		}
 		conn, err := (&tls.Dialer{Config: encrypted}).DialContext(ctx, "tcp", addr)
-		if errors.Is(err, io.EOF) { // which is all that there is to read
-			err = fmt.Errorf("%s does not speak TLS, for which PONIX_CLICKHOUSE_TLS asks: %w", addr, err)
+		if errors.Is(err, io.EOF) { // which alone says nothing
+			err = fmt.Errorf("%s hung up on TLS, as a port without it does (PONIX_CLICKHOUSE_TLS, and 9440 is the usual port with it): %w", addr, err)
 		}
 		return conn, err
 	}

@@ -254,23 +254,8 @@ func TestClickHouseOverTLS(t *testing.T) {
 // TLS.
 func TestClickHouseWithoutTLS(t *testing.T) {
 	t.Parallel()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close() //nolint:errcheck // the test is over
-	go func() {
-		for {
-			c, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			io.ReadAtLeast(c, make([]byte, 4096), 64) //nolint:errcheck // what is unread would be a reset
-			c.Close()                                 //nolint:errcheck // that is the test
-		}
-	}()
 	c := config.Default[config.ClickHouse]()
-	c.NativeURL, c.TLS = ln.Addr().String(), "on"
+	c.NativeURL, c.TLS = runtimetest.HangsUp(t), "on"
 	db, err := c.Open()
 	if err != nil {
 		t.Fatal(err)
