@@ -71,7 +71,7 @@ bench-check suites="convert pipeline devices ingest cdc rpc memory": build
     #!/usr/bin/env bash
     set -uo pipefail
     declare -A size=(
-        [convert]="" [pipeline]="" [devices]="" [ingest]="--count 100000" [cdc]="--count 20000 --duration 500ms" [rpc]="--duration 300ms" [rpc-64]="--duration 300ms --only 64 --rounds 7"
+        [convert]="" [pipeline]="" [devices]="" [ingest]="--count 100000" [cdc]="--count 20000 --duration 500ms" [rpc]="--duration 300ms" [rpc-64]="--duration 250ms --only 64 --rounds 15"
         [memory]="--count 50000 --backlog 200000 --idle 3s --rounds 1 --tolerance 0.99"
     )
     missed=0

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/url"
 	"os"
 	"regexp"
@@ -29,12 +30,18 @@ type NATS struct {
 	InboxPrefix  string `name:"nats-inbox-prefix" help:"What the subjects of replies start with, so that a user can be kept from reading another's; default _INBOX_<user> with a user, and _INBOX without."`
 }
 
+// natsTimeout bounds how long a server takes to be connected to, and to greet.
+const natsTimeout = 5 * time.Second
+
 // inboxPrefix is what a subject can start with.
 var inboxPrefix = regexp.MustCompile(`^[^\s.*>]+(\.[^\s.*>]+)*$`)
 
 // options are those of every connection.
 func (c NATS) options(name string) ([]nats.Option, error) {
-	opts := []nats.Option{nats.Name(name), nats.Timeout(5 * time.Second)}
+	opts := []nats.Option{
+		nats.Name(name), nats.Timeout(natsTimeout),
+		nats.SetCustomDialer(&gatheringDialer{net.Dialer{Timeout: natsTimeout}}),
+	}
 	if c.Creds != "" {
 		data, err := os.ReadFile(c.Creds)
 		if err != nil {

@@ -79,7 +79,7 @@ func (w *World) answers(ctx context.Context) (addr string, err error) {
 	if err := w.bareAnswers(); err != nil {
 		return "", err
 	}
-	nc, err := w.dial()
+	nc, err := w.connect(ctx)
 	if err != nil {
 		return "", err
 	}
@@ -96,8 +96,8 @@ func (*World) grpcAlone(context.Context) (addr string, err error) {
 }
 
 // bridge is ours, as `ponix bridge` starts it.
-func (w *World) bridge(context.Context) (addr string, err error) {
-	nc, err := w.dial()
+func (w *World) bridge(ctx context.Context) (addr string, err error) {
+	nc, err := w.connect(ctx)
 	if err != nil {
 		return "", err
 	}

@@ -114,10 +114,19 @@ func (w *World) dial() (*nats.Conn, error) {
 	return nc, err
 }
 
+// connect returns a connection as ours have it in production, which lasts as long.
+func (w *World) connect(ctx context.Context) (*nats.Conn, error) {
+	nc, err := config.NATS{URL: w.NATSURL}.Connect(ctx, "ponix bench", w.log)
+	if err == nil {
+		w.conns = append(w.conns, nc)
+	}
+	return nc, err
+}
+
 // host starts the named functions as `ponix serve` does, on a connection of their
 // own.
 func (w *World) host(ctx context.Context, d functions.Deps, only ...string) (io.Closer, error) {
-	nc, err := w.dial()
+	nc, err := w.connect(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -1,0 +1,167 @@
+package config
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// pipe returns a gathering connection and its peer. A write lasts until the peer has
+// read it.
+func pipe(t *testing.T) (c *gathering, peer net.Conn) {
+	t.Helper()
+	ours, peer := net.Pipe()
+	c = gather(ours)
+	t.Cleanup(func() {
+		peer.Close() //nolint:errcheck // of a test
+		c.Close()    //nolint:errcheck // of a test
+	})
+	return c, peer
+}
+
+func write(t *testing.T, c *gathering, p []byte) {
+	t.Helper()
+	if n, err := c.Write(p); n != len(p) || err != nil {
+		t.Fatalf("%d bytes of %d written: %v", n, len(p), err)
+	}
+}
+
+// TestGathers holds that what is written during a write goes out with the next, in its
+// order.
+func TestGathers(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c, peer := pipe(t)
+		write(t, c, []byte("1"))
+		synctest.Wait() // until it is being written
+		for _, p := range []string{"2", "34", "5"} {
+			write(t, c, []byte(p))
+		}
+		buf := make([]byte, 100)
+		for _, want := range []string{"1", "2345"} {
+			n, err := peer.Read(buf)
+			if err != nil || string(buf[:n]) != want {
+				t.Errorf("%q was read in one, not %q: %v", buf[:n], want, err)
+			}
+		}
+		write(t, c, []byte("6"))
+		if n, err := peer.Read(buf); err != nil || string(buf[:n]) != "6" {
+			t.Errorf("%q was read, not 6: %v", buf[:n], err)
+		}
+	})
+}
+
+// TestGathersNoMore holds that a writer waits where the peer is too slow, and that the
+// room of a large message is not kept.
+func TestGathersNoMore(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c, peer := pipe(t)
+		large := bytes.Repeat([]byte("x"), 4*mostGathered)
+		write(t, c, []byte("x"))
+		synctest.Wait()
+		write(t, c, large) // beside the one that is being written
+		written := make(chan struct{})
+		go func() {
+			defer close(written)
+			c.Write([]byte("x")) //nolint:errcheck // counted below
+		}()
+		synctest.Wait()
+		select {
+		case <-written:
+			t.Error("a write did not wait")
+		default:
+		}
+		if _, err := io.CopyN(io.Discard, peer, int64(len(large)+2)); err != nil {
+			t.Error(err)
+		}
+		<-written
+		synctest.Wait()
+		if kept := cap(c.waiting) + cap(c.spare); kept > 4*mostGathered {
+			t.Errorf("%d bytes are kept", kept)
+		}
+	})
+}
+
+// TestGatheredAtClose holds that a connection writes what it took before it is closed.
+func TestGatheredAtClose(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c, peer := pipe(t)
+		write(t, c, []byte("last "))
+		write(t, c, []byte("words"))
+		var read []byte
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			read, _ = io.ReadAll(peer)
+		}()
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+		if <-done; string(read) != "last words" {
+			t.Errorf("%q was read", read)
+		}
+		if _, err := c.Write([]byte("x")); !errors.Is(err, net.ErrClosed) {
+			t.Errorf("written after Close: %v", err)
+		}
+	})
+}
+
+// TestPeerThatDoesNotRead holds that nothing waits for one for ever: a write is given up,
+// and the connection with it, and Close lasts a second.
+func TestPeerThatDoesNotRead(t *testing.T) {
+	t.Parallel()
+	t.Run("write", func(t *testing.T) {
+		t.Parallel()
+		synctest.Test(t, func(t *testing.T) {
+			c, _ := pipe(t)
+			began := time.Now()
+			write(t, c, bytes.Repeat([]byte("x"), mostGathered))
+			synctest.Wait()
+			write(t, c, bytes.Repeat([]byte("x"), mostGathered))
+			if _, err := c.Write([]byte("x")); !errors.Is(err, os.ErrDeadlineExceeded) || time.Since(began) != writeTimeout {
+				t.Errorf("after %v: %v", time.Since(began), err)
+			}
+			if _, err := c.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) {
+				t.Errorf("who reads is told of %v", err)
+			}
+		})
+	})
+	t.Run("close", func(t *testing.T) {
+		t.Parallel()
+		synctest.Test(t, func(t *testing.T) {
+			c, _ := pipe(t)
+			write(t, c, []byte("x"))
+			synctest.Wait()
+			write(t, c, []byte("x"))
+			began := time.Now()
+			if c.Close(); time.Since(began) != closeTimeout { //nolint:errcheck // what matters is when
+				t.Errorf("Close took %v", time.Since(began))
+			}
+		})
+	})
+}
+
+// TestDeadlinesOfReads holds that a deadline of reads is none of what is written behind.
+func TestDeadlinesOfReads(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c, peer := pipe(t)
+		if err := errors.Join(c.SetDeadline(time.Now().Add(time.Second)), c.SetWriteDeadline(time.Now())); err != nil {
+			t.Fatal(err)
+		}
+		write(t, c, []byte("x"))
+		if _, err := c.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("read: %v", err)
+		}
+		if n, err := peer.Read(make([]byte, 1)); n != 1 || err != nil {
+			t.Errorf("%d bytes were read: %v", n, err)
+		}
+	})
+}
