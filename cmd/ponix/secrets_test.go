@@ -25,7 +25,7 @@ const canary = "hunter2"
 // secrets are in all the variables that may have one. No server listens there.
 func secrets(natsURL string) []string {
 	return []string{
-		"PONIX_NATS_URL=" + natsURL, "PONIX_NATS_PASSWORD=" + canary, "PONIX_LOG_LEVEL=debug",
+		"PONIX_NATS_URL=" + natsURL, "PONIX_NATS_USERNAME=user", "PONIX_NATS_PASSWORD=" + canary, "PONIX_LOG_LEVEL=debug",
 		"PONIX_POSTGRES_HOST=127.0.0.1", "PONIX_POSTGRES_PORT=1", "PONIX_POSTGRES_PASSWORD=" + canary,
 		"PONIX_CLICKHOUSE_NATIVE_URL=127.0.0.1:1", "PONIX_CLICKHOUSE_PASSWORD=" + canary,
 		"PONIX_AUTH_SECRET=" + canary + strings.Repeat("x", 32), "PONIX_GRPC_PORT=0",

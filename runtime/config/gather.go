@@ -8,8 +8,7 @@ import (
 )
 
 const (
-	// mostGathered is how many bytes wait to be written before a writer waits, too. One
-	// write may go over it.
+	// mostGathered is how many bytes wait to be written before a writer waits, too.
 	mostGathered = 128 << 10
 	// writeTimeout bounds a write to a peer that does not read, as nats.go does.
 	writeTimeout = time.Minute
@@ -55,25 +54,29 @@ func gather(conn net.Conn) *gathering {
 }
 
 // Write takes p, and waits only while there is too much before it. The error is of an
-// earlier write.
-func (c *gathering) Write(p []byte) (int, error) {
+// earlier write. One writer at a time: the client has a lock.
+func (c *gathering) Write(p []byte) (n int, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for c.err == nil && !c.closing && len(c.waiting) >= mostGathered {
-		c.changed.Wait()
+	for n < len(p) {
+		for c.err == nil && !c.closing && len(c.waiting) == mostGathered {
+			c.changed.Wait()
+		}
+		switch {
+		case c.err != nil:
+			return n, c.err
+		case c.closing:
+			return n, net.ErrClosed
+		}
+		next := min(len(p), n+mostGathered-len(c.waiting))
+		c.waiting = append(c.waiting, p[n:next]...)
+		n = next
+		if !c.sending {
+			c.sending = true
+			go c.send()
+		}
 	}
-	switch {
-	case c.err != nil:
-		return 0, c.err
-	case c.closing:
-		return 0, net.ErrClosed
-	}
-	c.waiting = append(c.waiting, p...)
-	if !c.sending {
-		c.sending = true
-		go c.send()
-	}
-	return len(p), nil
+	return n, nil
 }
 
 func (c *gathering) send() {
@@ -108,9 +111,7 @@ func (c *gathering) take() []byte {
 func (c *gathering) sent(out []byte, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if cap(out) <= 2*mostGathered { // a larger one is of a large message
-		c.spare = out
-	}
+	c.spare = out
 	if err != nil {
 		c.err = err
 		c.Conn.Close() //nolint:errcheck // who reads learns of it

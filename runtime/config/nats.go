@@ -56,12 +56,15 @@ func (c NATS) options(name string) ([]nats.Option, error) {
 		}
 		opts = append(opts, nats.UserCredentials(c.Creds))
 	}
+	password, err := secret("NATS_PASSWORD", c.PasswordFile, "")
+	if err != nil {
+		return nil, err
+	}
 	inbox := c.InboxPrefix
-	if c.Username != "" {
-		password, err := secret("NATS_PASSWORD", c.PasswordFile, "")
-		if err != nil {
-			return nil, err
-		}
+	switch {
+	case c.Username == "" && password != "":
+		return nil, &Error{"PONIX_NATS_USERNAME", errors.New("there is a password for NATS, and no user that has it")}
+	case c.Username != "":
 		opts = append(opts, nats.UserInfo(c.Username, password))
 		if inbox == "" {
 			inbox = nats.InboxPrefix[:len(nats.InboxPrefix)-1] + "_" + c.Username

@@ -340,6 +340,7 @@ func TestWhatCannotBeUsedIsNamed(t *testing.T) {
 		"NATS, another key":          {nats(config.NATS{URL: "nats://127.0.0.1:1", Cert: cert, Key: otherKey}), "PONIX_NATS_CERT"},
 		"NATS, no credentials":       {nats(config.NATS{URL: "nats://127.0.0.1:1", Creds: none}), "PONIX_NATS_CREDS"},
 		"NATS, no password file":     {nats(config.NATS{URL: "nats://127.0.0.1:1", Username: "u", PasswordFile: none}), "PONIX_NATS_PASSWORD_FILE"},
+		"NATS, no user":              {nats(config.NATS{URL: "nats://127.0.0.1:1", PasswordFile: cert}), "PONIX_NATS_USERNAME"},
 		"NATS, a bad inbox":          {nats(config.NATS{URL: "nats://127.0.0.1:1", InboxPrefix: "a.>"}), "PONIX_NATS_INBOX_PREFIX"},
 		"NATS, a user with a space":  {nats(config.NATS{URL: "nats://127.0.0.1:1", Username: "a b"}), "PONIX_NATS_INBOX_PREFIX"},
 		"gRPC, no key":               {grpc(config.GRPC{TLSCert: cert}), "PONIX_GRPC_TLS_KEY"},
