@@ -29,9 +29,9 @@ func (d *gatheringDialer) Dial(network, address string) (net.Conn, error) {
 
 // gathering is a connection that writes behind its callers' backs, and before each write
 // lets whoever is ready to run add to it. The client writes as soon as a message waits,
-// under a lock that the next message needs: where many calls are answered at a time,
-// that is a system call for one or two of them. Here it is one for all, and the lock is
-// free meanwhile.
+// under a lock that the next message needs, though more may follow at once, where many
+// calls are answered at a time. Here they share a system call, and the lock is free
+// meanwhile.
 //
 // What a Write has taken may be lost with the connection, as what the kernel has taken
 // may be.
