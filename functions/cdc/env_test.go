@@ -195,22 +195,19 @@ func (e *env) events(t testing.TB, stream string, n int) []got {
 
 func (e *env) eventsWithin(t testing.TB, stream string, n int, within time.Duration) []got {
 	t.Helper()
-	s, err := e.js.Stream(t.Context(), stream)
-	if err != nil {
-		t.Fatal(err)
-	}
-	runtimetest.Eventually(t, within, func() error {
-		info, err := s.Info(t.Context())
-		if err == nil && info.State.Msgs < uint64(n) {
-			err = fmt.Errorf("%d of %d events are on %s", info.State.Msgs, n, stream)
+	var s jetstream.Stream
+	var c jetstream.Consumer
+	runtimetest.Eventually(t, within, func() (err error) { // an election may be going on
+		if s, err = e.js.Stream(t.Context(), stream); err != nil {
+			return err
 		}
+		if msgs := s.CachedInfo().State.Msgs; msgs < uint64(n) {
+			return fmt.Errorf("%d of %d events are on %s", msgs, n, stream)
+		}
+		c, err = s.OrderedConsumer(t.Context(), jetstream.OrderedConsumerConfig{})
 		return err
 	})
 	count := s.CachedInfo().State.Msgs
-	c, err := s.OrderedConsumer(t.Context(), jetstream.OrderedConsumerConfig{})
-	if err != nil {
-		t.Fatal(err)
-	}
 	var all []got
 	for uint64(len(all)) < count {
 		batch, err := c.Fetch(int(count)-len(all), jetstream.FetchMaxWait(5*time.Second))
