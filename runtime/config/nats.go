@@ -63,7 +63,7 @@ func (c NATS) options(name string) ([]nats.Option, error) {
 	inbox := c.InboxPrefix
 	switch {
 	case c.Username == "" && password != "":
-		return nil, &Error{"PONIX_NATS_USERNAME", errors.New("there is a password for NATS, and no user that has it")}
+		return nil, &Error{"PONIX_NATS_USERNAME", errors.New("is needed where PONIX_NATS_PASSWORD, or its file, is set: a password without a user is of no use")}
 	case c.Username != "":
 		opts = append(opts, nats.UserInfo(c.Username, password))
 		if inbox == "" {

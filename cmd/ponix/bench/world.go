@@ -107,16 +107,15 @@ func (w *World) Close() error {
 // dial returns a connection that lasts as long as the world, if it is not closed
 // before.
 func (w *World) dial() (*nats.Conn, error) {
-	nc, err := nats.Connect(w.NATSURL, nats.Name("ponix bench"))
-	if err == nil {
-		w.conns = append(w.conns, nc)
-	}
-	return nc, err
+	return w.keep(nats.Connect(w.NATSURL, nats.Name("ponix bench")))
 }
 
 // connect returns a connection as ours have it in production, which lasts as long.
 func (w *World) connect(ctx context.Context) (*nats.Conn, error) {
-	nc, err := config.NATS{URL: w.NATSURL}.Connect(ctx, "ponix bench", w.log)
+	return w.keep(config.NATS{URL: w.NATSURL}.Connect(ctx, "ponix bench", w.log))
+}
+
+func (w *World) keep(nc *nats.Conn, err error) (*nats.Conn, error) {
 	if err == nil {
 		w.conns = append(w.conns, nc)
 	}
