@@ -98,9 +98,9 @@ func TestForeignID(t *testing.T) {
 	wantResults(t, js, 3, "processed_envelopes.evil.e", "processed_envelopes.victim.v")
 }
 
-// TestLongIDs has devices give their messages ids of any length that NATS takes: each of the
-// results has an id of its own, with which it is valid.
-func TestLongIDs(t *testing.T) {
+// TestAnyID has devices give their messages ids of any length and bytes that NATS takes:
+// each of the results has an id of its own, with which it is valid.
+func TestAnyID(t *testing.T) {
 	t.Parallel()
 	nc := runtimetest.NATS(t)
 	js, err := jetstream.New(nc)
@@ -108,17 +108,20 @@ func TestLongIDs(t *testing.T) {
 		t.Fatal(err)
 	}
 	start(t, nc, identity())
-	lengths := []int{255, 256, 1024, 60_000}
-	for _, n := range lengths {
-		sendRaw(t, js, strings.Repeat("x", n), "o", "d")
+	ids := []string{"caf\xe9", "\xff\x00"}
+	for _, n := range []int{255, 256, 1024, 60_000} {
+		ids = append(ids, strings.Repeat("x", n))
 	}
-	wantResults(t, js, uint64(len(lengths)), "processed_envelopes.o.d")
+	for _, id := range ids {
+		sendRaw(t, js, id, "o", "d")
+	}
+	wantResults(t, js, uint64(len(ids)), "processed_envelopes.o.d")
 	s, err := js.Stream(t.Context(), "processed_envelopes")
 	if err != nil {
 		t.Fatal(err)
 	}
 	seen := map[string]bool{}
-	for n := range lengths {
+	for n := range ids {
 		m, err := s.GetMsg(t.Context(), uint64(n+1))
 		if err != nil {
 			t.Fatal(err)

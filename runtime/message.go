@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -27,8 +28,8 @@ type Message struct {
 	Header   nats.Header // as it came
 }
 
-// maxID is the bytes of an id at most, as a ProcessedEnvelope may have it; of a longer one
-// the hash is taken.
+// maxID is the bytes of an id at most, as a ProcessedEnvelope may have it; of a longer one,
+// and of one that is not UTF-8, the hash is taken.
 const maxID = 255
 
 // MessageFrom returns what the runtime knows of the message being handled; the
@@ -56,7 +57,7 @@ func (t *trigger) describe(msg jetstream.Msg) Message {
 		// What was stored before the stream was made is of one that was deleted.
 		m.ID = streamID(min(t.created.Load(), m.Stored.UnixNano()), m.Sequence)
 	}
-	if len(m.ID) > maxID {
+	if len(m.ID) > maxID || !utf8.ValidString(m.ID) {
 		sum := sha256.Sum256([]byte(m.ID))
 		m.ID = hex.EncodeToString(sum[:])
 	}
