@@ -7,7 +7,6 @@ import (
 	"unique"
 
 	lru "github.com/hashicorp/golang-lru/v2"
-	"github.com/hashicorp/golang-lru/v2/expirable"
 	"golang.org/x/sync/singleflight"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -37,9 +36,9 @@ type Devices struct {
 	devices       enddevicev1.EndDeviceServiceClient
 	organizations organizationv1.OrganizationServiceClient
 	ttl           time.Duration
-	size          int // of known
-	unknown       *expirable.LRU[string, struct{}]
-	owners        *lru.Cache[string, owner] // by the id of the organization
+	size          int                           // of known
+	unknown       *lru.Cache[string, time.Time] // since when
+	owners        *lru.Cache[string, owner]     // by the id of the organization
 	ownerCalls    singleflight.Group
 	lookups       lookups
 
@@ -80,21 +79,25 @@ func (d device) staleAfter(now time.Time) bool { return now.Sub(d.at) > fresh }
 // NewDevices returns a resolver that calls the functions on conn.
 func NewDevices(conn grpc.ClientConnInterface, c Cache) *Devices {
 	size := max(c.Size, 1)
-	owners, err := lru.New[string, owner](size)
-	if err != nil {
-		panic(err) // only of a size that is not positive
-	}
 	return &Devices{
 		devices:       enddevicev1.NewEndDeviceServiceClient(conn),
 		organizations: organizationv1.NewOrganizationServiceClient(conn),
 		ttl:           c.TTL,
 		size:          size,
-		unknown:       expirable.NewLRU[string, struct{}](size, nil, fresh),
-		owners:        owners,
+		unknown:       recent[time.Time](size),
+		owners:        recent[owner](size),
 		lookups:       lookups{of: map[string]*lookup{}},
 		known:         map[string]device{},
 		tenants:       map[string]*tenant{},
 	}
+}
+
+func recent[V any](size int) *lru.Cache[string, V] {
+	c, err := lru.New[string, V](size)
+	if err != nil {
+		panic(err) // only of a size that is not positive
+	}
+	return c
 }
 
 // unknownDevice is NOT_FOUND, which may change: the device may be on its way.
@@ -118,7 +121,7 @@ func (d *Devices) resolve(ctx context.Context, id string, notBefore time.Time) (
 	if ok && d.good(known, notBefore) {
 		return known, nil
 	}
-	if _, ok := d.unknown.Get(id); ok || !wire.IsID(id) {
+	if d.isUnknown(id) || !wire.IsID(id) {
 		return device{}, unknown(id)
 	}
 	answer := d.lookUp(ctx, id, notBefore)
@@ -138,6 +141,12 @@ func (d *Devices) resolve(ctx context.Context, id string, notBefore time.Time) (
 	case <-ctx.Done():
 		return device{}, ctx.Err()
 	}
+}
+
+// isUnknown tells whether a device was asked for just now, and does not exist.
+func (d *Devices) isUnknown(id string) bool {
+	since, ok := d.unknown.Get(id)
+	return ok && time.Since(since) < fresh
 }
 
 // good tells whether what is known of a device is as it was no earlier than notBefore,

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"google.golang.org/grpc"
@@ -32,6 +33,13 @@ func (c *oneDevice) Invoke(_ context.Context, _ string, _, reply any, _ ...grpc.
 		resp.EndDevices = []*enddevicev1.EndDevice{{DeviceId: "d", OrganizationId: "o"}}
 	}
 	return nil
+}
+
+// TestIdle holds that a resolver which nobody asks does nothing: a cache with a ticker took
+// more of a processor than all else in an idle instance together.
+func TestIdle(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(*testing.T) { NewDevices(&oneDevice{}, Cache{Size: 10, TTL: time.Minute}) })
 }
 
 // TestOneAsks holds that whoever found a device unknown, and comes late, does not ask

@@ -66,7 +66,7 @@ func (d *Devices) lookUp(ctx context.Context, id string, notBefore time.Time) *l
 	if known, ok := d.recall(id); ok && d.good(known, notBefore) {
 		return came(map[string]answer{id: {device: known}})
 	}
-	if _, ok := d.unknown.Get(id); ok {
+	if d.isUnknown(id) {
 		return came(nil)
 	}
 	all := &d.lookups
@@ -203,7 +203,7 @@ func (d *Devices) fetch(ctx context.Context, l *lookup) {
 			}
 			if a, ok := l.answers[id]; !ok {
 				d.forget(id)
-				d.unknown.Add(id, struct{}{})
+				d.unknown.Add(id, time.Now())
 			} else if a.err == nil {
 				d.add(a.device)
 			}
