@@ -63,7 +63,7 @@ func Transform[In message[T], Out proto.Message, T any](from streams.Stream, dur
 				}
 				c.subject = to.Subject(subject(out)...)
 				data, err := proto.Marshal(out)
-				if err != nil { // text that is not UTF-8, which comes from the message's headers
+				if err != nil { // text that is not UTF-8
 					return nil, Terminate(Error(codes.InvalidArgument, "UNENCODABLE", "%v", err))
 				}
 				return data, nil
