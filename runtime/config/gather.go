@@ -10,8 +10,10 @@ import (
 const (
 	// mostGathered is how many bytes wait to be written before a writer waits, too.
 	mostGathered = 128 << 10
-	// writeTimeout bounds a write to a peer that does not read, as nats.go does.
-	writeTimeout = time.Minute
+	// writeTimeout bounds a write to a peer that does not read. The client then waits with
+	// its lock, without which it can neither ping the peer nor be closed: it has the time
+	// that pings have.
+	writeTimeout = (pingsUnanswered + 1) * pingInterval
 	// closeTimeout bounds how long a connection that is closed still writes.
 	closeTimeout = time.Second
 )

@@ -117,9 +117,11 @@ func TestGatheredAtClose(t *testing.T) {
 }
 
 // TestPeerThatDoesNotRead holds that nothing waits for one for ever: a write is given up,
-// and the connection with it, and Close lasts a second.
+// and the connection with it, before a stop has run out of its time, and Close lasts a
+// second.
 func TestPeerThatDoesNotRead(t *testing.T) {
 	t.Parallel()
+	const grace = 20 * time.Second // of a stop
 	t.Run("write", func(t *testing.T) {
 		t.Parallel()
 		synctest.Test(t, func(t *testing.T) {
@@ -130,6 +132,9 @@ func TestPeerThatDoesNotRead(t *testing.T) {
 			write(t, c, bytes.Repeat([]byte("x"), mostGathered)) // beside the one that is being written
 			if _, err := c.Write([]byte("x")); !errors.Is(err, os.ErrDeadlineExceeded) || time.Since(began) != writeTimeout {
 				t.Errorf("after %v: %v", time.Since(began), err)
+			}
+			if took := time.Since(began); took >= grace {
+				t.Errorf("a stop waits for a write for %v", took)
 			}
 			if _, err := c.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) {
 				t.Errorf("who reads is told of %v", err)

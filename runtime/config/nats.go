@@ -33,6 +33,12 @@ type NATS struct {
 // natsTimeout bounds how long a server takes to be connected to, and to greet.
 const natsTimeout = 5 * time.Second
 
+// A server that leaves so many pings unanswered is taken for gone with the next.
+const (
+	pingInterval    = 5 * time.Second
+	pingsUnanswered = 2
+)
+
 // inboxPrefix is what a subject can start with.
 var inboxPrefix = regexp.MustCompile(`^[^\s.*>]+(\.[^\s.*>]+)*$`)
 
@@ -137,7 +143,7 @@ func (c NATS) Connect(ctx context.Context, name string, log *slog.Logger, opts .
 		nats.ReconnectWait(250*time.Millisecond),
 		nats.ReconnectJitter(250*time.Millisecond, time.Second),
 		nats.ReconnectBufSize(-1), // nothing is accepted that may be lost
-		nats.PingInterval(5*time.Second), nats.MaxPingsOutstanding(2),
+		nats.PingInterval(pingInterval), nats.MaxPingsOutstanding(pingsUnanswered),
 		nats.ConnectHandler(func(*nats.Conn) { connected <- struct{}{} }),
 		nats.ReconnectErrHandler(func(_ *nats.Conn, err error) {
 			if errors.Is(err, nats.ErrNoServers) { // of the first try, whose cause it hides
