@@ -61,6 +61,10 @@ func (c Postgres) DSN() (string, error) {
 	return u.String(), nil
 }
 
+// pingTimeout is how long a connection that was idle may take to answer before it is taken for
+// gone. A call that meets only such ones, of eight, has time left for a new one.
+const pingTimeout = 2 * time.Second
+
 // Pool returns a pool that connects when it is first used.
 func (c Postgres) Pool(ctx context.Context) (*pgxpool.Pool, error) {
 	dsn, err := c.DSN()
@@ -73,6 +77,7 @@ func (c Postgres) Pool(ctx context.Context) (*pgxpool.Pool, error) {
 	}
 	pc.MaxConns, pc.MinConns = c.Connections, 0
 	pc.ConnConfig.ConnectTimeout = 5 * time.Second
+	pc.PingTimeout = pingTimeout
 	c.followCertificate(pc.ConnConfig)
 	return pgxpool.NewWithConfig(ctx, pc)
 }

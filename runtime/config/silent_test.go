@@ -1,0 +1,56 @@
+package config_test
+
+import (
+	"context"
+	"net"
+	"net/url"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"ponix/runtime/config"
+	"ponix/runtime/runtimetest"
+)
+
+// TestSilentConnectionsToPostgres holds that a call succeeds where all connections that there are
+// say nothing any more, and PostgreSQL takes new ones.
+func TestSilentConnectionsToPostgres(t *testing.T) {
+	t.Parallel()
+	at, err := url.Parse(runtimetest.Postgres(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	link := runtimetest.NewLink(t, at.Host)
+	host, port, _ := net.SplitHostPort(link.Addr)
+	n, _ := strconv.Atoi(port)
+	c := config.Default[config.Postgres]()
+	c.Host, c.Port, c.Database = host, uint16(n), strings.TrimPrefix(at.Path, "/")
+	pool, err := c.Pool(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer pool.Close()
+	defer link.Close() // or the pool would wait for what is silent
+	var conns []*pgxpool.Conn
+	for range 2 {
+		conn, err := pool.Acquire(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		conns = append(conns, conn)
+	}
+	for _, conn := range conns {
+		conn.Release()
+	}
+	link.Silence()
+	time.Sleep(1100 * time.Millisecond) // the pool asks a connection that was idle for a second
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	var one int
+	if err := pool.QueryRow(ctx, "SELECT 1").Scan(&one); err != nil {
+		t.Error(err)
+	}
+}
