@@ -121,10 +121,22 @@ func connect(ctx context.Context, nc *nats.Conn, en engines) (functions.Deps, fu
 		return functions.Deps{}, nil, err
 	}
 	return functions.Deps{NATS: nc, Postgres: pool, ClickHouse: ch}, func() {
-		pool.Close()
-		ch.Close() //nolint:errcheck // nothing is written any more
+		closed := make(chan struct{})
+		go func() {
+			defer close(closed)
+			pool.Close()
+			ch.Close() //nolint:errcheck // nothing is written any more
+		}()
+		select {
+		case <-closed:
+		case <-time.After(closeTimeout):
+		}
 	}, nil
 }
+
+// closeTimeout bounds how long a process that ends waits for its connections to be closed. The
+// driver of PostgreSQL alone would wait more than a minute for a server that is silent.
+const closeTimeout = 2 * time.Second
 
 // assemble makes the functions of these names, or all.
 func assemble(d functions.Deps, c functions.Config, only []string) (chosen []runtime.Function, names []string, err error) {
