@@ -4,13 +4,23 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"time"
 
 	"github.com/jackc/pglogrepl"
 	"github.com/jackc/pgx/v5"
 )
 
-var errSilent = errors.New("PostgreSQL is silent")
+// silentFor is the error of a PostgreSQL that does not answer, which counts as away.
+func silentFor(d time.Duration) error {
+	return fmt.Errorf("PostgreSQL is silent for %v: %w", d, os.ErrDeadlineExceeded)
+}
+
+// unlessSilent is ctx as long as PostgreSQL may take for an answer. A connection may be gone
+// without a word, and the kernel tells of it a quarter of an hour later.
+func unlessSilent(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeoutCause(ctx, silence, silentFor(silence))
+}
 
 const (
 	// confirmEvery is how often what is on the streams is confirmed.
@@ -45,7 +55,7 @@ func (o *owner) confirm(ctx context.Context, r *reader) error {
 		case now = <-tick.C:
 		}
 		if quiet := now.Sub(r.began) - time.Duration(r.heard.Load()); quiet > silence {
-			return fmt.Errorf("%w for %v", errSilent, quiet.Round(time.Second))
+			return silentFor(quiet.Round(time.Second))
 		}
 		every := idleEvery
 		if o.progress.events.Load() != o.sent {
@@ -118,13 +128,9 @@ func (o *owner) watch(ctx context.Context) error {
 	defer tick.Stop()
 	last, _ := o.progress.confirmable()
 	for beat := last.String(); ; {
-		err := o.beat(ctx, &beat)
-		if err == nil {
-			var published string
-			err = o.db.QueryRow(ctx, publicationQuery(o.Publication, o.entities)).Scan(nil, nil, nil, &published)
-			if errors.Is(err, pgx.ErrNoRows) || err == nil && published != o.state.Published {
-				return fmt.Errorf("the publication %s was altered", o.Publication)
-			}
+		published, err := o.look(ctx, &beat)
+		if errors.Is(err, pgx.ErrNoRows) || err == nil && published != o.state.Published {
+			return fmt.Errorf("the publication %s was altered", o.Publication)
 		}
 		if kept, err := o.keeper.load(ctx); err == nil && kept.revision == 0 {
 			return errors.New("the state of the slot is gone, as where NATS has lost its disk")
@@ -138,6 +144,19 @@ func (o *owner) watch(ctx context.Context) error {
 		case <-tick.C:
 		}
 	}
+}
+
+// look measures the lag, and returns what the publication is now.
+func (o *owner) look(ctx context.Context, beat *string) (published string, err error) {
+	ctx, cancel := unlessSilent(ctx)
+	defer cancel()
+	if err = o.beat(ctx, beat); err == nil {
+		err = o.db.QueryRow(ctx, publicationQuery(o.Publication, o.entities)).Scan(nil, nil, nil, &published)
+	}
+	if err != nil && ctx.Err() != nil {
+		err = context.Cause(ctx)
+	}
+	return published, err
 }
 
 // beat measures the lag, and writes a heartbeat where there are no changes of ours

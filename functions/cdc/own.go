@@ -47,23 +47,8 @@ func (c *capture) become(ctx context.Context) (*session, error) {
 	tick := time.NewTicker(standbyEvery)
 	defer tick.Stop()
 	for {
-		var taken bool
-		if err := c.db.QueryRow(ctx, "SELECT "+holderSQL(c.Slot)+" IS NOT NULL").Scan(&taken); err != nil {
-			return nil, err
-		}
-		if !taken {
-			s, err := connect(ctx, c.db)
-			if err != nil {
-				return nil, err
-			}
-			ours, err := s.lock(ctx, c.Slot)
-			if ours && err == nil {
-				return s, nil
-			}
-			s.close()
-			if err != nil {
-				return nil, err
-			}
+		if s, err := c.tryLock(ctx); s != nil || err != nil {
+			return s, err
 		}
 		select {
 		case <-ctx.Done():
@@ -71,6 +56,30 @@ func (c *capture) become(ctx context.Context) (*session, error) {
 		case <-tick.C:
 		}
 	}
+}
+
+// tryLock returns a session that has the lock, nil where another has it.
+func (c *capture) tryLock(ctx context.Context) (s *session, err error) {
+	ctx, cancel := unlessSilent(ctx)
+	defer cancel()
+	defer func() {
+		if err != nil && ctx.Err() != nil {
+			err = context.Cause(ctx)
+		}
+	}()
+	var taken bool
+	if err := c.db.QueryRow(ctx, "SELECT "+holderSQL(c.Slot)+" IS NOT NULL").Scan(&taken); taken || err != nil {
+		return nil, err
+	}
+	s, err = connect(ctx, c.db)
+	if err != nil {
+		return nil, err
+	}
+	if ours, err := s.lock(ctx, c.Slot); !ours || err != nil {
+		s.close()
+		return nil, err
+	}
+	return s, nil
 }
 
 // own does all that one owner does. progressed tells whether that moved anything.

@@ -16,7 +16,7 @@ type Link struct {
 	silenced atomic.Int64 // how often
 
 	mu    sync.Mutex
-	conns []net.Conn // of clients; closed with the link
+	conns []net.Conn // on both sides
 }
 
 // NewLink returns a link to the server at addr. It is closed when the test ends.
@@ -34,9 +34,6 @@ func NewLink(t testing.TB, addr string) *Link {
 			if err != nil {
 				return
 			}
-			l.mu.Lock()
-			l.conns = append(l.conns, client)
-			l.mu.Unlock()
 			go l.join(client)
 		}
 	}()
@@ -64,6 +61,9 @@ func (l *Link) join(client net.Conn) {
 		return
 	}
 	defer server.Close() //nolint:errcheck // of a test
+	l.mu.Lock()
+	l.conns = append(l.conns, client, server)
+	l.mu.Unlock()
 	since := l.silenced.Load()
 	var both sync.WaitGroup
 	for to, from := range map[net.Conn]net.Conn{client: server, server: client} {
