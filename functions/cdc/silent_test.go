@@ -1,12 +1,46 @@
 package cdc_test
 
 import (
+	"net"
 	"net/url"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
+
 	"ponix/runtime/runtimetest"
 )
+
+// TestSilentNATSIsNamed holds that the log has NATS where that is silent, and not PostgreSQL,
+// which hangs up on an owner that waits for long.
+func TestSilentNATSIsNamed(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t)
+	link := runtimetest.NewLink(t, e.srv.Addr().String())
+	log := &runtimetest.Text{}
+	e.log = log
+	e.instance(t, nats.InProcessServer(nil), nats.SetCustomDialer(through{link}), nats.ReconnectWait(50*time.Millisecond))
+	e.streaming(t)
+	link.Silence()
+	e.exec(t, "INSERT INTO organizations (id, name) VALUES ('o', 'acme')")
+	runtimetest.Eventually(t, 20*time.Second, func() error {
+		if !strings.Contains(log.String(), "msg=call") {
+			return errNotYet
+		}
+		return nil
+	})
+	if text := log.String(); !strings.Contains(text, "NATS is silent") || strings.Contains(text, "PostgreSQL:") {
+		t.Errorf("the log has\n%s", text)
+	}
+	link.Cut() // so that it connects again
+	e.wantEventOf(t, "acme")
+}
+
+// through dials a link, whatever the address.
+type through struct{ *runtimetest.Link }
+
+func (l through) Dial(network, _ string) (net.Conn, error) { return net.Dial(network, l.Addr) }
 
 // TestStandbyWithSilentConnections holds that an instance takes over although its connections to
 // PostgreSQL were dropped without a word while it waited.

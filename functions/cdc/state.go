@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/jackc/pglogrepl"
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"ponix/nats/streams"
@@ -48,7 +49,12 @@ type keeper struct {
 	slot string
 }
 
-const keepTimeout = 5 * time.Second
+const (
+	keepTimeout = 5 * time.Second
+	// saveTimeout is less than wal_sender_timeout: PostgreSQL hears nothing meanwhile, and
+	// would hang up on an owner whose NATS is silent.
+	saveTimeout = 3 * time.Second
+)
 
 var errTakenOver = errors.New("the state was written meanwhile: another instance has taken over, or the answer to a write was lost")
 
@@ -95,8 +101,16 @@ func (k keeper) read(ctx context.Context, key string, to any, revision *uint64) 
 
 // save writes the state, unless somebody else did since it was read.
 func (k keeper) save(ctx context.Context, s *state) error {
-	ctx, cancel := context.WithTimeout(ctx, keepTimeout)
+	ctx, cancel := context.WithTimeout(ctx, saveTimeout)
 	defer cancel()
+	err := k.write(ctx, s)
+	if errors.Is(err, context.DeadlineExceeded) { // which in the log would be a caller's
+		return fmt.Errorf("write the state: NATS is silent for %v: %w", saveTimeout, nats.ErrTimeout)
+	}
+	return err
+}
+
+func (k keeper) write(ctx context.Context, s *state) error {
 	kv, err := k.bucket(ctx)
 	if err != nil {
 		return err

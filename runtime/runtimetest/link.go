@@ -47,6 +47,11 @@ func (l *Link) Silence() { l.silenced.Add(1) }
 // Close ends all connections, and there are no new ones.
 func (l *Link) Close() {
 	l.listener.Close() //nolint:errcheck // of a test
+	l.Cut()
+}
+
+// Cut ends the connections that there are.
+func (l *Link) Cut() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, c := range l.conns {
