@@ -28,6 +28,11 @@ func (c *bridgeCommand) Run(e *env) error {
 		return err
 	}
 	defer ln.Close() //nolint:errcheck // the server closes it first
+	ready, stopMetrics, err := serveMetrics(e, c.MetricsAddr)
+	if err != nil {
+		return err
+	}
+	defer stopMetrics()
 	nc, err := c.Connect(e.ctx, "ponix bridge", e.log)
 	if err != nil {
 		return err
@@ -35,15 +40,11 @@ func (c *bridgeCommand) Run(e *env) error {
 	defer nc.Close()
 	conf.Conn = nc
 	heap.Bridge()
-	stopMetrics, err := serveMetrics(e, nc, c.MetricsAddr, runtime.ProcessMetrics())
-	if err != nil {
-		return err
-	}
-	defer stopMetrics()
 	s, err := bridge.Start(ln, conf)
 	if err != nil {
 		return err
 	}
+	ready(nc, runtime.ProcessMetrics())
 	if exposed {
 		e.log.Warn("authentication is off, and the bridge does not listen on this machine alone: whoever reaches it reads and changes everything; set PONIX_AUTH_JWKS or PONIX_AUTH_SECRET", "address", s.Addr().String())
 	}

@@ -46,3 +46,22 @@ func TestMetrics(t *testing.T) {
 		want(command, "/healthz", http.StatusServiceUnavailable, "NATS is reconnecting\n")
 	}
 }
+
+// TestHealthBeforeNATS holds that who looks after processes is told of one that waits for NATS.
+func TestHealthBeforeNATS(t *testing.T) {
+	t.Parallel()
+	for _, command := range [][]string{{"serve", "convert"}, {"bridge", "--grpc-port=0"}} {
+		p := start(t, []string{"PONIX_NATS_URL=nats://127.0.0.1:1", "PONIX_METRICS_ADDR=127.0.0.1:0"}, command...)
+		url := "http://" + p.waitFor(t, 20*time.Second, `msg="serving metrics" address=(\S+)`)[1]
+		for _, path := range []string{"/healthz", "/metrics"} {
+			resp, err := http.Get(url + path) //nolint:noctx // the test's own
+			if err != nil {
+				t.Fatal(err)
+			}
+			resp.Body.Close() //nolint:errcheck // of a test
+			if resp.StatusCode != http.StatusServiceUnavailable {
+				t.Errorf("%s %s: %d", command[0], path, resp.StatusCode)
+			}
+		}
+	}
+}

@@ -3,11 +3,11 @@ package main
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -58,6 +58,11 @@ func (c *serveCommand) Run(e *env) error {
 	}
 	defer stopTraces()
 	heap.Instance()
+	ready, stopMetrics, err := serveMetrics(e, c.MetricsAddr)
+	if err != nil {
+		return err
+	}
+	defer stopMetrics()
 	nc, err := c.Connect(e.ctx, "ponix serve", e.log)
 	if err != nil {
 		return err
@@ -68,6 +73,7 @@ func (c *serveCommand) Run(e *env) error {
 		return err
 	}
 	defer h.close()
+	ready(nc, h.MetricsHandler())
 	e.log.Info("serving", "functions", strings.Join(names, " "))
 	<-e.ctx.Done()
 	e.log.Info("draining")
@@ -99,13 +105,7 @@ func host(e *env, nc *nats.Conn, en engines, ho hosting, only []string) (*hosted
 		closeDeps()
 		return nil, nil, err
 	}
-	stopMetrics, err := serveMetrics(e, nc, ho.MetricsAddr, h.MetricsHandler())
-	if err != nil {
-		err = errors.Join(err, h.Stop())
-		closeDeps()
-		return nil, nil, err
-	}
-	return &hosted{h, func() { stopMetrics(); closeDeps() }}, names, nil
+	return &hosted{h, closeDeps}, names, nil
 }
 
 // connect prepares the connections that functions use; each connects when it is
@@ -160,15 +160,34 @@ func assemble(d functions.Deps, c functions.Config, only []string) (chosen []run
 }
 
 // serveMetrics serves metrics to Prometheus, where an address is given, and to whoever
-// looks after processes whether this one has NATS.
-func serveMetrics(e *env, nc *nats.Conn, addr string, metrics http.Handler) (stop func(), err error) {
+// looks after processes whether this one has NATS. Until it is ready all are told that it is not.
+func serveMetrics(e *env, addr string) (ready func(*nats.Conn, http.Handler), stop func(), err error) {
 	if addr == "" {
-		return func() {}, nil
+		return func(*nats.Conn, http.Handler) {}, func() {}, nil
 	}
 	ln, err := listen(addr, "--metrics-addr", "--metrics-addr")
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
+	var now atomic.Pointer[http.ServeMux]
+	s := &http.Server{ReadHeaderTimeout: 5 * time.Second, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		mux := now.Load()
+		if mux == nil {
+			http.Error(w, "starting: NATS has not answered yet", http.StatusServiceUnavailable)
+			return
+		}
+		mux.ServeHTTP(w, r)
+	})}
+	e.log.Info("serving metrics", "address", ln.Addr().String())
+	go func() {
+		if err := s.Serve(ln); err != nil && err != http.ErrServerClosed {
+			e.log.Error("metrics", "error", err)
+		}
+	}()
+	return func(nc *nats.Conn, metrics http.Handler) { now.Store(monitoring(nc, metrics)) }, func() { s.Close() }, nil //nolint:errcheck // nothing is lost with it
+}
+
+func monitoring(nc *nats.Conn, metrics http.Handler) *http.ServeMux {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", metrics)
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
@@ -178,12 +197,5 @@ func serveMetrics(e *env, nc *nats.Conn, addr string, metrics http.Handler) (sto
 		}
 		fmt.Fprintln(w, "ok")
 	})
-	s := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
-	e.log.Info("serving metrics", "address", ln.Addr().String())
-	go func() {
-		if err := s.Serve(ln); err != nil && err != http.ErrServerClosed {
-			e.log.Error("metrics", "error", err)
-		}
-	}()
-	return func() { s.Close() }, nil //nolint:errcheck // nothing is lost with it
+	return mux
 }

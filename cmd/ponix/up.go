@@ -75,12 +75,18 @@ func (c *upCommand) Run(e *env) (err error) {
 	if err := c.migrate(e, show); err != nil {
 		return err
 	}
+	ready, stopMetrics, err := serveMetrics(e, c.MetricsAddr)
+	if err != nil {
+		return err
+	}
+	defer stopMetrics()
 	began2 := time.Now()
 	h, names, err := host(e, nc, c.engines, c.hosting, nil)
 	if err != nil {
 		return err
 	}
 	defer h.close()
+	ready(nc, h.MetricsHandler())
 	show.done("functions", strings.Join(names, " "), time.Since(began2))
 	began2 = time.Now()
 	conf.Conn = nc
