@@ -111,6 +111,22 @@ func TestClusterAfterwards(t *testing.T) {
 	}
 }
 
+// TestTableIsGone holds that who has dropped the table is told how to make it again, and can.
+func TestTableIsGone(t *testing.T) {
+	t.Parallel()
+	o := runtimetest.ClickHouse(t)
+	d := openClickHouse(t, o, Storage{})
+	must(t, d.Up)
+	if err := connect(t, o).Exec(t.Context(), "DROP TABLE processed_envelopes"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.Up(t.Context()); err == nil || !strings.Contains(err.Error(), "migrate down clickhouse") {
+		t.Errorf("got %v", err)
+	}
+	must(t, d.Down)
+	must(t, d.Up)
+}
+
 func TestClickHouseTTL(t *testing.T) {
 	t.Parallel()
 	o := runtimetest.ClickHouse(t)

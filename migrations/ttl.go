@@ -3,6 +3,7 @@ package migrations
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"regexp"
 	"strings"
@@ -15,8 +16,11 @@ import (
 func settle(ctx context.Context, db *sql.DB, s Storage) ([]Step, error) {
 	began := time.Now()
 	var engine string
-	const sql = "SELECT engine_full FROM system.tables WHERE database = currentDatabase() AND name = 'processed_envelopes'"
-	if err := db.QueryRowContext(ctx, sql).Scan(&engine); err != nil {
+	const query = "SELECT engine_full FROM system.tables WHERE database = currentDatabase() AND name = 'processed_envelopes'"
+	switch err := db.QueryRowContext(ctx, query).Scan(&engine); {
+	case errors.Is(err, sql.ErrNoRows):
+		return nil, errors.New("the table processed_envelopes was made and is gone: `ponix migrate down clickhouse`, and then `up`, make it again")
+	case err != nil:
 		return nil, fmt.Errorf("read the engine of processed_envelopes: %w", err)
 	}
 	if s.Cluster != "" && !replicated.MatchString(engine) {
