@@ -2,7 +2,6 @@ package mqttingest_test
 
 import (
 	"bytes"
-	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -29,6 +28,7 @@ import (
 
 	mqttingest "ponix/functions/mqtt_ingest"
 	pb "ponix/proto/ponix/gateway/v1"
+	"ponix/runtime/runtimetest"
 )
 
 // olderBroker speaks MQTT 3.1.1 only: the NATS server.
@@ -150,9 +150,9 @@ func TestBadBrokers(t *testing.T) {
 	refuse := broker(t, "", &refusing{})
 	for id, url := range map[string]string{
 		"down":    "mqtt://127.0.0.1:1",
-		"silent":  listen(t, func(ctx context.Context, _ net.Conn) { <-ctx.Done() }),
-		"hangsup": listen(t, func(context.Context, net.Conn) {}),
-		"babble":  listen(t, func(_ context.Context, c net.Conn) { io.Copy(c, rand.Reader) }), //nolint:errcheck // until it is closed
+		"silent":  "mqtt://" + runtimetest.Listen(t, func(net.Conn) { <-t.Context().Done() }),
+		"hangsup": "mqtt://" + runtimetest.Listen(t, func(net.Conn) {}),
+		"babble":  "mqtt://" + runtimetest.Listen(t, func(c net.Conn) { io.Copy(c, rand.Reader) }), //nolint:errcheck // until it is closed
 		"refuses": refuse.url,
 		"nowhere": "mqtt://broker.invalid",
 	} {

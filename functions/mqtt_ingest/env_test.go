@@ -1,7 +1,6 @@
 package mqttingest_test
 
 import (
-	"context"
 	"fmt"
 	"log/slog"
 	"net"
@@ -242,28 +241,4 @@ func done(t *testing.T, token mqtt3.Token) {
 	if !token.WaitTimeout(20*time.Second) || token.Error() != nil {
 		t.Fatalf("the broker does not answer: %v", token.Error())
 	}
-}
-
-// listen opens a port that behaves as f says.
-func listen(t *testing.T, f func(context.Context, net.Conn)) string {
-	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx := t.Context()
-	t.Cleanup(func() { ln.Close() }) //nolint:errcheck // it listens no more
-	go func() {
-		for {
-			c, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer c.Close() //nolint:errcheck // likewise
-				f(ctx, c)
-			}()
-		}
-	}()
-	return "mqtt://" + ln.Addr().String()
 }

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"ponix/runtime/runtimetest"
 )
 
 // TestHostileBrokers holds that no broker ends the process, or fills its memory, by what is
@@ -25,7 +27,7 @@ func TestHostileBrokers(t *testing.T) {
 		"two-for-one":   {4, "\x20\x02\x00\x00", func(id string) string { return "\x90\x04" + id + "\x00\x00" }},
 	}
 	for id, b := range brokers {
-		e.gateway(t, "create", id, listen(t, b.answer))
+		e.gateway(t, "create", id, "mqtt://"+runtimetest.Listen(t, func(c net.Conn) { b.answer(t.Context(), c) }))
 	}
 	for id := range brokers {
 		s := e.wantState(t, 20*time.Second, id, failing)
@@ -42,13 +44,13 @@ func TestLongHandshake(t *testing.T) {
 	e.instance(t)
 	header := "X: " + strings.Repeat("x", 60_000) + "\r\n"
 	const many = 1000 // enough to tell
-	url := listen(t, func(_ context.Context, c net.Conn) {
+	at := runtimetest.Listen(t, func(c net.Conn) {
 		_, err := io.WriteString(c, "HTTP/1.1 101 Switching Protocols\r\n")
 		for n := 0; err == nil && n < many; n++ {
 			_, err = io.WriteString(c, header)
 		}
 	})
-	e.gateway(t, "create", "g1", strings.Replace(url, "mqtt", "ws", 1))
+	e.gateway(t, "create", "g1", "ws://"+at)
 	if s := e.wantState(t, 20*time.Second, "g1", failing); !strings.Contains(s.LastError, "too long") {
 		t.Errorf("it is read to its end: %s", s.LastError)
 	}

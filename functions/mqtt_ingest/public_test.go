@@ -1,7 +1,6 @@
 package mqttingest_test
 
 import (
-	"context"
 	"net"
 	"os"
 	"os/exec"
@@ -12,29 +11,15 @@ import (
 
 	mqttingest "ponix/functions/mqtt_ingest"
 	pb "ponix/proto/ponix/gateway/v1"
+	"ponix/runtime/runtimetest"
 )
 
 // TestPublicBrokers holds that an instance which takes public brokers alone knocks nowhere
 // else, by whatever name and in whatever way, and says why.
 func TestPublicBrokers(t *testing.T) {
 	t.Parallel()
-	ln, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
 	var knocks atomic.Int64
-	go func() {
-		for {
-			c, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			knocks.Add(1)
-			c.Close() //nolint:errcheck // it has nothing to say
-		}
-	}()
-	t.Cleanup(func() { ln.Close() }) //nolint:errcheck // the test is over
-	_, port, err := net.SplitHostPort(ln.Addr().String())
+	_, port, err := net.SplitHostPort(runtimetest.Listen(t, func(net.Conn) { knocks.Add(1) }))
 	if err != nil {
 		t.Fatal(err)
 	}

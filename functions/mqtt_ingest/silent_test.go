@@ -1,12 +1,12 @@
 package mqttingest_test
 
 import (
-	"context"
 	"io"
 	"net"
-	"strings"
 	"testing"
 	"time"
+
+	"ponix/runtime/runtimetest"
 )
 
 // TestStopBesideSilentBroker stops an instance that waits for a broker which takes the
@@ -17,15 +17,15 @@ func TestStopBesideSilentBroker(t *testing.T) {
 		t.Run(scheme, func(t *testing.T) {
 			t.Parallel()
 			asked := make(chan struct{}, 10)
-			url := listen(t, func(ctx context.Context, c net.Conn) {
+			at := runtimetest.Listen(t, func(c net.Conn) {
 				if _, err := io.ReadFull(c, make([]byte, 1)); err == nil {
 					asked <- struct{}{}
 				}
-				<-ctx.Done()
+				<-t.Context().Done()
 			})
 			e := start(t)
 			h := e.instance(t)
-			e.gateway(t, "create", "g1", strings.Replace(url, "mqtt", scheme, 1))
+			e.gateway(t, "create", "g1", scheme+"://"+at)
 			<-asked
 			began := time.Now()
 			if err := h.Stop(); err != nil || time.Since(began) > 5*time.Second {

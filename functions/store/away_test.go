@@ -21,8 +21,8 @@ import (
 
 // gate is a way to ClickHouse that can be shut.
 type gate struct {
-	to string
-	ln net.Listener
+	to   string
+	addr string
 
 	mu    sync.Mutex
 	shut  bool
@@ -31,38 +31,27 @@ type gate struct {
 
 func newGate(t *testing.T, to string) *gate {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	g := &gate{to: to, ln: ln}
-	go func() {
-		for {
-			c, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			g.pass(c)
-		}
-	}()
-	t.Cleanup(func() {
-		ln.Close() //nolint:errcheck // the test is over
-		g.set(true)
-	})
+	g := &gate{to: to}
+	g.addr = runtimetest.Listen(t, g.pass)
+	t.Cleanup(func() { g.set(true) })
 	return g
 }
 
 func (g *gate) pass(c net.Conn) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
 	up, err := net.Dial("tcp", g.to)
-	if g.shut || err != nil {
-		c.Close() //nolint:errcheck // as an engine that is away does
+	if err != nil {
+		return
+	}
+	defer up.Close() //nolint:errcheck // it may be closed already
+	g.mu.Lock()
+	if g.shut {
+		g.mu.Unlock()
 		return
 	}
 	g.conns = append(g.conns, c, up)
+	g.mu.Unlock()
 	go io.Copy(up, c) //nolint:errcheck // it ends when the gate shuts
-	go io.Copy(c, up) //nolint:errcheck // likewise
+	io.Copy(c, up)    //nolint:errcheck // likewise
 }
 
 // set shuts the gate, which breaks what goes through it, or opens it.
@@ -85,7 +74,7 @@ func TestClickHouseAway(t *testing.T) {
 	var g *gate
 	e := startWith(t, 1<<26, func(o *clickhouse.Options) {
 		g = newGate(t, o.Addr[0])
-		o.Addr = []string{g.ln.Addr().String()}
+		o.Addr = []string{g.addr}
 	})
 	if err := e.write(t, made(t, "before", noon, `{}`)); err != nil {
 		t.Fatal(err)

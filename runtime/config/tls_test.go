@@ -55,40 +55,25 @@ func meet(t *testing.T) parties {
 // on each connection before TLS begins.
 func terminate(t *testing.T, c *tls.Config, to string, hello func(net.Conn) error) string {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { ln.Close() }) //nolint:errcheck // the test is over
-	go func() {
-		for {
-			client, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer client.Close() //nolint:errcheck // whatever was said is said
-				if hello(client) != nil {
-					return
-				}
-				secure := tls.Server(client, c)
-				if secure.Handshake() != nil {
-					return
-				}
-				plain, err := net.Dial("tcp", to)
-				if err != nil {
-					return
-				}
-				defer plain.Close() //nolint:errcheck // likewise
-				go func() {
-					io.Copy(plain, secure) //nolint:errcheck // either side may hang up
-					plain.Close()          //nolint:errcheck // so that the other direction ends
-				}()
-				io.Copy(secure, plain) //nolint:errcheck // likewise
-			}()
+	return runtimetest.Listen(t, func(client net.Conn) {
+		if hello(client) != nil {
+			return
 		}
-	}()
-	return ln.Addr().String()
+		secure := tls.Server(client, c)
+		if secure.Handshake() != nil {
+			return
+		}
+		plain, err := net.Dial("tcp", to)
+		if err != nil {
+			return
+		}
+		defer plain.Close() //nolint:errcheck // whatever was said is said
+		go func() {
+			io.Copy(plain, secure) //nolint:errcheck // either side may hang up
+			plain.Close()          //nolint:errcheck // so that the other direction ends
+		}()
+		io.Copy(secure, plain) //nolint:errcheck // likewise
+	})
 }
 
 // identities are what a client may come with, and whether it gets in.
