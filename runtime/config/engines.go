@@ -89,7 +89,7 @@ func (c Postgres) followCertificate(to *pgx.ConnConfig) {
 		return
 	}
 	pair := &certificate{cert: c.Cert, key: c.Key}
-	get := func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return kept(pair) }
+	get := func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return pair.get() }
 	if to.TLSConfig != nil {
 		to.TLSConfig.GetClientCertificate = get
 	}

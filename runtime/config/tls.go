@@ -23,7 +23,7 @@ type certificate struct {
 }
 
 // get returns the certificate as it was a second ago at most. While its files
-// cannot be used, the one before stays good.
+// cannot be used, the one before stays good; without one, that is the error.
 func (c *certificate) get() (*tls.Certificate, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -41,10 +41,11 @@ func (c *certificate) get() (*tls.Certificate, error) {
 		return c.pair, nil
 	}
 	pair, err := tls.LoadX509KeyPair(c.cert, c.key)
-	if err != nil {
-		return c.pair, err
+	if err == nil {
+		c.pair, c.changed = &pair, changed
+	} else if c.pair == nil {
+		return nil, err
 	}
-	c.pair, c.changed = &pair, changed
 	return c.pair, nil
 }
 
@@ -70,7 +71,7 @@ func serverTLS(prefix, cert, key, clientCA string) (*tls.Config, error) {
 	}
 	out := &tls.Config{
 		MinVersion:     tls.VersionTLS12,
-		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return kept(c) },
+		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return c.get() },
 	}
 	if clientCA == "" {
 		return out, nil
@@ -81,15 +82,6 @@ func serverTLS(prefix, cert, key, clientCA string) (*tls.Config, error) {
 	}
 	out.ClientAuth, out.ClientCAs = tls.RequireAndVerifyClientCert, pool
 	return out, nil
-}
-
-// kept returns a certificate although it could not be read again.
-func kept(c *certificate) (*tls.Certificate, error) {
-	pair, err := c.get()
-	if pair != nil {
-		return pair, nil
-	}
-	return nil, err
 }
 
 // clientTLS is how a client knows its server, by the system's authorities where
@@ -110,6 +102,6 @@ func clientTLS(prefix, ca, cert, key string) (*tls.Config, error) {
 	if _, err := c.get(); err != nil {
 		return nil, &Error{prefix + "_CERT", err}
 	}
-	out.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return kept(c) }
+	out.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return c.get() }
 	return out, nil
 }
