@@ -40,19 +40,17 @@ func AsCaller(ctx context.Context) context.Context {
 }
 
 // access lets through whom the method's option names.
-func access(method protoreflect.MethodDescriptor) Middleware {
-	return func(next Handler) Handler {
-		return func(ctx context.Context, c *Call) ([]byte, error) {
-			p, err := wire.ReadPrincipal(c.Header)
-			switch {
-			case err != nil:
-				return nil, Error(codes.PermissionDenied, "CALLER_INVALID", "the headers of the caller: %v", err)
-			case p == nil:
-				return next(ctx, c)
-			case !p.May(method):
-				return nil, wire.RoleRequired(c.Source)
-			}
-			return next(context.WithValue(ctx, principalKey{}, *p), c)
+func access(method protoreflect.MethodDescriptor, next handler) handler {
+	return func(ctx context.Context, c *call) ([]byte, error) {
+		p, err := wire.ReadPrincipal(c.header)
+		switch {
+		case err != nil:
+			return nil, Error(codes.PermissionDenied, "CALLER_INVALID", "the headers of the caller: %v", err)
+		case p == nil:
+			return next(ctx, c)
+		case !p.May(method):
+			return nil, wire.RoleRequired(c.source)
 		}
+		return next(context.WithValue(ctx, principalKey{}, *p), c)
 	}
 }

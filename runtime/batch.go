@@ -52,7 +52,7 @@ func OnBatch[M message[P], T, P any](s streams.Stream, durable string, limits Ba
 			if err != nil {
 				return err
 			}
-			decode := func(payload []byte) (M, error) { return decode[M](b.host.validator, &Call{Data: payload}) }
+			decode := func(payload []byte) (M, error) { return decode[M](b.host.validator, payload) }
 			limits := limits.withDefaults()
 			collected := newCollector(limits)
 			p := newPool(limits.Writers, func(batch []jetstream.Msg) {
@@ -150,7 +150,7 @@ func runBatch[T any](ctx context.Context, t *trigger, batch []jetstream.Msg, rea
 		if err != nil {
 			t.counters.count(1, err) // there is no call of it
 			c := t.call(msg)
-			c.Trace = trace.SpanContextFromContext(wire.ExtractTrace(ctx, c.Header))
+			c.trace = trace.SpanContextFromContext(wire.ExtractTrace(ctx, c.header))
 			if errors.As(err, new(*panicError)) { // which has a few attempts
 				t.host.Logger.Error("read", "source", t.name, "error", err)
 			} else {
@@ -169,8 +169,8 @@ func runBatch[T any](ctx context.Context, t *trigger, batch []jetstream.Msg, rea
 // callBatch calls h and settles every message. Where h panics, halves are tried, so that
 // nobody pays for another's panic.
 func callBatch[T any](ctx context.Context, t *trigger, items []T, msgs []jetstream.Msg, h func(context.Context, []T) error) {
-	whole := &Call{Function: t.function, Source: t.name, Messages: len(items)}
-	_, err := t.chain(func(ctx context.Context, _ *Call) ([]byte, error) { return nil, failure(h(ctx, items)) })(ctx, whole)
+	whole := &call{function: t.function, source: t.name, messages: len(items)}
+	_, err := t.chain(func(ctx context.Context, _ *call) ([]byte, error) { return nil, failure(h(ctx, items)) })(ctx, whole)
 	if half := len(items) / 2; half > 0 && errors.As(err, new(*panicError)) {
 		callBatch(ctx, t, items[:half:half], msgs[:half], h)
 		callBatch(ctx, t, items[half:], msgs[half:], h)
@@ -190,7 +190,7 @@ func callBatch[T any](ctx context.Context, t *trigger, items []T, msgs []jetstre
 			continue
 		}
 		c := t.call(msg)
-		c.Trace = whole.Trace
+		c.trace = whole.trace
 		t.settle(msg, c, fate)
 	}
 }

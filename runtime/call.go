@@ -11,16 +11,16 @@ import (
 	"ponix/runtime/wire"
 )
 
-// Call is one invocation as middleware sees it: a request, a message, or a
+// call is one invocation as middleware sees it: a request, a message, or a
 // batch of messages.
-type Call struct {
-	Function string
-	Source   string      // RPC full method, or stream/consumer
-	Header   nats.Header // nil for a batch
-	Data     []byte      // nil for a batch
-	Messages int         // 1, or the size of the batch
-	Message  Message     // zero for a request or a batch
-	Trace    trace.SpanContext
+type call struct {
+	function string
+	source   string      // RPC full method, or stream/consumer
+	header   nats.Header // nil for a batch
+	data     []byte      // nil for a batch
+	messages int         // 1, or the size of the batch
+	message  Message     // zero for a request or a batch
+	trace    trace.SpanContext
 
 	traced  bool // somebody else may know of the trace: it is the caller's, or is recorded
 	began   time.Time
@@ -31,43 +31,31 @@ type Call struct {
 type callKey struct{}
 
 // callOf returns the call that ctx is of, nil outside of one.
-func callOf(ctx context.Context) *Call {
-	c, _ := ctx.Value(callKey{}).(*Call)
+func callOf(ctx context.Context) *call {
+	c, _ := ctx.Value(callKey{}).(*call)
 	return c
 }
 
-// Handler is the untyped form of every handler.
-type Handler func(context.Context, *Call) ([]byte, error)
+// handler is the untyped form of every handler.
+type handler func(context.Context, *call) ([]byte, error)
 
-// Middleware wraps a Handler.
-type Middleware func(Handler) Handler
-
-// chain applies the middleware around h, the built-in one outermost.
-func (b *binding) chain(h Handler) Handler {
-	all := []Middleware{
-		tracing(b.host.Tracer),
-		logging(b.host.Logger),
-		metrics(&b.counters),
-		deadline(b.host.Timeout),
-	}
-	all = append(append(all, b.host.Middleware...), recovery())
-	for i := len(all) - 1; i >= 0; i-- {
-		h = all[i](h)
-	}
-	return func(ctx context.Context, c *Call) ([]byte, error) {
+// chain applies the middleware around h.
+func (b *binding) chain(h handler) handler {
+	h = tracing(logging(b.host.Logger, metrics(&b.counters, deadline(b.host.Timeout, recovery(h)))))
+	return func(ctx context.Context, c *call) ([]byte, error) {
 		c.began = time.Now()
 		return h(ctx, c)
 	}
 }
 
-// decode makes a message of c's payload and holds it to the rules of its .proto, and
+// decode makes a message of a payload and holds it to the rules of its .proto, and
 // to checks.
-func decode[M message[T], T any](v *validator, c *Call, checks ...func(M) []*Violation) (M, error) {
+func decode[M message[T], T any](v *validator, payload []byte, checks ...func(M) []*Violation) (M, error) {
 	m := M(new(T))
-	if bad := v.tooMany(m.ProtoReflect().Descriptor(), c.Data); bad != nil {
+	if bad := v.tooMany(m.ProtoReflect().Descriptor(), payload); bad != nil {
 		return m, Invalid(bad)
 	}
-	if err := wire.Unmarshal(c.Data, m); err != nil {
+	if err := wire.Unmarshal(payload, m); err != nil {
 		return m, Error(codes.InvalidArgument, "UNDECODABLE", "the payload is not a %s: %v", m.ProtoReflect().Descriptor().FullName(), err)
 	}
 	bad, err := v.violations(m)

@@ -11,19 +11,17 @@ import (
 // deadline bounds a call by the time that its caller has left, or by the
 // default where the caller named none. Nobody waits for a message: what its
 // headers say of time does not count.
-func deadline(standard time.Duration) Middleware {
-	return func(next Handler) Handler {
-		return func(ctx context.Context, c *Call) ([]byte, error) {
-			d := standard
-			if v := c.Header.Get(wire.TimeoutHeader); v != "" && c.Message.Sequence == 0 {
-				if left, err := time.ParseDuration(v); err == nil {
-					d = left
-				}
+func deadline(standard time.Duration, next handler) handler {
+	return func(ctx context.Context, c *call) ([]byte, error) {
+		d := standard
+		if v := c.header.Get(wire.TimeoutHeader); v != "" && c.message.Sequence == 0 {
+			if left, err := time.ParseDuration(v); err == nil {
+				d = left
 			}
-			c.bounded.Context, c.bounded.at, c.bounded.call = ctx, c.began.Add(d), c
-			defer c.bounded.end()
-			return next(&c.bounded, c)
 		}
+		c.bounded.Context, c.bounded.at, c.bounded.call = ctx, c.began.Add(d), c
+		defer c.bounded.end()
+		return next(&c.bounded, c)
 	}
 }
 
@@ -33,7 +31,7 @@ func deadline(standard time.Duration) Middleware {
 type deadlineContext struct {
 	context.Context // that it comes of; it has no deadline
 	at              time.Time
-	call            *Call
+	call            *call
 
 	mu     sync.Mutex
 	timed  context.Context

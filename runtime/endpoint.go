@@ -36,15 +36,15 @@ func Endpoint[Req message[T], Resp proto.Message, T any](rpc string, h func(cont
 			if err != nil {
 				return err
 			}
-			e.handle = b.chain(access(method)(func(ctx context.Context, c *Call) ([]byte, error) {
-				req, err := decode(b.host.validator, c, checks...)
+			e.handle = b.chain(access(method, func(ctx context.Context, c *call) ([]byte, error) {
+				req, err := decode(b.host.validator, c.data, checks...)
 				if err != nil {
 					return nil, err
 				}
 				if err := confineRequest(ctx, req); err != nil {
 					return nil, err
 				}
-				if md := wire.IncomingMetadata(c.Header); md != nil {
+				if md := wire.IncomingMetadata(c.header); md != nil {
 					ctx = metadata.NewIncomingContext(ctx, md)
 				}
 				resp, err := h(ctx, req)
@@ -54,7 +54,7 @@ func Endpoint[Req message[T], Resp proto.Message, T any](rpc string, h func(cont
 				if err != nil {
 					return nil, err
 				}
-				return wire.Marshal(resp, wire.IsJSON(c.Data))
+				return wire.Marshal(resp, wire.IsJSON(c.data))
 			}))
 			return e.start(method)
 		},
@@ -68,7 +68,7 @@ const endpointBytes = 64 << 20
 type endpoint struct {
 	*binding
 	ctx    context.Context
-	handle Handler
+	handle handler
 }
 
 func (e *endpoint) start(method protoreflect.MethodDescriptor) error {
@@ -97,7 +97,7 @@ func (e *endpoint) start(method protoreflect.MethodDescriptor) error {
 
 // serve answers one request.
 func (e *endpoint) serve(m *nats.Msg) {
-	out, err := e.handle(e.ctx, &Call{Function: e.function, Source: e.name, Header: m.Header, Data: m.Data, Messages: 1})
+	out, err := e.handle(e.ctx, &call{function: e.function, source: e.name, header: m.Header, data: m.Data, messages: 1})
 	if m.Reply == "" {
 		return
 	}

@@ -10,7 +10,6 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
-	"go.opentelemetry.io/otel/trace"
 	"golang.org/x/sync/errgroup"
 
 	"ponix/nats/streams"
@@ -25,8 +24,6 @@ type Config struct {
 	Timeout     time.Duration  // of a call whose caller sets none, below Streams.AckWait; default 20 s
 	Concurrency int            // calls in flight for each binding; default 256
 	Grace       time.Duration  // to finish what is in flight on shutdown; default 20 s
-	Middleware  []Middleware   // inside the built-in ones
-	Tracer      trace.Tracer   // default: that of OpenTelemetry's global provider
 	Logger      *slog.Logger   // default slog.Default()
 }
 

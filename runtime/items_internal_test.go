@@ -32,7 +32,7 @@ func TestTooManyItems(t *testing.T) {
 		}
 	}
 	for _, data := range written(most + 1) {
-		_, err := decode[*envelopev1.WriteProcessedEnvelopesRequest](v, &Call{Data: data})
+		_, err := decode[*envelopev1.WriteProcessedEnvelopesRequest](v, data)
 		bad := violationsIn(err)
 		if len(bad) != 1 || bad[0].Field != "envelopes" || bad[0].Reason != "REPEATED_MAX_ITEMS" {
 			t.Errorf("%.30s: %d violations, %.300v", data, len(bad), err)
@@ -43,7 +43,7 @@ func TestTooManyItems(t *testing.T) {
 		}
 	}
 	for _, data := range written(most)[:2] {
-		if _, err := decode[*envelopev1.PublishRawEnvelopesRequest](v, &Call{Data: data}); err != nil {
+		if _, err := decode[*envelopev1.PublishRawEnvelopesRequest](v, data); err != nil {
 			t.Errorf("%.30s, as many as may be: %v", data, err)
 		}
 	}
@@ -58,7 +58,7 @@ func TestTooManyItems(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := decode[*enddevicev1.BatchGetEndDevicesRequest](v, &Call{Data: data}); len(violationsIn(err)) != 1 {
+	if _, err := decode[*enddevicev1.BatchGetEndDevicesRequest](v, data); len(violationsIn(err)) != 1 {
 		t.Errorf("ids: %v", err)
 	}
 }

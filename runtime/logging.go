@@ -14,32 +14,30 @@ import (
 // logging writes one line a call: at debug level, or at error level where the
 // fault is ours. Of those it writes one a second for each binding, with the
 // number left out: an engine that is down must not fill the disk.
-func logging(log *slog.Logger) Middleware {
-	return func(next Handler) Handler {
-		var limit limitedLog
-		return func(ctx context.Context, c *Call) ([]byte, error) {
-			out, err := next(ctx, c)
-			level := levelOf(err)
-			if !log.Enabled(ctx, level) {
-				return out, err
-			}
-			var skipped int64
-			if level > slog.LevelInfo {
-				var ok bool
-				if skipped, ok = limit.allow(time.Now()); !ok {
-					return out, err
-				}
-			}
-			attrs := []slog.Attr{
-				slog.String("function", c.Function), slog.String("source", c.Source), slog.Duration("took", time.Since(c.began)),
-				slog.String("trace_id", c.Trace.TraceID().String()),
-			}
-			if err != nil {
-				attrs = append(attrs, slog.String("error", err.Error()), slog.Int("attempt", c.Message.Attempt), slog.Int64("suppressed", skipped))
-			}
-			log.LogAttrs(ctx, level, "call", attrs...)
+func logging(log *slog.Logger, next handler) handler {
+	var limit limitedLog
+	return func(ctx context.Context, c *call) ([]byte, error) {
+		out, err := next(ctx, c)
+		level := levelOf(err)
+		if !log.Enabled(ctx, level) {
 			return out, err
 		}
+		var skipped int64
+		if level > slog.LevelInfo {
+			var ok bool
+			if skipped, ok = limit.allow(time.Now()); !ok {
+				return out, err
+			}
+		}
+		attrs := []slog.Attr{
+			slog.String("function", c.function), slog.String("source", c.source), slog.Duration("took", time.Since(c.began)),
+			slog.String("trace_id", c.trace.TraceID().String()),
+		}
+		if err != nil {
+			attrs = append(attrs, slog.String("error", err.Error()), slog.Int("attempt", c.message.Attempt), slog.Int64("suppressed", skipped))
+		}
+		log.LogAttrs(ctx, level, "call", attrs...)
+		return out, err
 	}
 }
 

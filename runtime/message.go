@@ -36,7 +36,7 @@ const maxID = 255
 // zero value outside of a trigger.
 func MessageFrom(ctx context.Context) Message {
 	if c := callOf(ctx); c != nil {
-		return c.Message
+		return c.message
 	}
 	return Message{}
 }

@@ -21,19 +21,17 @@ type counters struct {
 }
 
 // metrics counts calls, errors and time for $SRV.STATS and for Prometheus.
-func metrics(n *counters) Middleware {
-	return func(next Handler) Handler {
-		return func(ctx context.Context, c *Call) ([]byte, error) {
-			n.inFlight.Add(int64(c.Messages))
-			out, err := next(ctx, c)
-			n.inFlight.Add(-int64(c.Messages))
-			n.nanoseconds.Add(int64(time.Since(c.began)))
-			if err != nil && c.Messages > 1 && errors.As(err, new(*panicError)) {
-				return out, err // its halves are tried, and count
-			}
-			n.count(c.Messages, err)
-			return out, err
+func metrics(n *counters, next handler) handler {
+	return func(ctx context.Context, c *call) ([]byte, error) {
+		n.inFlight.Add(int64(c.messages))
+		out, err := next(ctx, c)
+		n.inFlight.Add(-int64(c.messages))
+		n.nanoseconds.Add(int64(time.Since(c.began)))
+		if err != nil && c.messages > 1 && errors.As(err, new(*panicError)) {
+			return out, err // its halves are tried, and count
 		}
+		n.count(c.messages, err)
+		return out, err
 	}
 }
 

@@ -22,8 +22,8 @@ func OnMessage[M message[T], T any](s streams.Stream, durable string, h func(con
 			if err != nil {
 				return err
 			}
-			handle := b.chain(func(ctx context.Context, c *Call) ([]byte, error) {
-				m, err := decode[M](b.host.validator, c)
+			handle := b.chain(func(ctx context.Context, c *call) ([]byte, error) {
+				m, err := decode[M](b.host.validator, c.data)
 				if err != nil {
 					return nil, Terminate(err)
 				}

@@ -16,15 +16,13 @@ type panicError struct {
 func (p *panicError) Error() string { return fmt.Sprintf("panic: %v\n%s", p.value, p.stack) }
 
 // recovery turns a handler's panic into an error.
-func recovery() Middleware {
-	return func(next Handler) Handler {
-		return func(ctx context.Context, c *Call) (out []byte, err error) {
-			defer func() {
-				if v := recover(); v != nil {
-					out, err = nil, &panicError{v, debug.Stack()}
-				}
-			}()
-			return next(ctx, c)
-		}
+func recovery(next handler) handler {
+	return func(ctx context.Context, c *call) (out []byte, err error) {
+		defer func() {
+			if v := recover(); v != nil {
+				out, err = nil, &panicError{v, debug.Stack()}
+			}
+		}()
+		return next(ctx, c)
 	}
 }

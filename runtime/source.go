@@ -36,10 +36,9 @@ func Source(name string, run func(context.Context) error, publishes ...streams.S
 
 // chainSource is chain without what only makes sense for a call that ends.
 func (b *binding) chainSource(run func(context.Context) error) func(context.Context) error {
-	h := Handler(func(ctx context.Context, _ *Call) ([]byte, error) { return nil, run(ctx) })
-	h = tracing(b.host.Tracer)(logging(b.host.Logger)(metrics(&b.counters)(recovery()(h))))
+	h := tracing(logging(b.host.Logger, metrics(&b.counters, recovery(func(ctx context.Context, _ *call) ([]byte, error) { return nil, run(ctx) }))))
 	return func(ctx context.Context) error {
-		_, err := h(ctx, &Call{Function: b.function, Source: b.name, Messages: 1, began: time.Now()})
+		_, err := h(ctx, &call{function: b.function, source: b.name, messages: 1, began: time.Now()})
 		return err
 	}
 }

@@ -16,39 +16,34 @@ import (
 
 // tracing continues the caller's trace, or starts one: every call has a trace
 // id, in its logs, its dead letters and in the headers of the calls that it makes,
-// whether or not an exporter is configured. Without a tracer it is that of OpenTelemetry's global
-// provider, as soon as that is one that makes spans.
-func tracing(tracer trace.Tracer) Middleware {
+// whether or not an exporter is configured. Spans are made by OpenTelemetry's global
+// provider, as soon as that is one that makes any.
+func tracing(next handler) handler {
 	options := []trace.SpanStartOption{trace.WithSpanKind(trace.SpanKindServer)}
-	global := tracer == nil
-	if global {
-		tracer = otel.Tracer("ponix")
-	}
+	tracer := otel.Tracer("ponix")
 	var idle atomic.Pointer[trace.TracerProvider] // the global provider that made no span
-	return func(next Handler) Handler {
-		return func(ctx context.Context, c *Call) ([]byte, error) {
-			ctx = wire.ExtractTrace(ctx, c.Header)
-			span := noSpan
-			provider := otel.GetTracerProvider()
-			if known := idle.Load(); known == nil || *known != provider {
-				ctx, span = tracer.Start(ctx, c.Source, options...)
-				defer span.End()
-				if global && !span.SpanContext().IsValid() {
-					idle.Store(&provider)
-				}
+	return func(ctx context.Context, c *call) ([]byte, error) {
+		ctx = wire.ExtractTrace(ctx, c.header)
+		span := noSpan
+		provider := otel.GetTracerProvider()
+		if known := idle.Load(); known == nil || *known != provider {
+			ctx, span = tracer.Start(ctx, c.source, options...)
+			defer span.End()
+			if !span.SpanContext().IsValid() {
+				idle.Store(&provider)
 			}
-			c.Trace = trace.SpanContextFromContext(ctx)
-			if c.traced = c.Trace.IsValid(); !c.traced {
-				c.Trace = randomSpan()
-				ctx = trace.ContextWithSpanContext(ctx, c.Trace)
-			}
-			out, err := next(ctx, c)
-			if err != nil && span.IsRecording() {
-				span.SetAttributes(attribute.String("error.type", reason(err)))
-				span.SetStatus(otelcodes.Error, err.Error())
-			}
-			return out, err
 		}
+		c.trace = trace.SpanContextFromContext(ctx)
+		if c.traced = c.trace.IsValid(); !c.traced {
+			c.trace = randomSpan()
+			ctx = trace.ContextWithSpanContext(ctx, c.trace)
+		}
+		out, err := next(ctx, c)
+		if err != nil && span.IsRecording() {
+			span.SetAttributes(attribute.String("error.type", reason(err)))
+			span.SetStatus(otelcodes.Error, err.Error())
+		}
+		return out, err
 	}
 }
 
@@ -57,7 +52,7 @@ func tracing(tracer trace.Tracer) Middleware {
 // room on the streams.
 func BegunTrace(ctx context.Context) trace.SpanContext {
 	if c := callOf(ctx); c != nil && c.traced {
-		return c.Trace
+		return c.trace
 	}
 	return trace.SpanContext{}
 }

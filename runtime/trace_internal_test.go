@@ -27,27 +27,28 @@ func (validTracer) Start(ctx context.Context, _ string, _ ...trace.SpanStartOpti
 
 // A global provider that is set later is used from then on.
 func TestGlobalTracerProvider(t *testing.T) { //nolint:paralleltest // it sets what is global
-	call := func(h Handler) trace.SpanContext {
-		c := &Call{Header: nats.Header{}}
+	traceOf := func(h handler) trace.SpanContext {
+		c := &call{header: nats.Header{}}
 		if _, err := h(t.Context(), c); err != nil {
 			t.Fatal(err)
 		}
-		return c.Trace
+		return c.trace
 	}
-	h := tracing(nil)(func(context.Context, *Call) ([]byte, error) { return nil, nil })
+	h := tracing(func(context.Context, *call) ([]byte, error) { return nil, nil })
 	for range 2 {
-		if sc := call(h); !sc.IsValid() || sc.Equal(fixed) {
+		if sc := traceOf(h); !sc.IsValid() || sc.Equal(fixed) {
 			t.Errorf("without a provider the trace is %v", sc)
 		}
 	}
 	// A caller's trace goes on also without a provider.
-	c := &Call{Header: nats.Header{}}
-	wire.InjectTrace(fixed, c.Header)
-	if _, err := h(t.Context(), c); err != nil || c.Trace.TraceID() != fixed.TraceID() || !c.traced {
-		t.Errorf("the caller's trace %v goes on as %v, %v", fixed, c.Trace, err)
+	c := &call{header: nats.Header{}}
+	wire.InjectTrace(fixed, c.header)
+	if _, err := h(t.Context(), c); err != nil || c.trace.TraceID() != fixed.TraceID() || !c.traced {
+		t.Errorf("the caller's trace %v goes on as %v, %v", fixed, c.trace, err)
 	}
 	otel.SetTracerProvider(&valid{})
-	if sc := call(h); !sc.Equal(fixed) {
+	defer otel.SetTracerProvider(noop.NewTracerProvider()) // for the other tests
+	if sc := traceOf(h); !sc.Equal(fixed) {
 		t.Errorf("with a provider the trace is %v", sc)
 	}
 }

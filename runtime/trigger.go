@@ -180,8 +180,8 @@ func (t *trigger) gone() bool {
 func payloadSize(msg jetstream.Msg) int { return len(msg.Data()) }
 
 // call describes one message to the middleware.
-func (t *trigger) call(msg jetstream.Msg) *Call {
-	return &Call{Function: t.function, Source: t.name, Header: msg.Headers(), Data: msg.Data(), Messages: 1, Message: t.describe(msg)}
+func (t *trigger) call(msg jetstream.Msg) *call {
+	return &call{function: t.function, source: t.name, header: msg.Headers(), data: msg.Data(), messages: 1, message: t.describe(msg)}
 }
 
 // maxPanics is how often a message may make its handler panic before it becomes
@@ -189,7 +189,7 @@ func (t *trigger) call(msg jetstream.Msg) *Call {
 const maxPanics = 5
 
 // settle carries out what the handler's error says about a message.
-func (t *trigger) settle(msg jetstream.Msg, c *Call, err error) {
+func (t *trigger) settle(msg jetstream.Msg, c *call, err error) {
 	if err == nil {
 		t.logUnsettled(msg.Ack())
 		return
@@ -199,12 +199,12 @@ func (t *trigger) settle(msg jetstream.Msg, c *Call, err error) {
 	switch {
 	case errors.As(err, new(*terminal)):
 		t.bury(msg, c, reason(err), err)
-	case errors.As(err, &panicked) && c.Message.Attempt >= maxPanics:
+	case errors.As(err, &panicked) && c.message.Attempt >= maxPanics:
 		t.bury(msg, c, "PANIC", fmt.Errorf("panic: %v", panicked.value))
 	case errors.As(err, &after):
 		t.giveBack(msg, after.after)
 	default:
-		t.giveBack(msg, backoff(c.Message.Attempt))
+		t.giveBack(msg, backoff(c.message.Attempt))
 	}
 }
 
@@ -217,15 +217,15 @@ func (t *trigger) giveBack(msg jetstream.Msg, d time.Duration) {
 const headerTooLarge = 10097
 
 // bury writes a dead letter, and ends the message only when that is stored.
-func (t *trigger) bury(msg jetstream.Msg, c *Call, reason string, cause error) {
+func (t *trigger) bury(msg jetstream.Msg, c *call, reason string, cause error) {
 	_, _, arrived := delivery(msg.Reply())
 	l := deadletter.Letter{
-		Function: t.function, Reason: reason, Error: PublicText(cause), ID: c.Message.ID, Stored: c.Message.Stored, Arrived: arrived,
-		Stream: t.stream.Name, Subject: msg.Subject(), Sequence: c.Message.Sequence, Deliveries: c.Message.Attempt,
+		Function: t.function, Reason: reason, Error: PublicText(cause), ID: c.message.ID, Stored: c.message.Stored, Arrived: arrived,
+		Stream: t.stream.Name, Subject: msg.Subject(), Sequence: c.message.Sequence, Deliveries: c.message.Attempt,
 		Header: msg.Headers(), Payload: msg.Data(),
 	}
 	letter := l.Message(t.host.Streams.DeadLetters().Name)
-	wire.InjectTrace(c.Trace, letter.Header)
+	wire.InjectTrace(c.trace, letter.Header)
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	err := t.host.putLetter(ctx, letter)
@@ -236,7 +236,7 @@ func (t *trigger) bury(msg jetstream.Msg, c *Call, reason string, cause error) {
 	}
 	if err != nil {
 		t.logLetter.log(t.host.Logger, slog.LevelError, "dead letter", "source", t.name, "reason", reason, "error", err)
-		t.giveBack(msg, backoff(c.Message.Attempt))
+		t.giveBack(msg, backoff(c.message.Attempt))
 		return
 	}
 	t.counters.deadLetters.Add(1)

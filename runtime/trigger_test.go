@@ -17,7 +17,6 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
-	"go.opentelemetry.io/otel/trace/noop"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/proto"
 
@@ -576,7 +575,7 @@ func TestTraceOfResults(t *testing.T) {
 		t.Fatal(err)
 	}
 	cfg := testStreams()
-	h, err := runtime.Start(t.Context(), runtime.Config{Conn: nc, Streams: cfg, Tracer: noop.NewTracerProvider().Tracer(""), Logger: slog.New(slog.DiscardHandler)},
+	h, err := runtime.Start(t.Context(), runtime.Config{Conn: nc, Streams: cfg, Logger: slog.New(slog.DiscardHandler)},
 		runtime.Func("convert", runtime.Transform(cfg.RawEnvelopes(), "convert", cfg.ProcessedEnvelopes(),
 			func(e *envelopev1.ProcessedEnvelope) []string { return []string{"o", e.EndDeviceId} },
 			func(_ context.Context, e *envelopev1.RawEnvelope) (*envelopev1.ProcessedEnvelope, error) {
