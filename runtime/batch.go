@@ -3,6 +3,7 @@ package runtime
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
@@ -152,7 +153,7 @@ func runBatch[T any](ctx context.Context, t *trigger, batch []jetstream.Msg, rea
 			c := t.call(msg)
 			c.trace = trace.SpanContextFromContext(wire.ExtractTrace(ctx, c.header))
 			if errors.As(err, new(*panicError)) { // which has a few attempts
-				t.host.Logger.Error("read", "source", t.name, "error", err)
+				t.logCall.log(t.host.Logger, slog.LevelError, "read", "source", t.name, "error", err)
 			} else {
 				err = Terminate(err)
 			}

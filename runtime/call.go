@@ -41,7 +41,7 @@ type handler func(context.Context, *call) ([]byte, error)
 
 // chain applies the middleware around h.
 func (b *binding) chain(h handler) handler {
-	h = tracing(logging(b.host.Logger, metrics(&b.counters, deadline(b.host.Timeout, recovery(h)))))
+	h = tracing(logging(b.host.Logger, &b.logCall, metrics(&b.counters, deadline(b.host.Timeout, recovery(h)))))
 	return func(ctx context.Context, c *call) ([]byte, error) {
 		c.began = time.Now()
 		return h(ctx, c)

@@ -80,6 +80,7 @@ type binding struct {
 	function   string
 	name       string
 	counters   counters
+	logCall    limitedLog
 	logPublish limitedLog
 	logSettle  limitedLog
 	logLetter  limitedLog

@@ -14,8 +14,7 @@ import (
 // logging writes one line a call: at debug level, or at error level where the
 // fault is ours. Of those it writes one a second for each binding, with the
 // number left out: an engine that is down must not fill the disk.
-func logging(log *slog.Logger, next handler) handler {
-	var limit limitedLog
+func logging(log *slog.Logger, limit *limitedLog, next handler) handler {
 	return func(ctx context.Context, c *call) ([]byte, error) {
 		out, err := next(ctx, c)
 		level := levelOf(err)

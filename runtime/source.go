@@ -36,7 +36,7 @@ func Source(name string, run func(context.Context) error, publishes ...streams.S
 
 // chainSource is chain without what only makes sense for a call that ends.
 func (b *binding) chainSource(run func(context.Context) error) func(context.Context) error {
-	h := tracing(logging(b.host.Logger, metrics(&b.counters, recovery(func(ctx context.Context, _ *call) ([]byte, error) { return nil, run(ctx) }))))
+	h := tracing(logging(b.host.Logger, &b.logCall, metrics(&b.counters, recovery(func(ctx context.Context, _ *call) ([]byte, error) { return nil, run(ctx) }))))
 	return func(ctx context.Context) error {
 		_, err := h(ctx, &call{function: b.function, source: b.name, messages: 1, began: time.Now()})
 		return err

@@ -325,6 +325,43 @@ func TestBatchCounts(t *testing.T) {
 	}
 }
 
+// TestBatchesLogOnceASecond has a batch of each message, and all of them fail: that must not
+// fill the disk.
+func TestBatchesLogOnceASecond(t *testing.T) {
+	t.Parallel()
+	nc := runtimetest.NATS(t)
+	cfg := testStreams()
+	var log runtimetest.Text
+	var calls atomic.Int64
+	began := time.Now()
+	h, err := runtime.Start(t.Context(), runtime.Config{Conn: nc, Streams: cfg, Logger: slog.New(slog.NewTextHandler(&log, nil))},
+		runtime.Func("store", runtime.OnBatch(cfg.RawEnvelopes(), "convert", runtime.Batch{Size: 1},
+			func(payload []byte, decode func([]byte) (*envelopev1.RawEnvelope, error)) (*envelopev1.RawEnvelope, error) {
+				e, err := decode(payload)
+				if err == nil && e.DeviceId == "unreadable" {
+					calls.Add(1)
+					panic("cannot be read")
+				}
+				return e, err
+			},
+			func(context.Context, []*envelopev1.RawEnvelope) error {
+				calls.Add(1)
+				return errors.New("the disk is on fire")
+			})))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer h.Stop() //nolint:errcheck // the test is over
+	const n = 200
+	for range n / 2 {
+		publish(t, nc, "a", "unreadable")
+	}
+	eventually(t, "all are tried", func() bool { return calls.Load() >= n })
+	if lines, most := strings.Count(log.String(), "level=ERROR"), 2+int(time.Since(began)/time.Second); lines == 0 || lines > most {
+		t.Errorf("%d lines of errors in %v, %d at most", lines, time.Since(began), most)
+	}
+}
+
 // TestStopGivesBack stops an instance that has pulled more than it has begun. Another
 // one gets the rest at once, long before AckWait.
 func TestStopGivesBack(t *testing.T) {
