@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"strings"
 
 	"github.com/nats-io/nats.go"
 	"google.golang.org/grpc/codes"
@@ -21,8 +20,8 @@ import (
 // organizationv1.OrganizationService_GetOrganization_FullMethodName.
 //
 // Checks find what is wrong with a request beside what the rules of its .proto say.
-// They run after those, also where a rule is broken, so that a caller hears of all
-// bad fields at once; of one field the rule counts.
+// They run even where a rule is broken, so that a caller hears of all bad fields at
+// once; of a field that breaks both, the rule's violation is sent.
 //
 // All instances share the requests. At most Config.Concurrency of them run at a
 // time in one instance, and 64 MiB; above that callers get RESOURCE_EXHAUSTED.
@@ -61,8 +60,8 @@ func Endpoint[Req message[T], Resp proto.Message, T any](rpc string, h func(cont
 	}
 }
 
-// endpointBytes are those of the requests that an endpoint runs at a time: of the large
-// ones of four bridges.
+// endpointBytes bounds the requests that an endpoint runs at a time: as many bytes as four
+// bridges have on their way in large ones.
 const endpointBytes = 64 << 20
 
 type endpoint struct {
@@ -165,12 +164,6 @@ func findMethod(rpc string) (protoreflect.MethodDescriptor, error) {
 		return nil, fmt.Errorf("%s is not an rpc", rpc)
 	}
 	return m, nil
-}
-
-// reasonOfRule turns a rule's id into an ErrorInfo-like reason: string.name
-// becomes STRING_NAME.
-func reasonOfRule(id string) string {
-	return strings.ToUpper(strings.ReplaceAll(id, ".", "_"))
 }
 
 // drain stops a subscription once what it has received is handed over. While NATS is

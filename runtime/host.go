@@ -62,9 +62,9 @@ type Host struct {
 	validator *validator
 	bindings  []*binding
 	services  []*service
-	retained  map[string]bool
-	full      sync.Map // stream → part of its bytes in use, as float64
-	pending   sync.Map // of the watched streams: [2]string of stream and consumer → uint64, messages that are not settled
+	watched   map[string]bool // streams
+	full      sync.Map        // stream → part of its bytes in use, as float64
+	pending   sync.Map        // of the watched streams: consumerKey → uint64, messages that are not settled
 	logGone   limitedLog
 	remaking  sync.Mutex
 	cancel    context.CancelFunc // ends what is in flight
@@ -72,6 +72,9 @@ type Host struct {
 	unwatch   context.CancelFunc
 	watching  context.Context
 }
+
+// consumerKey names a durable consumer.
+type consumerKey struct{ stream, consumer string }
 
 // binding is a Binding that runs.
 type binding struct {
@@ -107,7 +110,7 @@ func Start(ctx context.Context, c Config, fns ...Function) (*Host, error) {
 	if err != nil {
 		return nil, err
 	}
-	h := &Host{Config: c, js: js, validator: v, retained: map[string]bool{}}
+	h := &Host{Config: c, js: js, validator: v, watched: map[string]bool{}}
 	if err := h.patiently(ctx, func() error { return h.ensureStreams(ctx, fns) }); err != nil {
 		return nil, err
 	}

@@ -54,7 +54,7 @@ func (t *trigger) describe(msg jetstream.Msg) Message {
 			m.Stored = at
 		}
 	} else if m.ID = h.Get(jetstream.MsgIDHeader); m.ID == "" {
-		// What was stored before the stream was made is of one that was deleted.
+		// A message older than its stream came from one of that name that was deleted since.
 		m.ID = streamID(min(t.created.Load(), m.Stored.UnixNano()), m.Sequence)
 	}
 	if len(m.ID) > maxID || !utf8.ValidString(m.ID) {

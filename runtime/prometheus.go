@@ -57,9 +57,9 @@ func (c hostCollector) Collect(out chan<- prometheus.Metric) {
 		out <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, full, stream)
 	}
 	c.h.pending.Range(func(key, n any) bool {
-		of := key.([2]string) // stream and consumer
+		of := key.(consumerKey)
 		desc := prometheus.NewDesc("ponix_consumer_pending", "Messages of a stream that a consumer has not settled: those that wait, and those that are being worked on.", []string{"stream", "consumer"}, nil)
-		out <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, float64(n.(uint64)), of[0], of[1])
+		out <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, float64(n.(uint64)), of.stream, of.consumer)
 		return true
 	})
 }

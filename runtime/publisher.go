@@ -18,8 +18,8 @@ import (
 )
 
 // ackTimeout is how long a transform's publish may stay unanswered before it counts as
-// failed. A result that was stored nevertheless is not
-// stored twice: it has the same Nats-Msg-Id.
+// failed. A result that was stored nevertheless is not stored twice: it has the same
+// Nats-Msg-Id.
 const ackTimeout = 10 * time.Second
 
 var (

@@ -93,7 +93,7 @@ func (p *Publisher) putBatch(batch []outgoing) {
 		p.land(last.slot, last.round)
 		p.mu.Unlock()
 	}
-	p.single(batch) // one that is alone may have been in a batch that was refused
+	unbatch(batch) // one that is alone may have been in a batch that was refused
 	p.each(batch)
 }
 
@@ -147,7 +147,8 @@ func (p *Publisher) land(i int, round uint64) (batch []outgoing) {
 	return batch
 }
 
-func (p *Publisher) single(batch []outgoing) {
+// unbatch takes the headers of a batch away, so that each message can be sent alone.
+func unbatch(batch []outgoing) {
 	for _, m := range batch {
 		for _, key := range []string{batchIDHeader, batchSequenceHeader, batchCommitHeader} {
 			delete(m.Header, key)
@@ -164,7 +165,7 @@ func (p *Publisher) finishBatch(batch []outgoing, err error) {
 		p.mu.Lock()
 		batch = p.waiting(batch)
 		p.mu.Unlock()
-		p.single(batch)
+		unbatch(batch)
 		p.each(batch)
 		return
 	}

@@ -17,25 +17,25 @@ const (
 	lettersEvery   = 10 * time.Second
 )
 
-// retain watches a stream: settled messages are purged when
-// the replay window has passed or the stream is half full, so that a stream that
-// refuses messages is full of unsettled ones. It warns well before that.
+// retain watches a trigger's stream and that of the dead letters. Settled messages are
+// purged when the replay window has passed or the stream is half full, so that a stream
+// that refuses messages is full of unsettled ones. It warns well before that.
 //
 // Streams keep messages by limits, not by interest: that way a replay window is
 // possible, and a consumer that is created late misses nothing. Any number of
 // hosts may do this at once.
 func (h *Host) retain(t *trigger, stream jetstream.Stream) {
-	h.look(t.stream.Name, retentionEvery, func(ctx context.Context) error { return h.purge(ctx, t, stream) })
+	h.watchStream(t.stream.Name, retentionEvery, func(ctx context.Context) error { return h.purge(ctx, t, stream) })
 	letters := h.Streams.DeadLetters()
-	h.look(letters.Name, lettersEvery, func(ctx context.Context) error { return h.countLetters(ctx, letters) })
+	h.watchStream(letters.Name, lettersEvery, func(ctx context.Context) error { return h.countLetters(ctx, letters) })
 }
 
-// look looks after a stream every so often, once for each host.
-func (h *Host) look(name string, every time.Duration, after func(context.Context) error) {
-	if h.retained[name] {
+// watchStream calls check every so often, for each stream once.
+func (h *Host) watchStream(name string, every time.Duration, check func(context.Context) error) {
+	if h.watched[name] {
 		return
 	}
-	h.retained[name] = true
+	h.watched[name] = true
 	h.watch.Go(func() {
 		tick := time.NewTicker(every)
 		defer tick.Stop()
@@ -45,7 +45,7 @@ func (h *Host) look(name string, every time.Duration, after func(context.Context
 				return
 			case <-tick.C:
 				ctx, cancel := context.WithTimeout(h.watching, 5*time.Second)
-				err := after(ctx)
+				err := check(ctx)
 				cancel()
 				if err != nil && h.watching.Err() == nil && h.Conn.IsConnected() {
 					h.Logger.Warn("retention", "stream", name, "error", err)
@@ -95,12 +95,12 @@ func (h *Host) purge(ctx context.Context, t *trigger, stream jetstream.Stream) e
 	if err != nil {
 		return err
 	}
-	t.begins(stream) // nobody is told of another one while he asks for no messages
+	t.noteCreation(stream) // a trigger that asks for no messages is not told when it is made again
 	spec := t.stream
 	filled := h.filled(info)
 	if info.State.Msgs == 0 {
-		h.pending.Store([2]string{spec.Name, t.consumer}, uint64(0))
-		h.eachPending(spec.Name, func(of [2]string) { h.pending.Store(of, uint64(0)) })
+		h.pending.Store(consumerKey{spec.Name, t.consumer}, uint64(0))
+		h.eachPending(spec.Name, func(of consumerKey) { h.pending.Store(of, uint64(0)) })
 		return nil
 	}
 	if filled > fullAt {
@@ -149,7 +149,7 @@ func (h *Host) ackFloor(ctx context.Context, stream jetstream.Stream, state jets
 	for c := range list.Info() {
 		seen[c.Name] = true
 		if c.Config.Durable != "" {
-			h.pending.Store([2]string{c.Stream, c.Name}, c.NumPending+uint64(c.NumAckPending))
+			h.pending.Store(consumerKey{c.Stream, c.Name}, c.NumPending+uint64(c.NumAckPending))
 		}
 		if c.Config.Durable != "" && floor > 0 {
 			its, err := h.floorOf(ctx, c, state.LastSeq)
@@ -165,8 +165,8 @@ func (h *Host) ackFloor(ctx context.Context, stream jetstream.Stream, state jets
 	if len(seen) < state.Consumers {
 		return 0, nil
 	}
-	h.eachPending(stream.CachedInfo().Config.Name, func(of [2]string) {
-		if !seen[of[1]] {
+	h.eachPending(stream.CachedInfo().Config.Name, func(of consumerKey) {
+		if !seen[of.consumer] {
 			h.pending.Delete(of)
 		}
 	})
@@ -178,7 +178,7 @@ func (h *Host) ackFloor(ctx context.Context, stream jetstream.Stream, state jets
 
 // pendingOf is how many messages a consumer has not settled, nil where it is not known.
 func (h *Host) pendingOf(stream, consumer string) *uint64 {
-	n, ok := h.pending.Load([2]string{stream, consumer})
+	n, ok := h.pending.Load(consumerKey{stream, consumer})
 	if !ok {
 		return nil
 	}
@@ -187,9 +187,9 @@ func (h *Host) pendingOf(stream, consumer string) *uint64 {
 }
 
 // eachPending calls f for each consumer of a stream whose messages are counted.
-func (h *Host) eachPending(stream string, f func(of [2]string)) {
+func (h *Host) eachPending(stream string, f func(consumerKey)) {
 	h.pending.Range(func(key, _ any) bool {
-		if of := key.([2]string); of[0] == stream {
+		if of := key.(consumerKey); of.stream == stream {
 			f(of)
 		}
 		return true
@@ -208,7 +208,7 @@ func (h *Host) floorOf(ctx context.Context, c *jetstream.ConsumerInfo, last uint
 	}
 	floor := max(last, c.AckFloor.Stream)
 	for _, filter := range filters {
-		m, err := h.nextOf(ctx, c.Stream, c.AckFloor.Stream+1, filter)
+		m, err := h.nextMessage(ctx, c.Stream, c.AckFloor.Stream+1, filter)
 		if err != nil {
 			return 0, err
 		}
@@ -224,7 +224,7 @@ func (h *Host) floorOf(ctx context.Context, c *jetstream.ConsumerInfo, last uint
 func (h *Host) lastBefore(ctx context.Context, stream string, first, last uint64, t time.Time) (uint64, error) {
 	low, high := first, last+1 // the answer is low-1 when they meet
 	for probe := first; low < high; probe = low + (high-low)/2 {
-		m, err := h.nextMessage(ctx, stream, probe)
+		m, err := h.nextMessage(ctx, stream, probe, ">")
 		switch {
 		case err != nil:
 			return 0, err

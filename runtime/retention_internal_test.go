@@ -147,7 +147,7 @@ func TestFloorOfAFilter(t *testing.T) {
 			}
 		}
 	}
-	if _, err := h.nextOf(t.Context(), "another", 1, ">"); err == nil {
+	if _, err := h.nextMessage(t.Context(), "another", 1, ">"); err == nil {
 		t.Error("a stream that is not there is one without messages")
 	}
 }

@@ -62,16 +62,21 @@ func (v *validator) violations(m proto.Message) ([]*Violation, error) {
 	for _, x := range bad.Violations {
 		out = append(out, &Violation{
 			Field:       protovalidate.FieldPathString(x.Proto.GetField()),
-			Description: describe(d, x),
+			Description: describeViolation(d, x),
 			Reason:      reasonOfRule(x.Proto.GetRuleId()),
 		})
 	}
 	return out, nil
 }
 
-// describe says what a field of d must be: where protovalidate speaks of its own
+// reasonOfRule makes a reason of a rule's id: string.name becomes STRING_NAME.
+func reasonOfRule(id string) string {
+	return strings.ToUpper(strings.ReplaceAll(id, ".", "_"))
+}
+
+// describeViolation says what a field of d must be: where protovalidate speaks of its own
 // rules, by the names that callers know.
-func describe(d protoreflect.MessageDescriptor, x *protovalidate.Violation) string {
+func describeViolation(d protoreflect.MessageDescriptor, x *protovalidate.Violation) string {
 	var names []string
 	switch id := x.Proto.GetRuleId(); {
 	case strings.HasPrefix(id, "enum.") && x.FieldDescriptor != nil:

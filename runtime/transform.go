@@ -26,10 +26,9 @@ const (
 )
 
 // Transform calls h for each message of the stream from and publishes what it
-// returns to the stream to, on the subject with the tokens of subject, of which the
-// last says whose it is. The result's Nats-Msg-Id has that one, when the message was
-// stored and its id, and the message is acknowledged
-// only when the result is stored: each message gives exactly one result.
+// returns to the stream to, on the subject with the tokens of subject. The last of them
+// names the sender: with it, the message's time and its id make the result's Nats-Msg-Id.
+// A message is acknowledged only when its result is stored, and gives exactly one.
 // Errors of h mean what they mean to [OnMessage].
 func Transform[In message[T], Out proto.Message, T any](from streams.Stream, durable string, to streams.Stream, subject func(Out) []string, h func(context.Context, In) (Out, error)) Binding {
 	return Binding{
@@ -100,8 +99,8 @@ var results = sync.Pool{New: func() any { return &nats.Msg{Header: nats.Header{j
 func (t *trigger) publish(pub *Publisher, to streams.Stream, msg jetstream.Msg, c *call, data []byte) {
 	result := results.Get().(*nats.Msg)
 	result.Subject, result.Data = c.subject, data
-	// Who publishes chooses the id: it tells repeats of his own, not what others send, and
-	// only for as long as his stream knows ids. What it has taken again is another message.
+	// Senders choose the ids of their messages. Two may choose the same, and one may use it
+	// again when the stream has forgotten it: those are different messages.
 	result.Header[jetstream.MsgIDHeader][0] = c.subject[strings.LastIndexByte(c.subject, '.')+1:] + " " + strconv.FormatInt(c.message.Stored.UnixNano(), 36) + " " + c.message.ID
 	var known trace.SpanContext // a header more costs the server 3 % of its time
 	if c.traced {

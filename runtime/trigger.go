@@ -40,7 +40,7 @@ func newTrigger(ctx context.Context, b *binding, s streams.Stream, durable strin
 		return nil, nil, err
 	}
 	t := &trigger{binding: b, stream: s, consumer: durable}
-	t.begins(stream)
+	t.noteCreation(stream)
 	b.service.addTrigger(endpointSpec{
 		name: durable, subject: strings.Join(s.Subjects, ","), group: s.Name + "/" + durable, counters: &b.counters,
 		pending:  func() *uint64 { return b.host.pendingOf(s.Name, durable) },
@@ -50,9 +50,9 @@ func newTrigger(ctx context.Context, b *binding, s streams.Stream, durable strin
 	return t, c, nil
 }
 
-// begins notes which of the streams of that name this is: sequences start again in
-// another one.
-func (t *trigger) begins(stream jetstream.Stream) {
+// noteCreation notes when the stream was made: one that is made again under its name starts
+// its sequences again.
+func (t *trigger) noteCreation(stream jetstream.Stream) {
 	t.created.Store(stream.CachedInfo().Created.UnixNano())
 }
 
@@ -151,7 +151,7 @@ func (t *trigger) resume(quit context.Context, begin func(jetstream.Consumer) (j
 		if err != nil {
 			return nil, err
 		}
-		t.begins(stream)
+		t.noteCreation(stream)
 		return begin(c)
 	}
 	for attempt := 1; !t.host.Conn.IsClosed(); attempt++ {

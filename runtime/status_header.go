@@ -22,7 +22,7 @@ const statusAhead = 256
 // many, each of which can hold up all others: then it looks further.
 func (h *Host) buryStatus(ctx context.Context, stream jetstream.Stream, function string, from uint64) error {
 	for look := 1; look > 0; look-- {
-		m, err := h.nextMessage(ctx, stream.CachedInfo().Config.Name, from)
+		m, err := h.nextMessage(ctx, stream.CachedInfo().Config.Name, from, ">")
 		if err != nil || m == nil {
 			return err
 		}
@@ -64,16 +64,11 @@ type stored struct {
 	header   nats.Header
 }
 
-// nextMessage is the first at or after a sequence, nil where there is none.
-func (h *Host) nextMessage(ctx context.Context, stream string, from uint64) (*stored, error) {
-	return h.nextOf(ctx, stream, from, ">")
-}
-
-// nextOf is nextMessage of those whose subjects match.
-// It is not read directly: then nats.go would take headers of its own for the server's,
-// such as Status and Nats-Time-Stamp; and a replica may not have it yet. Headers that
-// cannot be read are none, as they are to a consumer.
-func (h *Host) nextOf(ctx context.Context, stream string, from uint64, subject string) (*stored, error) {
+// nextMessage is the first message at or after a sequence whose subject matches, nil where
+// there is none. nats.go would take some of its headers, such as Status and
+// Nats-Time-Stamp, for the server's, and may ask a replica that does not have it yet.
+// Headers that cannot be read are left out, as they are for a consumer.
+func (h *Host) nextMessage(ctx context.Context, stream string, from uint64, subject string) (*stored, error) {
 	request, err := json.Marshal(map[string]any{"seq": from, "next_by_subj": subject})
 	if err != nil {
 		return nil, err
