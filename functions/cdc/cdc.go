@@ -20,8 +20,9 @@
 // that this snapshot does not have was removed while the slot was lost, which an event
 // at its end is there to tell.
 //
-// The user of PostgreSQL must own the tables, have CREATE on the database for the
-// publication, and the attribute REPLICATION; wal_level must be logical.
+// The user of PostgreSQL needs the attribute REPLICATION and SELECT on the tables, and has
+// to own them, with CREATE on the database, where it is to make the publication. wal_level
+// must be logical.
 package cdc
 
 import (

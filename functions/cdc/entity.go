@@ -22,16 +22,15 @@ type entity struct {
 	stream  streams.Stream
 	columns []string                    // that it must have; it may have more
 	message func(*values) proto.Message // of these columns
-	blank   func() proto.Message
 }
 
 // entities are the tables that are followed, in the order of their snapshots:
 // what is referred to comes first.
 func entities(c streams.Config) []*entity {
 	return []*entity{
-		{"organizations", c.OrganizationEvents(), []string{"id", "name", "created_at", "updated_at", "deleted_at"}, organization, func() proto.Message { return &organizationv1.Organization{} }},
-		{"end_devices", c.EndDeviceEvents(), []string{"id", "organization_id", "name", "payload_conversion", "created_at", "updated_at"}, endDevice, func() proto.Message { return &enddevicev1.EndDevice{} }},
-		{"gateways", c.GatewayEvents(), []string{"id", "organization_id", "name", "status", "type", "config", "created_at", "updated_at", "deleted_at"}, gateway, func() proto.Message { return &gatewayv1.Gateway{} }},
+		{"organizations", c.OrganizationEvents(), []string{"id", "name", "created_at", "updated_at", "deleted_at"}, organization},
+		{"end_devices", c.EndDeviceEvents(), []string{"id", "organization_id", "name", "payload_conversion", "created_at", "updated_at"}, endDevice},
+		{"gateways", c.GatewayEvents(), []string{"id", "organization_id", "name", "status", "type", "config", "created_at", "updated_at", "deleted_at"}, gateway},
 	}
 }
 

@@ -12,7 +12,6 @@ import (
 	"github.com/jackc/pglogrepl"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgproto3"
-	"google.golang.org/protobuf/proto"
 
 	"ponix/nats/streams"
 )
@@ -143,7 +142,7 @@ func (r *reader) change(ctx context.Context, data []byte) error {
 		case *pglogrepl.RelationMessage:
 			return r.relation(m)
 		case *pglogrepl.TruncateMessage:
-			return r.truncate(ctx, m)
+			r.truncate(ctx, m)
 		}
 	}
 	return nil // types and origins
@@ -214,21 +213,14 @@ func (r *reader) row(ctx context.Context, data []byte, token, operation string) 
 	return nil
 }
 
-// truncate publishes, for each of our tables that was emptied, a deletion of the
-// empty message.
-func (r *reader) truncate(ctx context.Context, m *pglogrepl.TruncateMessage) error {
+// truncate publishes, for each of our tables that was emptied, a deletion without a
+// payload.
+func (r *reader) truncate(ctx context.Context, m *pglogrepl.TruncateMessage) {
 	for _, id := range m.RelationIDs {
-		rel := r.relations[id]
-		if rel == nil {
-			continue
+		if rel := r.relations[id]; rel != nil {
+			r.emit(ctx, rel.entity, streams.Deleted, streams.Truncate, nil)
 		}
-		payload, err := proto.Marshal(rel.blank())
-		if err != nil {
-			return err
-		}
-		r.emit(ctx, rel.entity, streams.Deleted, streams.Truncate, payload)
 	}
-	return nil
 }
 
 func (r *reader) emit(ctx context.Context, e *entity, token, operation string, payload []byte) {
