@@ -33,7 +33,7 @@ import (
 // New returns the function: it follows the events of gateways and answers every
 // method of GatewayStateService.
 func New(js jetstream.JetStream, s streams.Config) runtime.Function {
-	f := &states{gateways: bucket{js: js, name: s.GatewayStates().Bucket, config: s.GatewayStates()}, leases: bucket{js: js, name: s.Leases().Bucket, config: s.Leases()}}
+	f := &states{gateways: bucket{js: js, config: s.GatewayStates()}, leases: bucket{js: js, config: s.Leases()}}
 	return runtime.Func("gateway-state",
 		runtime.Endpoint(pb.GatewayStateService_GetGatewayState_FullMethodName, f.get),
 		runtime.Endpoint(pb.GatewayStateService_ListGatewayStates_FullMethodName, f.list,
@@ -48,7 +48,6 @@ type states struct{ gateways, leases bucket }
 // bucket is opened when it is first used.
 type bucket struct {
 	js     jetstream.JetStream
-	name   string
 	config jetstream.KeyValueConfig
 
 	mu     sync.Mutex
@@ -56,27 +55,29 @@ type bucket struct {
 	stream jetstream.Stream // below it
 }
 
-func (b *bucket) open(ctx context.Context) (jetstream.KeyValue, error) {
+// open returns the bucket, and the stream below it.
+func (b *bucket) open(ctx context.Context) (jetstream.KeyValue, jetstream.Stream, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.kv != nil {
-		return b.kv, nil
+		return b.kv, b.stream, nil
 	}
-	stream, err := b.js.Stream(ctx, "KV_"+b.name)
+	name := b.config.Bucket
+	stream, err := b.js.Stream(ctx, "KV_"+name)
 	if errors.Is(err, jetstream.ErrStreamNotFound) { // somebody has deleted it
 		if err = streams.EnsureBuckets(ctx, b.js, b.config); err == nil {
-			stream, err = b.js.Stream(ctx, "KV_"+b.name)
+			stream, err = b.js.Stream(ctx, "KV_"+name)
 		}
 	}
-	if err != nil {
-		return nil, runtime.Error(codes.Unavailable, "BUCKET_UNAVAILABLE", "bucket %s: %v", b.name, err)
+	var kv jetstream.KeyValue
+	if err == nil {
+		kv, err = b.js.KeyValue(ctx, name)
 	}
-	kv, err := b.js.KeyValue(ctx, b.name)
 	if err != nil {
-		return nil, runtime.Error(codes.Unavailable, "BUCKET_UNAVAILABLE", "bucket %s: %v", b.name, err)
+		return nil, nil, runtime.Error(codes.Unavailable, "BUCKET_UNAVAILABLE", "bucket %s: %v", name, err)
 	}
 	b.kv, b.stream = kv, stream
-	return kv, nil
+	return kv, stream, nil
 }
 
 // lost has the bucket opened, and made, again where it is gone.

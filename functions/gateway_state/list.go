@@ -18,7 +18,7 @@ import (
 )
 
 func (f *states) get(ctx context.Context, req *pb.GetGatewayStateRequest) (*pb.GetGatewayStateResponse, error) {
-	kv, err := f.gateways.open(ctx)
+	kv, _, err := f.gateways.open(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -30,7 +30,7 @@ func (f *states) get(ctx context.Context, req *pb.GetGatewayStateRequest) (*pb.G
 	if err != nil {
 		return nil, unavailable(f.gateways.lost(err))
 	}
-	leases, err := f.leases.open(ctx)
+	leases, _, err := f.leases.open(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -105,13 +105,10 @@ func present(s *pb.GatewayState, alive bool) *pb.GatewayState {
 
 // each calls f with what the bucket holds below a pattern of keys, each key once.
 func (b *bucket) each(ctx context.Context, pattern string, f func(jetstream.KeyValueEntry) error) error {
-	kv, err := b.open(ctx)
+	kv, stream, err := b.open(ctx)
 	if err != nil {
 		return err
 	}
-	b.mu.Lock()
-	stream := b.stream
-	b.mu.Unlock()
 	all := map[string]jetstream.KeyValueEntry{}
 	w, err := streams.Watch(ctx, stream, kv, pattern, func(e jetstream.KeyValueEntry) {
 		delete(all, e.Key())

@@ -37,12 +37,12 @@ type record struct {
 // bucket knows that or what came later. Where somebody else writes meanwhile, it
 // looks again: what is written was judged by what it is written over.
 func (b *bucket) change(ctx context.Context, id string, g *pb.Gateway, at position) error {
-	kv, err := b.open(ctx)
+	kv, stream, err := b.open(ctx)
 	if err != nil {
 		return err
 	}
 	for {
-		now, err := b.record(ctx, kv, id)
+		now, err := b.record(ctx, kv, stream, id)
 		switch {
 		case errors.Is(err, jetstream.ErrInvalidKey):
 			return runtime.Terminate(runtime.Error(codes.InvalidArgument, "INVALID_EVENT", "%q is no id", id))
@@ -60,7 +60,7 @@ func (b *bucket) change(ctx context.Context, id string, g *pb.Gateway, at positi
 }
 
 // record reads what there is of a gateway.
-func (b *bucket) record(ctx context.Context, kv jetstream.KeyValue, id string) (record, error) {
+func (b *bucket) record(ctx context.Context, kv jetstream.KeyValue, stream jetstream.Stream, id string) (record, error) {
 	state, revision, err := value(ctx, kv, id)
 	if err == nil {
 		return record{state, positionOf(state), revision}, nil
@@ -71,9 +71,6 @@ func (b *bucket) record(ctx context.Context, kv jetstream.KeyValue, id string) (
 	if !errors.Is(err, jetstream.ErrKeyNotFound) {
 		return record{}, err
 	}
-	b.mu.Lock()
-	stream := b.stream
-	b.mu.Unlock()
 	m, err := stream.GetLastMsgForSubject(ctx, b.subject(id))
 	switch {
 	case errors.Is(err, jetstream.ErrMsgNotFound):
@@ -124,7 +121,7 @@ func (b *bucket) remove(ctx context.Context, id string, at position, revision ui
 	return err
 }
 
-func (b *bucket) subject(key string) string { return "$KV." + b.name + "." + key }
+func (b *bucket) subject(key string) string { return "$KV." + b.config.Bucket + "." + key }
 
 // written tells whether err says that somebody has written meanwhile. A replicated
 // bucket says it with another code than one that is not.
