@@ -140,7 +140,7 @@ func (c *Cluster) Pid(part string) int {
 	switch e := map[string]engine{Postgres: c.postgres, ClickHouse: c.click}[part].(type) {
 	case postgresProcess:
 		return e.cmd.Process.Pid
-	case *clickHouseProcess:
+	case *engineProcess:
 		return e.cmd.Process.Pid
 	}
 	return 0

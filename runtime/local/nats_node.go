@@ -1,17 +1,12 @@
 package local
 
 import (
-	"bufio"
 	"context"
-	"encoding/json"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"net/url"
 	"os"
-	"os/exec"
-	"os/signal"
 	"path/filepath"
 	"strconv"
 	"syscall"
@@ -19,9 +14,6 @@ import (
 
 	"github.com/nats-io/nats-server/v2/server"
 )
-
-// natsStop lets JetStream write what it has.
-var natsStop = escalation{{syscall.SIGTERM, 15 * time.Second}}
 
 // NATSNode is one server of a NATS cluster, or without routes a server alone, in a
 // process of its own.
@@ -36,8 +28,7 @@ type NATSNode struct {
 	Profile   int  // port of the node's profiles; 0: none
 	Alone     bool // tell clients of no other node: they come through proxies, and know them all
 
-	process *process
-	alive   io.Closer
+	process *engineProcess
 	failed  chan error
 }
 
@@ -53,54 +44,19 @@ func (n *NATSNode) Failed() <-chan error { return n.failed }
 // Start returns when the node takes connections. Its cluster is ready when most of
 // the nodes have found each other. A node that has ended may be started again.
 func (n *NATSNode) Start(ctx context.Context) error {
-	self, err := os.Executable()
-	if err != nil {
-		return err
-	}
 	if err := os.MkdirAll(n.DataDir, 0o750); err != nil {
 		return err
 	}
-	ready, report, err := os.Pipe()
+	p, err := launchEngine(NATS+" "+n.Name, engineNATS, n.DataDir, filepath.Join(n.DataDir, "nats.log"), syscall.SIGTERM, n)
 	if err != nil {
 		return err
 	}
-	defer func() { _ = ready.Close() }()
-	cmd := exec.Command(self)
-	cmd.Args[0] = "ponix: NATS " + n.Name // as ps shows it
-	cmd.Env = append(environment(), engineVariable+"="+engineNATS)
-	cmd.Dir = n.DataDir
-	cmd.ExtraFiles = []*os.File{report}
-	cmd.SysProcAttr = tied(syscall.SIGTERM)
-	stdin, err := cmd.StdinPipe()
-	if err != nil {
+	n.process, n.failed = p, make(chan error, 1)
+	if err := p.ready(ctx); err != nil {
+		p.kill()
 		return err
 	}
-	p, err := launch(NATS+" "+n.Name, filepath.Join(n.DataDir, "nats.log"), cmd)
-	_ = report.Close()
-	if err != nil {
-		return err
-	}
-	n.process, n.alive, n.failed = p, stdin, make(chan error, 1)
-	if err := json.NewEncoder(stdin).Encode(n); err != nil {
-		n.process.kill()
-		return fmt.Errorf("%w; %w", err, n.process.failure())
-	}
-	said := make(chan error, 1)
-	go func() {
-		_, err := bufio.NewReader(ready).ReadString('\n')
-		said <- err
-	}()
-	select {
-	case err = <-said:
-		if err != nil { // the pipe's end without a word
-			<-n.process.exited
-			return n.process.failure()
-		}
-	case <-ctx.Done():
-		n.process.kill()
-		return ctx.Err()
-	}
-	go n.process.report(n.failed)
+	go p.report(n.failed)
 	return nil
 }
 
@@ -109,23 +65,17 @@ func (n *NATSNode) Stop(ctx context.Context) error {
 	if n.process == nil {
 		return nil
 	}
-	defer func() { _ = n.alive.Close() }()
-	return n.process.end(ctx, natsStop)
+	return n.process.stop(ctx)
 }
 
-// runNATS is the node's process. It serves until SIGTERM or until standard input,
-// which the parent holds, ends.
+// runNATS is the node's process. It serves until its context ends.
 func runNATS() error {
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
-	defer stop()
 	var n NATSNode
-	if err := json.NewDecoder(os.Stdin).Decode(&n); err != nil {
-		return fmt.Errorf("read configuration: %w", err)
+	ctx, stop, err := fromParent(&n)
+	if err != nil {
+		return err
 	}
-	go func() {
-		_, _ = io.Copy(io.Discard, os.Stdin)
-		stop()
-	}()
+	defer stop()
 	logger := slog.New(slog.NewTextHandler(os.Stderr, nil))
 	lock, err := lockEngine(ctx, n.DataDir, logger)
 	if err != nil {
@@ -157,11 +107,9 @@ func runNATS() error {
 			return fmt.Errorf("the server did not get ready")
 		}
 	}
-	report := os.NewFile(nodeReportFD, "report")
-	if _, err := fmt.Fprintln(report, srv.ClientURL()); err != nil {
+	if err := reportReady(); err != nil {
 		return err
 	}
-	_ = report.Close()
 	select {
 	case <-ctx.Done():
 	case err = <-log.fatal:
