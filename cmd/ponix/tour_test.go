@@ -4,15 +4,20 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/micro"
 
+	"ponix/functions"
 	enddevicev1 "ponix/proto/ponix/end_device/v1"
+	"ponix/runtime/config"
 	"ponix/runtime/runtimetest"
 )
 
@@ -90,8 +95,12 @@ func TestTour(t *testing.T) {
 			t.Errorf("for %s wait %d", row.Binding, *row.Pending)
 		}
 	}
-	if len(names) != 8 {
-		t.Errorf("ps knows %v", names)
+	_, want, err := assemble(functions.Deps{NATS: new(nats.Conn)}, config.Default[functions.Config](), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := slices.Sorted(maps.Keys(names)); !slices.Equal(got, slices.Sorted(slices.Values(want))) {
+		t.Errorf("ps knows %v, want %v", got, want)
 	}
 	var info micro.Info
 	if reply, err = c.nats.Request("$SRV.INFO.end-device", nil, 5*time.Second); err != nil || json.Unmarshal(reply.Data, &info) != nil || len(info.Endpoints) != 6 {
