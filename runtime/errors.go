@@ -18,9 +18,6 @@ import (
 	"ponix/runtime/wire"
 )
 
-// Domain is the domain of every ErrorInfo that Ponix sends.
-const Domain = wire.Domain
-
 // Error returns an error that callers may see: a gRPC code, a stable upper-case
 // reason (ErrorInfo.reason, and the last token of a dead letter's subject) and
 // a message. Every other error reaches callers as an opaque INTERNAL.

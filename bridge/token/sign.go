@@ -2,7 +2,6 @@ package token
 
 import (
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
@@ -21,7 +20,7 @@ func Sign(c Config, p wire.Principal, ttl time.Duration) (string, error) {
 	}
 	now := time.Now()
 	all := jwt.MapClaims{
-		"sub": p.Subject, "role": strings.ToLower(strings.TrimPrefix(p.Role.String(), "ROLE_")),
+		"sub": p.Subject, "role": wire.RoleName(p.Role),
 		"iat": now.Unix(), "exp": now.Add(ttl).Unix(),
 	}
 	for name, v := range map[string]string{"organization_id": p.Organization, "iss": c.Issuer, "aud": c.Audience} {

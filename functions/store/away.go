@@ -4,7 +4,6 @@ import (
 	"errors"
 
 	"github.com/ClickHouse/clickhouse-go/v2"
-	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -20,11 +19,7 @@ func (a *away) Unwrap() error { return a.cause }
 
 // GRPCStatus is what callers see.
 func (a *away) GRPCStatus() *status.Status {
-	st := status.New(codes.Unavailable, "ClickHouse cannot be used now")
-	if with, err := st.WithDetails(&errdetails.ErrorInfo{Reason: "CLICKHOUSE_UNAVAILABLE", Domain: runtime.Domain}); err == nil {
-		return with
-	}
-	return st
+	return status.Convert(runtime.Error(codes.Unavailable, "CLICKHOUSE_UNAVAILABLE", "ClickHouse cannot be used now"))
 }
 
 // queryError is unavailable for reads, where an exception that speaks of the

@@ -15,6 +15,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"ponix/runtime/wire"
 )
 
 // Headers of a dead letter. IDHeader and TimeHeader are also what a replayed
@@ -69,7 +71,7 @@ func (l Letter) Message(queue string) *nats.Msg {
 	}
 	h.Set(functionHeader, l.Function)
 	h.Set(reasonHeader, l.Reason)
-	h.Set(errorHeader, oneLine(strings.ToValidUTF8(l.Error[:min(len(l.Error), shortened)], ""))) // it may quote the message
+	h.Set(errorHeader, wire.OneLine(strings.ToValidUTF8(l.Error[:min(len(l.Error), shortened)], ""))) // it may quote the message
 	h.Set(IDHeader, l.ID)
 	h.Set(TimeHeader, l.Stored.UTC().Format(time.RFC3339Nano))
 	h.Set(streamHeader, l.Stream)
@@ -146,14 +148,4 @@ func writable(header string) bool {
 
 func reserved(header string) bool {
 	return strings.HasPrefix(header, "Nats-") || strings.HasPrefix(header, "Ponix-")
-}
-
-// oneLine keeps a text on one header line.
-func oneLine(s string) string {
-	return strings.Map(func(r rune) rune {
-		if r < ' ' {
-			return ' '
-		}
-		return r
-	}, s)
 }

@@ -10,15 +10,15 @@ import (
 	"google.golang.org/protobuf/protoadapt"
 )
 
-// Domain is the domain of every ErrorInfo that Ponix sends.
-const Domain = "ponix"
+// domain is the domain of every ErrorInfo that Ponix sends.
+const domain = "ponix"
 
 // Error returns an error that callers may see: a gRPC code, a stable upper-case
 // reason, a message, and further details. What is not UTF-8 in the message, which may
 // quote a request, becomes U+FFFD: otherwise the status could not be encoded.
 func Error(code codes.Code, reason, message string, details ...protoadapt.MessageV1) error {
 	st := status.New(code, strings.ToValidUTF8(message, "\uFFFD"))
-	with, err := st.WithDetails(append([]protoadapt.MessageV1{&errdetails.ErrorInfo{Reason: reason, Domain: Domain}}, details...)...)
+	with, err := st.WithDetails(append([]protoadapt.MessageV1{&errdetails.ErrorInfo{Reason: reason, Domain: domain}}, details...)...)
 	if err != nil { // only for codes.OK, which is no error
 		return st.Err()
 	}

@@ -49,14 +49,15 @@ const maxSubject = 255
 // ParseRole returns the role of a name: admin, member or device.
 func ParseRole(name string) (authv1.Role, error) {
 	for _, r := range []authv1.Role{authv1.Role_ROLE_ADMIN, authv1.Role_ROLE_MEMBER, authv1.Role_ROLE_DEVICE} {
-		if roleName(r) == name {
+		if RoleName(r) == name {
 			return r, nil
 		}
 	}
 	return 0, errors.New("the role is none of admin, member and device")
 }
 
-func roleName(r authv1.Role) string { return strings.ToLower(strings.TrimPrefix(r.String(), "ROLE_")) }
+// RoleName is the name of a role: admin, member or device.
+func RoleName(r authv1.Role) string { return strings.ToLower(strings.TrimPrefix(r.String(), "ROLE_")) }
 
 // Validate tells what is wrong with p. An admin of one organization, and a
 // member of none, would reach more than anybody meant.
@@ -107,7 +108,7 @@ func WithPrincipal(ctx context.Context, p Principal) context.Context {
 
 func writePrincipal(ctx context.Context, h nats.Header) {
 	if p, ok := ctx.Value(principalKey{}).(Principal); ok {
-		h[CallerHeader], h[OrganizationHeader], h[RoleHeader] = []string{p.Subject}, []string{p.Organization}, []string{roleName(p.Role)}
+		h[CallerHeader], h[OrganizationHeader], h[RoleHeader] = []string{p.Subject}, []string{p.Organization}, []string{RoleName(p.Role)}
 	}
 }
 

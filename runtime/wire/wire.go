@@ -59,18 +59,20 @@ func ErrorReply(st *status.Status, asJSON bool) *nats.Msg {
 	return &nats.Msg{
 		Header: nats.Header{
 			micro.ErrorCodeHeader: {strconv.Itoa(int(st.Code()))},
-			micro.ErrorHeader:     {strings.Map(headerSafe, st.Message())},
+			micro.ErrorHeader:     {OneLine(st.Message())},
 		},
 		Data: data,
 	}
 }
 
-// headerSafe keeps a message on one header line; the body has it unchanged.
-func headerSafe(r rune) rune {
-	if r < ' ' {
-		return ' '
-	}
-	return r
+// OneLine is a text that fits on one header line.
+func OneLine(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' {
+			return ' '
+		}
+		return r
+	}, s)
 }
 
 // ReplyStatus returns the status that a reply carries, nil where it is not an
