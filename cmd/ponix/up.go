@@ -80,22 +80,22 @@ func (c *upCommand) Run(e *env) (err error) {
 		return err
 	}
 	defer stopMetrics()
-	began2 := time.Now()
+	partBegan := time.Now()
 	h, names, err := host(e, nc, c.engines, c.hosting, nil)
 	if err != nil {
 		return err
 	}
 	defer h.close()
 	ready(nc, h.MetricsHandler())
-	show.done("functions", strings.Join(names, " "), time.Since(began2))
-	began2 = time.Now()
+	show.done("functions", strings.Join(names, " "), time.Since(partBegan))
+	partBegan = time.Now()
 	conf.Conn = nc
 	b, err := bridge.Start(ln, conf)
 	if err != nil {
 		return errors.Join(err, h.Stop())
 	}
 	grpc := net.JoinHostPort(c.GRPC.Host, strconv.Itoa(b.Addr().(*net.TCPAddr).Port))
-	show.done("bridge", "gRPC on "+grpc, time.Since(began2))
+	show.done("bridge", "gRPC on "+grpc, time.Since(partBegan))
 	c.ready(e.out, grpc, conf, time.Since(began))
 
 	select {

@@ -3,7 +3,6 @@ package mqttingest
 import (
 	"context"
 	"errors"
-	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -60,11 +59,4 @@ func (o *owner) complain(what, id string, err error) {
 		return
 	}
 	o.log.Warn("leases", "action", what, "gateway", id, "error", err)
-}
-
-// told is what was said of a session already.
-type told struct {
-	stored, refused uint64
-	logged          [rejections]uint64
-	at              time.Time // of the line in the log
 }

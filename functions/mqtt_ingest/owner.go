@@ -70,13 +70,13 @@ func (o *owner) run(ctx context.Context) (err error) {
 	more, changed := o.reconcile(), false
 	for {
 		changed = changed || more
-		now := false
-		at := make(chan struct{})
+		ticked := false
+		atOnce := make(chan struct{})
 		if more {
-			close(at)
+			close(atOnce)
 		}
 		select {
-		case <-at:
+		case <-atOnce:
 		case <-ctx.Done():
 			return nil
 		case err := <-lost:
@@ -98,14 +98,14 @@ func (o *owner) run(ctx context.Context) (err error) {
 			changed = true
 		case <-tick.C:
 			o.report()
-			changed, now = true, true
+			ticked = true
 		case <-look.C:
 			if err := o.look(ctx); err != nil {
 				return err
 			}
 		}
 		// Who has a thousand gateways does not look at all of them for each of a thousand news.
-		if now || changed && len(leases.Updates()) == 0 && len(gateways.Updates()) == 0 {
+		if ticked || changed && len(leases.Updates()) == 0 && len(gateways.Updates()) == 0 {
 			more, changed = o.reconcile(), false
 		}
 	}

@@ -73,6 +73,13 @@ func (o *owner) write(id string, s *session) bool {
 	return false
 }
 
+// told is what was said of a session already.
+type told struct {
+	stored, refused uint64
+	logged          [rejections]uint64
+	at              time.Time // of the line in the log
+}
+
 // tell counts what a session has done, and logs what it had to refuse.
 func (o *owner) tell(s *session) {
 	if s == nil {

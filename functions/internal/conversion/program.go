@@ -102,9 +102,9 @@ type evaluation struct {
 	decoded ref.Val // the payload as Cayenne, once it was asked for
 }
 
-// meterName is where the program's own parts find the evaluation. No expression
+// evaluationName is where the program's own parts find the evaluation. No expression
 // can have a name with an @ in it.
-const meterName = "@evaluation"
+const evaluationName = "@evaluation"
 
 // ResolveName implements cel.Activation.
 func (e *evaluation) ResolveName(name string) (any, bool) {
@@ -117,7 +117,7 @@ func (e *evaluation) ResolveName(name string) (any, bool) {
 		return types.NewStringStringMap(types.DefaultTypeAdapter, map[string]string{
 			"id": e.in.DeviceID, "name": e.in.DeviceName, "organization_id": e.in.OrganizationID,
 		}), true
-	case meterName:
+	case evaluationName:
 		return e, true
 	}
 	return nil, false
@@ -143,6 +143,6 @@ func (e *evaluation) cayenne() ref.Val {
 
 // evaluationOf returns the evaluation that a frame belongs to.
 func evaluationOf(frame *interpreter.ExecutionFrame) *evaluation {
-	e, _ := frame.ResolveName(meterName)
+	e, _ := frame.ResolveName(evaluationName)
 	return e.(*evaluation)
 }
