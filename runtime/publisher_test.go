@@ -317,3 +317,62 @@ func TestBatchIsAnsweredLate(t *testing.T) {
 		}
 	}
 }
+
+// TestBatchIsIncomplete has the stream miss a part of a batch, as after a reconnect: each of
+// its messages goes again, alone, and is answered by what becomes of that one.
+func TestBatchIsIncomplete(t *testing.T) {
+	t.Parallel()
+	nc := runtimetest.NATS(t)
+	server, err := nc.SubscribeSync("s")
+	if err != nil {
+		t.Fatal(err)
+	}
+	next := func() *nats.Msg {
+		m, err := server.NextMsg(10 * time.Second)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return m
+	}
+	respond := func(m *nats.Msg, answer string) {
+		if err := m.Respond([]byte(answer)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const stored, refused = `{"stream":"s","seq":1}`, `{"error":{"code":503},"stream":"","seq":0}`
+	p, err := runtime.NewPublisher(nc, runtime.BatchWindow, time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.InBatches()
+	answers := make([]chan error, 4)
+	for i := range answers { // the first goes alone, and the others as one batch when that is answered
+		answers[i] = make(chan error, 2)
+		p.Publish(&nats.Msg{Subject: "s", Data: []byte(strconv.Itoa(i))}, func(err error) { answers[i] <- err })
+	}
+	respond(next(), stored)
+	next()
+	next()
+	commit := next()
+	if commit.Header.Get("Nats-Batch-Commit") == "" {
+		t.Fatalf("it is no batch: %v", commit.Header)
+	}
+	respond(commit, `{"error":{"code":400,"err_code":10176},"stream":"","seq":0}`)
+	for i := 1; i < len(answers); i++ {
+		m := next()
+		if string(m.Data) != strconv.Itoa(i) || len(m.Header) > 0 {
+			t.Errorf("%q comes with %v, not %d alone", m.Data, m.Header, i)
+		}
+		if i == 2 {
+			respond(m, refused)
+		} else {
+			respond(m, stored)
+		}
+	}
+	p.Close()
+	for i, got := range answers {
+		if err := <-got; (err == nil) != (i != 2) || len(got) > 0 {
+			t.Errorf("message %d: %v, and %d answers more", i, err, len(got))
+		}
+	}
+}
