@@ -170,6 +170,31 @@ func TestGatewayComesBack(t *testing.T) {
 	}
 }
 
+// TestAnotherBrokerHasNothing holds that what was asked of the broker before, and what it sent,
+// is nothing at another one, also where that claims to have kept a session.
+func TestAnotherBrokerHasNothing(t *testing.T) {
+	t.Parallel()
+	kv := records(t)
+	at := func(broker string) *identity {
+		return begin(t, kv, &identity{kv: kv, gateway: "g1", broker: broker}, true)
+	}
+	first := at("one:1883")
+	if err := first.subscribe(t.Context(), everything); err != nil {
+		t.Fatal(err)
+	}
+	old := mustID(t, first, sent(1, "20.5", false))
+	if got := at("one:1883").subscribed(); got != everything {
+		t.Errorf("the same broker has %q", got)
+	}
+	second := at("two:1883")
+	if got := second.subscribed(); got != "" {
+		t.Errorf("another broker has %q", got)
+	}
+	if got := mustID(t, second, sent(1, "20.5", true)); got == old {
+		t.Error("its message has the id of another broker's")
+	}
+}
+
 // TestPacketIDsBeginAgain goes round once with a message that never changes.
 func TestPacketIDsBeginAgain(t *testing.T) {
 	t.Parallel()

@@ -2,6 +2,7 @@ package store_test
 
 import (
 	"bytes"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -59,5 +60,23 @@ func TestListOfShortItemsIsRead(t *testing.T) {
 		if got := page.Envelopes[0]; id != "older" && (string(got.DataJson) != `{"a":[`+id+short || got.Data != nil) {
 			t.Errorf("%s: %.80s", id, got.DataJson)
 		}
+	}
+}
+
+// TestManyMonths writes a block of more months than ClickHouse takes in one by default, 100, as
+// where clocks of devices are wrong.
+func TestManyMonths(t *testing.T) {
+	t.Parallel()
+	e := start(t, 1<<20)
+	var all []*envelopev1.ProcessedEnvelope
+	for i := range 101 {
+		all = append(all, made(t, strconv.Itoa(i), noon.AddDate(0, i, 0), `{"a":1}`))
+	}
+	if err := e.write(t, all...); err != nil {
+		t.Fatal(err)
+	}
+	var rows uint64
+	if err := e.db.QueryRow(t.Context(), "SELECT count() FROM processed_envelopes").Scan(&rows); err != nil || rows != uint64(len(all)) {
+		t.Errorf("there are %d rows, %v", rows, err)
 	}
 }
