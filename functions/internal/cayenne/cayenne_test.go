@@ -12,7 +12,13 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 )
+
+func TestMain(m *testing.M) {
+	time.Local = time.FixedZone("elsewhere", 5*60*60) // of which nothing may be seen in a result
+	m.Run()
+}
 
 type vector struct {
 	Payload string          `json:"payload"`
@@ -106,6 +112,7 @@ func TestTypes(t *testing.T) {
 		{"gyrometer", "01 86 80 00 7f ff 00 01", `{"gyrometer_1":{"x":-327.68,"y":327.67,"z":0.01}}`},
 		{"colour", "01 87 0a ff 00", `{"colour_1":"#0AFF00"}`},
 		{"gps", "01 88 06 76 5f f2 96 0a 00 03 e8", `{"gps_1":{"altitude":10,"latitude":42.3519,"longitude":-87.9094}}`},
+		{"gps, below the sea", "01 88 80 00 00 7f ff ff ff ff ff", `{"gps_1":{"altitude":-0.01,"latitude":-838.8608,"longitude":838.8607}}`},
 		{"switch on", "01 8e ff", `{"switch_1":true}`},
 		{"switch off", "01 8e 00", `{"switch_1":false}`},
 		{"polyline of one point", "01 f0 08 01 00 00 01 ff ff ff", `{"polyline_1":{"points":[{"latitude":0.0001,"longitude":-0.0001}]}}`},
@@ -146,6 +153,7 @@ func TestErrors(t *testing.T) {
 		{"polyline without a factor", "01 f0 08", "at byte 1: polyline is cut short: it takes 8 bytes, 1 are left"},
 		{"polyline too small", "01 f0 07 01 00 00 00 00 00", "at byte 2: polyline has size 7, the least is 8"},
 		{"polyline of size 0", "01 f0 00", "at byte 2: polyline has size 0, the least is 8"},
+		{"factor 200, cut short", "01 f0 08 c8", "at byte 3: polyline has the delta factor 200, which means nothing"},
 		{"factor 0", "01 f0 08 00 00 00 00 00 00 00", "at byte 3: polyline has the delta factor 0, which means nothing"},
 		{"factor 200", "01 f0 08 c8 00 00 00 00 00 00", "at byte 3: polyline has the delta factor 200, which means nothing"},
 		{"factor 226", "01 f0 08 e2 00 00 00 00 00 00", "at byte 3: polyline has the delta factor 226, which means nothing"},
@@ -183,6 +191,20 @@ func TestNumber(t *testing.T) {
 			if err != nil || n.Float64() != exact {
 				t.Fatalf("%+v is %v, the nearest double is %v (%v)", n, n.Float64(), exact, err)
 			}
+		}
+	}
+}
+
+// TestFactors holds what each code of a polyline's factor stands for.
+func TestFactors(t *testing.T) {
+	t.Parallel()
+	want := map[byte]int64{227: 1, 228: 2, 229: 5, 230: 10, 231: 20, 232: 50, 233: 100, 234: 200, 235: 500, 236: 1000, 237: 2000, 238: 5000, 239: 10000}
+	for code := byte(1); code <= 199; code++ {
+		want[code] = int64(code)
+	}
+	for code := range 256 {
+		if got := factorOf(byte(code)); got != want[byte(code)] {
+			t.Errorf("code %d stands for %d, want %d", code, got, want[byte(code)])
 		}
 	}
 }

@@ -29,6 +29,7 @@ func TestLimits(t *testing.T) {
 		{"result", Limits{Result: 20}, `{'a': '123456789012'}`, `{'a': '1234567890123'}`, ResultTooLarge, "the result has at least 21 bytes of JSON, the limit is 20"},
 		{"result with numbers", Limits{Result: 20}, `{'a': 1234567890123}`, `{'a': 123456789012345}`, ResultTooLarge, "the result has at least 21 bytes of JSON, the limit is 20"},
 		{"result with escapes", Limits{Result: 20}, `{'a': '\n\n\n\n\n\n'}`, `{'a': '\n\n\n\n\n\n\n'}`, ResultTooLarge, "the result has at least 22 bytes of JSON, the limit is 20"},
+		{"result with escapes in keys", Limits{Result: 40}, `{'\u0001\u0001\u0001\u0001\u0001': true}`, `{'\u0001\u0001\u0001\u0001\u0001\u0001': true}`, ResultTooLarge, "the result has at least 45 bytes of JSON, the limit is 40"},
 		{"result of cayenne", Limits{Result: 31}, `cayenne_lpp_decode(b'\x01\x67\x01\x10')`, `cayenne_lpp_decode(b'\x01\x67\x01\x10\x02\x00\x01')`, ResultTooLarge, "of JSON, the limit is 31"},
 		{"depth", Limits{Depth: 3}, nested(3), nested(4), ResultTooDeep, "the result nests deeper than the limit of 3"},
 		{"depth by default", Limits{}, nested(32), nested(33), ResultTooDeep, "the result nests deeper than the limit of 32"},
@@ -66,6 +67,25 @@ func TestLargestPayload(t *testing.T) {
 		`{'a': hex(input).size()}`:                    `{"a":524286}`,
 		`{'a': input.u8(262142)}`:                     `{"a":7}`,
 		`{'a': base64.encode(input).startsWith('A')}`: `{"a":true}`,
+	} {
+		if got, err := convert(t, c, expression, in); err != nil || got != want {
+			t.Errorf("%s is %s, %v, want %s", expression, got, err, want)
+		}
+	}
+}
+
+// TestWhatIsCheap holds that what looks at a part of a large value only costs no more than
+// that: reading a number, looking up a key, and what a loop adds to its list.
+func TestWhatIsCheap(t *testing.T) {
+	t.Parallel()
+	c := newConverter(t, Limits{Time: time.Minute}) // it is about the cost
+	in := Input{Payload: []byte(strings.Repeat("\x01\x00\x07", 87381))}
+	for expression, want := range map[string]string{
+		`{'a': lists.range(1000).filter(i, input.u8(i) == 7).size()}`:                                `{"a":333}`,
+		`{'a': lists.range(1000).filter(i, input.bits(8 * i, 8) == 7).size()}`:                       `{"a":333}`,
+		`{'a': lists.range(100).filter(i, input.slice(i, i + 1) == b'\x07').size()}`:                 `{"a":33}`,
+		`cel.bind(m, cayenne_lpp_decode(input), {'a': lists.range(100).filter(i, 'x' in m).size()})`: `{"a":0}`,
+		`{'a': lists.range(3000).map(i, i).size()}`:                                                  `{"a":3000}`,
 	} {
 		if got, err := convert(t, c, expression, in); err != nil || got != want {
 			t.Errorf("%s is %s, %v, want %s", expression, got, err, want)
