@@ -27,11 +27,15 @@ func TestInjectTrace(t *testing.T) {
 		{TraceID: trace.TraceID{3}, SpanID: trace.SpanID{4}, TraceFlags: 0xff},
 	} {
 		sc := trace.NewSpanContext(c)
-		got, want := nats.Header{}, propagation.HeaderCarrier{}
+		got, want := nats.Header{"traceparent": {"of before"}, "tracestate": {"of before"}}, propagation.HeaderCarrier{}
 		wire.InjectTrace(sc, got)
 		propagation.TraceContext{}.Inject(trace.ContextWithSpanContext(context.Background(), sc), want)
 		if !maps.EqualFunc(got, lower(want), slices.Equal[[]string]) {
 			t.Errorf("%v, not %v", got, want)
+		}
+		back := trace.SpanContextFromContext(wire.ExtractTrace(context.Background(), got))
+		if back.TraceID() != sc.TraceID() || back.SpanID() != sc.SpanID() || back.IsSampled() != sc.IsSampled() || back.TraceState().String() != sc.TraceState().String() {
+			t.Errorf("%v is read as %v", sc, back)
 		}
 	}
 }

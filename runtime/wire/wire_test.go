@@ -6,9 +6,11 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	spb "google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/structpb"
 
 	envelopev1 "ponix/proto/ponix/envelope/v1"
@@ -41,8 +43,36 @@ func TestStatusSurvivesTheWire(t *testing.T) {
 	if got := wire.ReplyStatus(foreign); got.Code() != codes.Unknown || got.Message() != "busy" {
 		t.Errorf("of a service that is not ours: %v", got)
 	}
+	for code, want := range map[string]codes.Code{"16": codes.Unauthenticated, "17": codes.Unknown, "0": codes.Unknown, "-1": codes.Unknown, "x": codes.Unknown} {
+		foreign.Header.Set("Nats-Service-Error-Code", code)
+		if got := wire.ReplyStatus(foreign).Code(); got != want {
+			t.Errorf("code %s is %v, want %v", code, got, want)
+		}
+	}
 	if got := wire.ReplyStatus(&nats.Msg{}); got != nil {
 		t.Errorf("of a reply that is no error: %v", got)
+	}
+}
+
+// TestUnknownDetail holds that a status whose detail has no JSON form is a status in JSON all
+// the same.
+func TestUnknownDetail(t *testing.T) {
+	t.Parallel()
+	st := status.FromProto(&spb.Status{Code: 5, Message: "gone", Details: []*anypb.Any{{TypeUrl: "type.googleapis.com/nobody.knows.It"}}})
+	reply := wire.ErrorReply(st, true)
+	if got := wire.ReplyStatus(reply); !wire.IsJSON(reply.Data) || got.Code() != codes.NotFound || got.Message() != "gone" {
+		t.Errorf("got %v of %s", got, reply.Data)
+	}
+}
+
+// TestErrorIsText holds that an error which quotes what is no text can be sent.
+func TestErrorIsText(t *testing.T) {
+	t.Parallel()
+	st := status.Convert(wire.Error(codes.InvalidArgument, "BAD", "it says \xff"))
+	for _, asJSON := range []bool{false, true} {
+		if got := wire.ReplyStatus(wire.ErrorReply(st, asJSON)); got.Message() != "it says \uFFFD" || len(got.Details()) != 1 {
+			t.Errorf("got %v", got)
+		}
 	}
 }
 
