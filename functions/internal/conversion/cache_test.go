@@ -70,3 +70,11 @@ func TestCacheIsBounded(t *testing.T) {
 		})
 	}
 }
+
+// TestCompilerPanics holds that an expression which the compiler cannot cope with ends nothing.
+func TestCompilerPanics(t *testing.T) {
+	t.Parallel()
+	c := newCache(Limits{Programs: 1}, func(string) (*program, error) { panic("no way") })
+	_, err := c.get("x")
+	expect(t, err, InvalidExpression, "the compiler fails: no way")
+}

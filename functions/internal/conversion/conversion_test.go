@@ -51,7 +51,10 @@ func TestConvert(t *testing.T) {
 		{"twice", `{'t': cayenne_lpp_decode(input).temperature_1, 'u': cayenne_lpp_decode(input)['temperature_1']}`, `{"t":27.2,"u":27.2}`},
 		{"another payload", `cayenne_lpp_decode(b'\x01\x00\x07')`, `{"digital_input_1":7}`},
 		{"integers of cayenne are int", `{'n': cayenne_lpp_decode(b'\x01\x00\x07').digital_input_1 % 4}`, `{"n":3}`},
+		{"zero degrees are a double, too", `{'f': cayenne_lpp_decode(b'\x01\x67\x00\x00').temperature_1 * 1.8 + 32.0}`, `{"f":32}`},
+		{"cayenne that is empty", `{'a': optional.ofNonZeroValue(cayenne_lpp_decode(input)).hasValue(), 'b': optional.ofNonZeroValue(cayenne_lpp_decode(b'')).hasValue()}`, `{"a":true,"b":false}`},
 		{"another payload by name", `cel.bind(b, b'\x01\x00\x07', cayenne_lpp_decode(b))`, `{"digital_input_1":7}`},
+		{"input bound to another payload", `cel.bind(input, b'\x01\x00\x07', cayenne_lpp_decode(input))`, `{"digital_input_1":7}`},
 		{"input as another name", `[b'\x01\x00\x07'].map(input, cayenne_lpp_decode(input))[0]`, `{"digital_input_1":7}`},
 		{"presence", `{'a': has(cayenne_lpp_decode(input).humidity_1), 'b': 'temperature_1' in cayenne_lpp_decode(input)}`, `{"a":false,"b":true}`},
 		{"loop over cayenne", `{'k': cayenne_lpp_decode(input).map(k, k)}`, `{"k":["temperature_1"]}`},
@@ -68,6 +71,7 @@ func TestConvert(t *testing.T) {
 		{"durations", `{'a': duration('90m'), 'b': duration('-1500ms'), 'c': duration('1ns'), 'd': duration('-500ms')}`, `{"a":"5400s","b":"-1.5s","c":"0.000000001s","d":"-0.5s"}`},
 		{"null, lists, booleans", `{'n': null, 'l': [1, 'a', [], {}], 't': true}`, `{"l":[1,"a",[],{}],"n":null,"t":true}`},
 		{"keys", `{1: 'a', 2u: 'b', true: 'c', 's': 'd', '': 'e'}`, `{"":"e","1":"a","2":"b","s":"d","true":"c"}`},
+		{"one key on each level", `{'a': {'a': {'a': 1}}}`, `{"a":{"a":{"a":1}}}`},
 		{"keys are sorted by bytes", `{'b': 1, 'a': 1, 'B': 1, 'é': 1, '_': 1}`, `{"B":1,"_":1,"a":1,"b":1,"é":1}`},
 		{"escapes", `{'a"\\\n\u0001': '<&>"\\\t'}`, `{"a\"\\\n\u0001":"\u003c\u0026\u003e\"\\\t"}`},
 		{"optional result", `optional.of({'a': 1})`, `{"a":1}`},
@@ -95,6 +99,17 @@ func TestConvert(t *testing.T) {
 				t.Errorf("Check(%s): %v", test.expression, err)
 			}
 		})
+	}
+}
+
+// TestReceivedElsewhere holds that an expression sees the time in UTC, wherever it was taken.
+func TestReceivedElsewhere(t *testing.T) {
+	t.Parallel()
+	in := input()
+	in.ReceivedAt = in.ReceivedAt.In(time.FixedZone("elsewhere", 5*60*60))
+	got, err := convert(t, newConverter(t, Limits{}), `{'hour': received_at.getHours(), 'text': string(received_at)}`, in)
+	if want := `{"hour":5,"text":"2026-03-04T05:06:07.890123Z"}`; err != nil || got != want {
+		t.Errorf("got %s, %v, want %s", got, err, want)
 	}
 }
 
@@ -130,6 +145,9 @@ func TestConvertErrors(t *testing.T) {
 		{`cayenne_lpp_decode(b'\x01')`, EvaluationFailed, "cayenne lpp: at byte 0: a single byte is left"},
 		{`{'a': cayenne_lpp_decode(input).humidity_1}`, EvaluationFailed, "no such key: humidity_1"},
 		{`{'a': 1 / 0}`, EvaluationFailed, "division by zero"},
+		{`{'a': 1, 'b': 1 / 0}`, EvaluationFailed, "division by zero"},
+		{`{'a': string(1 / 0).matches('a')}`, EvaluationFailed, "division by zero"},
+		{`{'a': 'a'.matches(string(1 / 0))}`, EvaluationFailed, "division by zero"},
 		{`{'a': dyn(true) + dyn(1)}`, EvaluationFailed, "no such overload"},
 		{`{'a': dyn(1).matches('a')}`, EvaluationFailed, "no such overload"},
 		{`json_decode('')`, EvaluationFailed, "json_decode: there is no JSON text"},

@@ -7,8 +7,11 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"golang.org/x/sync/errgroup"
+
+	"ponix/runtime/config"
 )
 
 func TestLimits(t *testing.T) {
@@ -125,6 +128,15 @@ func TestHostilePayloads(t *testing.T) {
 	}
 }
 
+// TestDefaultLimits holds that the zero Limits are those that an operator has by default.
+func TestDefaultLimits(t *testing.T) {
+	t.Parallel()
+	got, err := Limits{}.withDefaults()
+	if want := config.Default[Limits](); err != nil || got != want {
+		t.Errorf("got %+v, %v, want %+v", got, err, want)
+	}
+}
+
 func TestNegativeLimits(t *testing.T) {
 	t.Parallel()
 	for _, l := range []Limits{{Payload: -1}, {Expression: -1}, {Time: -1}, {Result: -1}, {Depth: -1}, {Programs: -1}, {Texts: -1}} {
@@ -141,10 +153,19 @@ func TestContext(t *testing.T) {
 	c := newConverter(t, Limits{})
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	_, err := c.Convert(ctx, `{'a': lists.range(1000).map(x, x)}`, input())
-	if !errors.Is(err, context.Canceled) {
-		t.Errorf("got %v, want %v", err, context.Canceled)
+	convert := func(when string) {
+		t.Helper()
+		if _, err := c.Convert(ctx, `{'a': lists.range(1000).map(x, x)}`, input()); !errors.Is(err, context.Canceled) {
+			t.Errorf("%s: got %v, want %v", when, err, context.Canceled)
+		}
 	}
+	for range 30 { // in some it has its turn
+		convert("while it is evaluated")
+	}
+	for range cap(c.env.turns) {
+		c.env.turns <- struct{}{}
+	}
+	convert("while others are")
 }
 
 func TestMessageIsBounded(t *testing.T) {
@@ -154,6 +175,11 @@ func TestMessageIsBounded(t *testing.T) {
 	expect(t, err, EvaluationFailed, "no such key: ää")
 	if size := len(err.Error()); size > maxMessage {
 		t.Errorf("the message has %d bytes, the limit is %d", size, maxMessage)
+	}
+	for n := range 3 { // wherever it is cut
+		if _, err := convert(t, c, `{'a': {'b': 1}['`+strings.Repeat("a", n)+strings.Repeat("€", 4000)+`']}`, input()); !utf8.ValidString(err.Error()) {
+			t.Errorf("%q is no text", err)
+		}
 	}
 }
 

@@ -28,6 +28,7 @@ func TestExact(t *testing.T) {
 		{`{'a': -9007199254740993}`, false, `{"a": -9007199254740992}`},
 		{`{'a': [{'b': 18446744073709551615u}]}`, false, `{"a": [{"b": 18446744073709551616}]}`},
 		{`{'a': 1e300, 'b': null, 'c': [true, 'x', {}], 'd': duration('1s')}`, true, `{"a": 1e300, "b": null, "c": [true, "x", {}], "d": "1s"}`},
+		{`{'a': '%s'.format([b'\xff']), 'b': cel.bind(k, '%s'.format([b'\xfe']), {k: 1})}`, true, `{"a": "\ufffd", "b": {"\ufffd": 1}}`}, // no UTF-8
 		{`cayenne_lpp_decode(b'\x01\x64\xff\xff\xff\xff\x02\x8e\x01\x03\x87abc\x04\xf0\x08\x01\x00\x00\x01\x00\x00\x02')`, true,
 			`{"generic_sensor_1": 4294967295, "switch_2": true, "colour_3": "#616263", "polyline_4": {"points": [{"latitude": 0.0001, "longitude": 0.0002}]}}`},
 	} {

@@ -54,6 +54,15 @@ func TestForeignTokens(t *testing.T) {
 	for _, k := range []Key{{time.UnixMicro(math.MinInt64), "id"}, {time.UnixMicro(math.MaxInt64), "id"}, {time.Date(0, 12, 31, 0, 0, 0, 0, time.UTC), "id"}, {time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC), "id"}, {time.UnixMicro(1), "\xff"}} {
 		bad = append(bad, Token("rpc", k)) // forged
 	}
+	sealed := func(key string) string {
+		return base64.RawURLEncoding.EncodeToString([]byte("\x01" + string(sum("rpc", []byte(key))) + key))
+	}
+	bad = append(bad, sealed(""), sealed("1234567"))
+	for last := range strings.SplitSeq("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_", "") {
+		if same := good[:len(good)-1] + last; same != good { // most have the same bytes
+			bad = append(bad, same)
+		}
+	}
 	for i := range raw {
 		for bit := range 8 {
 			changed := []byte(string(raw))
@@ -66,6 +75,19 @@ func TestForeignTokens(t *testing.T) {
 		if _, err := Parse("rpc", token); status.Code(err) != codes.InvalidArgument {
 			t.Errorf("Parse(%q) = %v", token, err)
 		}
+	}
+}
+
+// TestScope holds that where one filter ends is a part of the scope.
+func TestScope(t *testing.T) {
+	t.Parallel()
+	seen := map[string]bool{}
+	for _, filters := range [][]string{{}, {""}, {"ab", "c"}, {"a", "bc"}, {"abc"}} {
+		token := Token(Scope("rpc", filters...), Key{ID: "id"})
+		if seen[token] {
+			t.Errorf("%q have the token of others", filters)
+		}
+		seen[token] = true
 	}
 }
 
