@@ -42,7 +42,8 @@ func ClickHouse(o *clickhouse.Options, s Storage) (*Database, error) {
 			return nil, err
 		}
 		return goose.NewProvider(goose.DialectCustom, db, rendered{sub, dialect{s.Cluster}},
-			goose.WithStore(store), goose.WithDisableGlobalRegistry(true))
+			goose.WithStore(store), goose.WithDisableGlobalRegistry(true),
+			goose.WithIsolateDDL(true)) // else all that is said of an error is that its rollback has closed the connection
 	})
 	if err != nil {
 		return nil, err

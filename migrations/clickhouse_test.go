@@ -106,7 +106,7 @@ func TestClusterAfterwards(t *testing.T) {
 	o := runtimetest.ClickHouse(t)
 	must(t, openClickHouse(t, o, Storage{}).Up)
 	_, err := openClickHouse(t, o, Storage{Cluster: "c"}).Up(t.Context())
-	if err == nil || !strings.Contains(err.Error(), `made for one server (ReplacingMergeTree), and nothing of it is replicated on the cluster "c"`) {
+	if err == nil || !strings.HasPrefix(err.Error(), "ClickHouse: ") || !strings.Contains(err.Error(), `made for one server (ReplacingMergeTree), and nothing of it is replicated on the cluster "c"`) {
 		t.Errorf("got %v", err)
 	}
 }
@@ -125,6 +125,28 @@ func TestTableIsGone(t *testing.T) {
 	}
 	must(t, d.Down)
 	must(t, d.Up)
+}
+
+// TestUnknownCluster holds that what went wrong first is what is said.
+func TestUnknownCluster(t *testing.T) {
+	t.Parallel()
+	steps, err := openClickHouse(t, runtimetest.ClickHouse(t), Storage{Cluster: "nowhere"}).Up(t.Context())
+	if err == nil || !strings.HasPrefix(err.Error(), "ClickHouse: ") || !strings.Contains(err.Error(), "nowhere") || steps != nil {
+		t.Errorf("Up did %v, and says %v", names(steps), err)
+	}
+}
+
+// TestReplicated holds of which engines every replica has all rows.
+func TestReplicated(t *testing.T) {
+	t.Parallel()
+	for engine, want := range map[string]bool{
+		"ReplicatedReplacingMergeTree('/clickhouse', 'r', processed_at)": true, "SharedReplacingMergeTree('/clickhouse', 'r', processed_at)": true,
+		"ReplacingMergeTree(processed_at)": false, "Distributed('Replicated', 'Shared')": false,
+	} {
+		if replicated.MatchString(engine) != want {
+			t.Error(engine)
+		}
+	}
 }
 
 func TestClickHouseTTL(t *testing.T) {
