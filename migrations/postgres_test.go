@@ -2,6 +2,7 @@ package migrations
 
 import (
 	"context"
+	"errors"
 	"net"
 	"slices"
 	"strings"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"ponix/runtime/runtimetest"
 )
@@ -113,6 +115,64 @@ func TestPostgresUpAndDown(t *testing.T) {
 	}
 	if got := postgresTables(t, dsn, "true"); !slices.Equal(got, []string{"goose_db_version"}) {
 		t.Fatalf("Reset left %v", got)
+	}
+}
+
+// TestPostgresStopsHalfway has a table in the way of the second migration: what was done is
+// told, and what was not can be done later.
+func TestPostgresStopsHalfway(t *testing.T) {
+	t.Parallel()
+	dsn := runtimetest.Postgres(t)
+	conn, err := pgx.Connect(t.Context(), dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(t.Context()) //nolint:errcheck // the test is over
+	if _, err := conn.Exec(t.Context(), "CREATE TABLE end_devices ()"); err != nil {
+		t.Fatal(err)
+	}
+	d := openPostgres(t, dsn)
+	steps, err := d.Up(t.Context())
+	if err == nil || !strings.HasPrefix(err.Error(), "PostgreSQL: 00002_end_devices.sql: ") || !slices.Equal(names(steps), postgresFiles[:1]) {
+		t.Errorf("Up did %v, and says %v", names(steps), err)
+	}
+	if _, err := conn.Exec(t.Context(), "DROP TABLE end_devices"); err != nil {
+		t.Fatal(err)
+	}
+	if got := must(t, d.Up); !slices.Equal(got, postgresFiles[1:]) {
+		t.Errorf("the second Up did %v", got)
+	}
+}
+
+// TestPostgresRefuses holds what the tables take from nobody, whatever an endpoint lets pass.
+func TestPostgresRefuses(t *testing.T) {
+	t.Parallel()
+	dsn := runtimetest.Postgres(t)
+	must(t, openPostgres(t, dsn).Up)
+	conn, err := pgx.Connect(t.Context(), dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(t.Context()) //nolint:errcheck // the test is over
+	const foreignKey, check, unique = "23503", "23514", "23505"
+	for _, table := range []struct{ name, insert string }{
+		{"organizations", "INSERT INTO organizations (id, name) SELECT $1, $2 WHERE $3 = $3"},
+		{"end_devices", "INSERT INTO end_devices (id, name, organization_id) VALUES ($1, $2, $3)"},
+		{"gateways", "INSERT INTO gateways (id, name, organization_id, status, type, config) VALUES ($1, $2, $3, 's', 't', '{}')"},
+	} {
+		for _, row := range []struct{ id, name, organization, code string }{
+			{"o1", strings.Repeat("ä", 255), "o1", ""}, {"o1", "again", "o1", unique},
+			{"o2", "", "o1", check}, {"o2", strings.Repeat("x", 256), "o1", check}, {"o2", "x", "nobody", foreignKey},
+		} {
+			if table.name == "organizations" && row.code == foreignKey {
+				continue
+			}
+			_, err := conn.Exec(t.Context(), table.insert, row.id, row.name, row.organization)
+			var refused *pgconn.PgError
+			if errors.As(err, &refused); (err == nil) != (row.code == "") || err != nil && (refused == nil || refused.Code != row.code) {
+				t.Errorf("%s, %.5q in %s: %v, want %s", table.name, row.name, row.organization, err, row.code)
+			}
+		}
 	}
 }
 

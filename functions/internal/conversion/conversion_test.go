@@ -122,6 +122,7 @@ func TestConvertErrors(t *testing.T) {
 		{`{'a': nope}`, InvalidExpression, "1:7: undeclared reference to 'nope'"},
 		{"{\n 'a': 1 + 'b'}", InvalidExpression, "2:9: found no matching overload for '_+_'"},
 		{`{'a': }`, InvalidExpression, "1:7: Syntax error"},
+		{`{'a': [q, r, s, t, u]}`, InvalidExpression, "1:14: undeclared reference to 's' (in container ''); and 2 more"},
 		{`1 + 1`, InvalidExpression, "1:1: the expression yields int, a map is needed"},
 		{`optional.of(1)`, InvalidExpression, "1:1: the expression yields optional_type(int), a map is needed"},
 		{`[input]`, InvalidExpression, "1:1: the expression yields list(bytes), a map is needed"},
