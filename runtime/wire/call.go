@@ -71,7 +71,7 @@ func copyMetadata(to nats.Header, md metadata.MD) {
 	for k, v := range md {
 		switch {
 		case strings.HasPrefix(k, ":"), strings.HasPrefix(k, "grpc-"), strings.HasPrefix(k, "nats-"), strings.HasPrefix(k, "ponix-"):
-		case k == "content-type", k == "user-agent", k == "te", k == "authorization", k == traceParent, k == traceState:
+		case k == "content-type", k == "user-agent", k == "te", k == "authorization": // the trace is for InjectTrace
 		case strings.HasSuffix(k, binary):
 			for _, b := range v {
 				to[k] = append(to[k], base64.StdEncoding.EncodeToString([]byte(b)))
