@@ -12,6 +12,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/pressly/goose/v3/lock"
 
 	"ponix/runtime/runtimetest"
 )
@@ -191,6 +192,33 @@ func TestPostgresAtTheSameTime(t *testing.T) {
 	if got := upAtTheSameTime(t, openPostgres(t, dsn), openPostgres(t, dsn), openPostgres(t, dsn)); !slices.Equal(got, postgresFiles) {
 		t.Fatalf("all together did %v", got)
 	}
+}
+
+// TestPostgresIsLocked holds that nobody migrates while somebody else does.
+func TestPostgresIsLocked(t *testing.T) {
+	t.Parallel()
+	dsn := runtimetest.Postgres(t)
+	conn, err := pgx.Connect(t.Context(), dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(t.Context()) //nolint:errcheck // the test is over
+	if _, err := conn.Exec(t.Context(), "SELECT pg_advisory_lock($1)", lock.DefaultLockID); err != nil {
+		t.Fatal(err)
+	}
+	d := openPostgres(t, dsn)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	defer cancel()
+	if steps, err := d.Up(ctx); err == nil || steps != nil {
+		t.Errorf("Up did %v, and says %v", names(steps), err)
+	}
+	if got := postgresTables(t, dsn, "relname <> 'goose_db_version'"); len(got) > 0 {
+		t.Errorf("it has made %v", got)
+	}
+	if _, err := conn.Exec(t.Context(), "SELECT pg_advisory_unlock($1)", lock.DefaultLockID); err != nil {
+		t.Fatal(err)
+	}
+	must(t, d.Up)
 }
 
 // upAtTheSameTime returns all that was done.

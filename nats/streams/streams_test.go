@@ -1,6 +1,8 @@
 package streams_test
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -52,6 +54,14 @@ func TestEnsureWritesWhatDiffers(t *testing.T) {
 	if len(writes) > 0 {
 		t.Errorf("nothing differs, and yet there is %s", (<-writes).Subject)
 	}
+	smaller := c.Leases()
+	smaller.MaxBytes /= 2
+	if err := streams.EnsureBuckets(t.Context(), js, smaller); err != nil {
+		t.Fatal(err)
+	}
+	if s, err := js.Stream(t.Context(), "KV_"+smaller.Bucket); err != nil || s.CachedInfo().Config.MaxBytes != smaller.MaxBytes {
+		t.Errorf("the bucket is %v, %v", s, err)
+	}
 	c.MaxBytes, c.AckWait = c.MaxBytes/2, time.Minute
 	if err := streams.Ensure(t.Context(), js, c.RawEnvelopes()); err != nil {
 		t.Fatal(err)
@@ -63,6 +73,107 @@ func TestEnsureWritesWhatDiffers(t *testing.T) {
 	durable, err := s.Consumer(t.Context(), streams.Convert)
 	if err != nil || durable.CachedInfo().Config.AckWait != c.AckWait {
 		t.Errorf("the time is %v, %v", durable, err)
+	}
+}
+
+// TestSettings holds what a server is told of each stream, consumer and bucket, by default.
+func TestSettings(t *testing.T) {
+	t.Parallel()
+	js, err := jetstream.New(runtimetest.NATS(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := config.Default[streams.Config]()
+	all := append(c.All(), c.GatewayEvents(), c.EndDeviceEvents(), c.OrganizationEvents())
+	buckets := []jetstream.KeyValueConfig{c.GatewayStates(), c.Leases(), c.MQTTSessions(), c.CaptureState()}
+	if err := errors.Join(streams.Ensure(t.Context(), js, all...), streams.EnsureBuckets(t.Context(), js, buckets...)); err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, s := range all {
+		made, err := js.Stream(t.Context(), s.Name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		is := made.CachedInfo().Config
+		got = append(got, fmt.Sprintf("%s %v, window %v: %v, %d MiB, %v, age %v, duplicates %v, direct %v, atomic %v",
+			is.Name, is.Subjects, s.Window, is.Storage, is.MaxBytes>>20, is.Discard, is.MaxAge, is.Duplicates, is.AllowDirect, is.AllowAtomicPublish))
+		for consumers := made.ListConsumers(t.Context()); ; {
+			info, more := <-consumers.Info()
+			if !more {
+				break
+			}
+			is := info.Config
+			got = append(got, fmt.Sprintf("- %s: %v, wait %v, %d pending, %d times", is.Durable, is.AckPolicy, is.AckWait, is.MaxAckPending, is.MaxDeliver))
+		}
+	}
+	for _, b := range buckets {
+		kv, err := js.KeyValue(t.Context(), b.Bucket)
+		if err != nil {
+			t.Fatal(err)
+		}
+		status, err := kv.Status(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		is := status.Config()
+		got = append(got, fmt.Sprintf("%s: %v, %d MiB, history %d, markers %v", is.Bucket, is.Storage, is.MaxBytes>>20, is.History, is.LimitMarkerTTL))
+	}
+	want := `
+raw_envelopes [raw_envelopes.>], window 24h0m0s: File, 2048 MiB, DiscardNew, age 0s, duplicates 2m0s, direct true, atomic true
+- convert: AckExplicit, wait 30s, 200000 pending, -1 times
+processed_envelopes [processed_envelopes.>], window 24h0m0s: File, 2048 MiB, DiscardNew, age 0s, duplicates 2m0s, direct true, atomic true
+- store: AckExplicit, wait 30s, 50000 pending, -1 times
+dead_letters [dead_letters.>], window 0s: File, 1024 MiB, DiscardNew, age 720h0m0s, duplicates 2m0s, direct true, atomic true
+gateways [gateways.>], window 24h0m0s: File, 1024 MiB, DiscardNew, age 0s, duplicates 2m0s, direct true, atomic true
+- gateway-state: AckExplicit, wait 3s, 1 pending, -1 times
+end_devices [end_devices.>], window 0s: File, 1024 MiB, DiscardOld, age 168h0m0s, duplicates 2m0s, direct true, atomic true
+organizations [organizations.>], window 0s: File, 1024 MiB, DiscardOld, age 168h0m0s, duplicates 2m0s, direct true, atomic true
+gateways: File, 256 MiB, history 1, markers 1h0m0s
+leases: File, 64 MiB, history 1, markers 1h0m0s
+mqtt_sessions: File, 64 MiB, history 1, markers 1h0m0s
+cdc: File, 16 MiB, history 1, markers 0s`
+	if got := "\n" + strings.Join(got, "\n"); got != want {
+		t.Errorf("got%s\nwant%s", got, want)
+	}
+}
+
+// TestReplicas holds that all that is made has the replicas that are asked for.
+func TestReplicas(t *testing.T) {
+	t.Parallel()
+	c := streams.Config{Replicas: 3}
+	for _, s := range append(c.All(), c.GatewayEvents(), c.EndDeviceEvents(), c.OrganizationEvents()) {
+		if s.Replicas != c.Replicas {
+			t.Errorf("stream %s has %d", s.Name, s.Replicas)
+		}
+		for _, d := range s.Consumers {
+			if d.Replicas != c.Replicas {
+				t.Errorf("consumer %s has %d", d.Durable, d.Replicas)
+			}
+		}
+	}
+	for _, b := range []jetstream.KeyValueConfig{c.GatewayStates(), c.Leases(), c.MQTTSessions(), c.CaptureState()} {
+		if b.Replicas != c.Replicas {
+			t.Errorf("bucket %s has %d", b.Bucket, b.Replicas)
+		}
+	}
+}
+
+// TestUnanswered holds after which errors one asks again.
+func TestUnanswered(t *testing.T) {
+	t.Parallel()
+	for err, want := range map[error]bool{
+		context.DeadlineExceeded: true, nats.ErrTimeout: true, nats.ErrDisconnected: true, nats.ErrConnectionReconnecting: true, nats.ErrReconnectBufExceeded: true,
+		&jetstream.APIError{Code: 503, ErrorCode: 10008}:                                            true, // no leader yet
+		&jetstream.APIError{Code: 400, ErrorCode: 10126}:                                            true, // not as many replicas yet
+		&jetstream.APIError{Code: 503, ErrorCode: jetstream.JSErrCodeJetStreamNotEnabled}:           false,
+		&jetstream.APIError{Code: 503, ErrorCode: jetstream.JSErrCodeJetStreamNotEnabledForAccount}: false,
+		&jetstream.APIError{Code: 404, ErrorCode: jetstream.JSErrCodeStreamNotFound}:                false,
+		context.Canceled: false, nats.ErrConnectionClosed: false,
+	} {
+		if got := streams.Unanswered(fmt.Errorf("ask: %w", err)); got != want {
+			t.Errorf("%v: %v", err, got)
+		}
 	}
 }
 

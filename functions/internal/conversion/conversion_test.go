@@ -56,7 +56,7 @@ func TestConvert(t *testing.T) {
 		{"another payload by name", `cel.bind(b, b'\x01\x00\x07', cayenne_lpp_decode(b))`, `{"digital_input_1":7}`},
 		{"input bound to another payload", `cel.bind(input, b'\x01\x00\x07', cayenne_lpp_decode(input))`, `{"digital_input_1":7}`},
 		{"input as another name", `[b'\x01\x00\x07'].map(input, cayenne_lpp_decode(input))[0]`, `{"digital_input_1":7}`},
-		{"presence", `{'a': has(cayenne_lpp_decode(input).humidity_1), 'b': 'temperature_1' in cayenne_lpp_decode(input)}`, `{"a":false,"b":true}`},
+		{"presence", `{'a': has(cayenne_lpp_decode(input).humidity_1), 'b': 'temperature_1' in cayenne_lpp_decode(input), 'c': dyn(1) in cayenne_lpp_decode(input)}`, `{"a":false,"b":true,"c":false}`},
 		{"loop over cayenne", `{'k': cayenne_lpp_decode(input).map(k, k)}`, `{"k":["temperature_1"]}`},
 		{"loops over cayenne keep its order", `cel.bind(m, cayenne_lpp_decode(b'\x03\x00\x07\x02\x00\x06\x0a\x00\x05\x04\x00\x04\x01\x00\x03\x01\x66\x02'), {'k': m.map(k, k), 'v': m.map(k, m[k])})`,
 			`{"k":["digital_input_1","digital_input_10","digital_input_2","digital_input_3","digital_input_4","presence_1"],"v":[3,5,6,7,4,2]}`},
