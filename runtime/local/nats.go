@@ -60,7 +60,7 @@ func (c *Cluster) startNATS(ctx context.Context) error {
 	if o.NATSNodes > 1 {
 		return c.startNATSCluster(ctx)
 	}
-	if err := checkPort(o.Host, o.NATSPort, "--nats-port", "--nats-url"); err != nil {
+	if _, err := freePort(o.Host, o.NATSPort, "--nats-port", "--nats-url"); err != nil {
 		return err
 	}
 	port := o.NATSPort

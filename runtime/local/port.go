@@ -21,13 +21,7 @@ func listen(host string, port int, portFlag, ownFlag string) (*net.TCPListener, 
 	return listener.(*net.TCPListener), nil
 }
 
-// checkPort fails if the port is in use.
-func checkPort(host string, port int, portFlag, ownFlag string) error {
-	_, err := freePort(host, port, portFlag, ownFlag)
-	return err
-}
-
-// freePort returns port, or one that is free if it is 0.
+// freePort returns port, or one that is free if it is 0. It fails if the port is in use.
 func freePort(host string, port int, portFlag, ownFlag string) (int, error) {
 	listener, err := listen(host, port, portFlag, ownFlag)
 	if err != nil {
