@@ -75,4 +75,7 @@ func TestReplicasOnlyGrow(t *testing.T) {
 			t.Errorf("%s has %d replicas, want 3", name, n)
 		}
 	}
+	if durable, err := js.Consumer(t.Context(), c.Raw, streams.Convert); err != nil || durable.CachedInfo().Config.Replicas != 3 {
+		t.Errorf("the consumer is %v, %v", durable, err)
+	}
 }

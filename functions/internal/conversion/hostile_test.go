@@ -153,6 +153,11 @@ func TestHostile(t *testing.T) {
 				t.Errorf("it allocates %d MiB", size>>20)
 			}
 			var bad *Error
+			for range 2 { // what disturbs an evaluation does not do so thrice
+				if h.reason == ResultTooLarge && errors.As(err, &bad) && bad.Reason == TimeExceeded {
+					_, err = convert(t, c, h.expression, input())
+				}
+			}
 			if err != nil && !errors.As(err, &bad) {
 				t.Fatalf("%v is not an Error", err)
 			}
