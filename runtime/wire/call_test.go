@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
@@ -47,6 +48,23 @@ func TestMetadata(t *testing.T) {
 	encoded := slices.Clone(h["note-bin"])
 	if got := wire.IncomingMetadata(h); !reflect.DeepEqual(got, sent) || !slices.Equal(h["note-bin"], encoded) {
 		t.Errorf("got %q, want %q; left is %q", got, sent, h)
+	}
+}
+
+// TestTraceTravels holds that whoever is called sees the trace of the caller.
+func TestTraceTravels(t *testing.T) {
+	t.Parallel()
+	seen := make(chan trace.SpanContext, 1)
+	c, _ := echo(t, func(m *nats.Msg) {
+		seen <- trace.SpanContextFromContext(wire.ExtractTrace(context.Background(), m.Header))
+		m.Respond(m.Data) //nolint:errcheck // the call would miss it
+	})
+	sc := trace.NewSpanContext(trace.SpanContextConfig{TraceID: trace.TraceID{1}, SpanID: trace.SpanID{2}})
+	if err := ask(trace.ContextWithSpanContext(t.Context(), sc), c, "traced"); err != nil {
+		t.Fatal(err)
+	}
+	if got := <-seen; got.TraceID() != sc.TraceID() || got.SpanID() != sc.SpanID() {
+		t.Errorf("got %v", got)
 	}
 }
 
