@@ -17,7 +17,6 @@ import (
 	"github.com/MicahParks/jwkset"
 	"github.com/MicahParks/keyfunc/v3"
 	"github.com/golang-jwt/jwt/v5"
-	"golang.org/x/time/rate"
 )
 
 // keySet finds the key of a token.
@@ -45,45 +44,7 @@ func readKeys(ctx context.Context, from string, log *slog.Logger) (func() keySet
 	if err := trusted(u); err != nil {
 		return nil, err
 	}
-	source, err := jwkset.NewStorageFromHTTP(from, jwkset.HTTPClientStorageOptions{
-		Client: &http.Client{CheckRedirect: redirected}, Ctx: ctx, Storage: kept{jwkset.NewMemoryStorage()},
-		HTTPTimeout: fetchTime, RefreshInterval: fetchAgain,
-		RefreshErrorHandler: func(context.Context, error) {
-			log.Warn("the key set cannot be fetched; the keys of the last fetch stay good", "url", u.Redacted())
-		},
-	})
-	if errors.Is(err, errNoKey) {
-		return nil, fmt.Errorf("%s holds no key", u.Redacted())
-	}
-	if err != nil {
-		return nil, fmt.Errorf("the key set at %s cannot be fetched", u.Redacted())
-	}
-	client, err := jwkset.NewHTTPClient(jwkset.HTTPClientOptions{
-		HTTPURLs:          map[string]jwkset.Storage{from: source},
-		RefreshUnknownKID: rate.NewLimiter(rate.Every(fetchSoon), 1), RateLimitWaitMax: fetchTime,
-	})
-	if err != nil {
-		return nil, err
-	}
-	k, err := keyfunc.New(keyfunc.Options{Ctx: ctx, Storage: client})
-	if err != nil {
-		return nil, err
-	}
-	return func() keySet { return k.Keyfunc }, nil
-}
-
-// kept are the keys of a URL. An answer that has none, as an error in JSON, leaves those of
-// the last fetch, as a file does: otherwise nobody would be let in until the next fetch.
-type kept struct{ jwkset.Storage }
-
-var errNoKey = errors.New("there is no key")
-
-// KeyReplaceAll implements jwkset.Storage.
-func (k kept) KeyReplaceAll(ctx context.Context, keys []jwkset.JWK) error {
-	if len(keys) == 0 {
-		return errNoKey
-	}
-	return k.Storage.KeyReplaceAll(ctx, keys)
+	return fetchKeys(ctx, u, &http.Client{CheckRedirect: redirected}, log)
 }
 
 // trusted is an error where somebody on the way could change the keys.
