@@ -271,22 +271,29 @@ func TestBatchFailsAndEachIsTriedAgain(t *testing.T) {
 	p.Close()
 }
 
-// TestBatchIsAnsweredLate has the answer to a batch come when its first message has failed,
-// and may be on its way again: it is not sent with those that are tried one by one.
-func TestBatchIsAnsweredLate(t *testing.T) {
-	t.Parallel()
-	nc := runtimetest.NATS(t)
-	server, err := nc.SubscribeSync("s")
+// receiver takes what is published to the subject s, in the place of a stream.
+func receiver(t *testing.T, nc *nats.Conn) (sub *nats.Subscription, next func() *nats.Msg) {
+	t.Helper()
+	sub, err := nc.SubscribeSync("s")
 	if err != nil {
 		t.Fatal(err)
 	}
-	next := func() *nats.Msg {
-		m, err := server.NextMsg(10 * time.Second)
+	return sub, func() *nats.Msg {
+		t.Helper()
+		m, err := sub.NextMsg(10 * time.Second)
 		if err != nil {
 			t.Fatal(err)
 		}
 		return m
 	}
+}
+
+// TestBatchIsAnsweredLate has the answer to a batch come when its first message has failed,
+// and may be on its way again: it is not sent with those that are tried one by one.
+func TestBatchIsAnsweredLate(t *testing.T) {
+	t.Parallel()
+	nc := runtimetest.NATS(t)
+	server, next := receiver(t, nc)
 	const timeout = 6 * time.Second
 	p, err := runtime.NewPublisher(nc, runtime.BatchWindow, timeout)
 	if err != nil {
@@ -323,17 +330,7 @@ func TestBatchIsAnsweredLate(t *testing.T) {
 func TestBatchIsIncomplete(t *testing.T) {
 	t.Parallel()
 	nc := runtimetest.NATS(t)
-	server, err := nc.SubscribeSync("s")
-	if err != nil {
-		t.Fatal(err)
-	}
-	next := func() *nats.Msg {
-		m, err := server.NextMsg(10 * time.Second)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return m
-	}
+	_, next := receiver(t, nc)
 	respond := func(m *nats.Msg, answer string) {
 		if err := m.Respond([]byte(answer)); err != nil {
 			t.Fatal(err)
