@@ -123,7 +123,7 @@ func brief(st *status.Status) *status.Status {
 		return st
 	}
 	const text, field = 1024, 256 // bytes of the message, and of what is said of a field
-	message := begin(st.Message(), text)
+	message := wire.Shorten(st.Message(), text)
 	var bad []*Violation
 	for _, d := range st.Details() {
 		if b, ok := d.(*errdetails.BadRequest); ok {
@@ -141,18 +141,10 @@ func brief(st *status.Status) *status.Status {
 		return status.Convert(wire.Error(st.Code(), reason(st.Err()), said, details...))
 	}
 	for i, v := range bad {
-		bad[i] = &Violation{Field: begin(v.Field, field), Description: begin(v.Description, field), Reason: v.Reason}
+		bad[i] = &Violation{Field: wire.Shorten(v.Field, field), Description: wire.Shorten(v.Description, field), Reason: v.Reason}
 	}
 	n := sort.Search(len(bad), func(i int) bool { return headerBytes(short(i+1)) > statusBytes })
 	return short(n)
-}
-
-// begin is the beginning of a text, of so many bytes at most.
-func begin(text string, most int) string {
-	if len(text) <= most {
-		return text
-	}
-	return strings.ToValidUTF8(text[:most], "") + "…"
 }
 
 // plainStatus has the code's name for a reason.

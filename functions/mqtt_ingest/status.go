@@ -1,13 +1,13 @@
 package mqttingest
 
 import (
-	"strings"
 	"sync"
 	"time"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	pb "ponix/proto/ponix/gateway/v1"
+	"ponix/runtime/wire"
 )
 
 // status is what a session tells of itself.
@@ -112,13 +112,7 @@ func (s *status) again() {
 }
 
 // shorten makes a text of somebody else fit for a state.
-func shorten(text string) string {
-	const most = 300
-	if len(text) > most {
-		text = text[:most] + "…"
-	}
-	return strings.ToValidUTF8(text, "�")
-}
+func shorten(text string) string { return wire.Shorten(text, 300) }
 
 func (s *status) isConnected() bool {
 	s.mu.Lock()

@@ -71,7 +71,7 @@ func (l Letter) Message(queue string) *nats.Msg {
 	}
 	h.Set(functionHeader, l.Function)
 	h.Set(reasonHeader, l.Reason)
-	h.Set(errorHeader, wire.OneLine(strings.ToValidUTF8(l.Error[:min(len(l.Error), shortened)], ""))) // it may quote the message
+	h.Set(errorHeader, wire.OneLine(wire.Shorten(l.Error, shortened))) // it may quote the message
 	h.Set(IDHeader, l.ID)
 	h.Set(TimeHeader, l.Stored.UTC().Format(time.RFC3339Nano))
 	h.Set(streamHeader, l.Stream)

@@ -75,6 +75,17 @@ func OneLine(s string) string {
 	}, s)
 }
 
+// Shorten is a text as valid UTF-8 of so many bytes at most: of a longer one the
+// beginning, without half a character, and an ellipsis.
+func Shorten(text string, most int) string {
+	text = strings.ToValidUTF8(text, "\uFFFD")
+	if len(text) > most {
+		const end = "…"
+		text = strings.ToValidUTF8(text[:most-len(end)], "") + end
+	}
+	return text
+}
+
 // ReplyStatus returns the status that a reply carries, nil where it is not an
 // error.
 func ReplyStatus(reply *nats.Msg) *status.Status {

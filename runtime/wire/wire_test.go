@@ -76,6 +76,24 @@ func TestErrorIsText(t *testing.T) {
 	}
 }
 
+func TestShorten(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		"":           "",
+		"12345678":   "12345678", // as long as it may be
+		"123456789":  "12345…",
+		"12ä\xcd":    "12ä�", // each byte that is no text is a character of three
+		"12345\xcd":  "12345�",
+		"123456\xcd": "12345…",
+		"1€€€":       "1€…", // and not half of the second
+		"\xcd€\xcd€": "�…",
+	} {
+		if got := wire.Shorten(text, 8); got != want {
+			t.Errorf("%q is %q, want %q", text, got, want)
+		}
+	}
+}
+
 func TestClientHasNoStreams(t *testing.T) {
 	t.Parallel()
 	if _, err := wire.NewClient(nil).NewStream(t.Context(), nil, "/a/b"); status.Code(err) != codes.Unimplemented {

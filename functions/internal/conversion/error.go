@@ -2,7 +2,8 @@ package conversion
 
 import (
 	"fmt"
-	"strings"
+
+	"ponix/runtime/wire"
 )
 
 // What an Error can have as its Reason. They name dead letters, so they stay.
@@ -34,9 +35,5 @@ func (e *Error) Error() string { return e.Message }
 const maxMessage = 1024
 
 func failed(reason, message string, args ...any) *Error {
-	text := fmt.Sprintf(message, args...)
-	if len(text) > maxMessage {
-		text = text[:maxMessage-len("…")] + "…"
-	}
-	return &Error{reason, strings.ToValidUTF8(text, "�")}
+	return &Error{reason, wire.Shorten(fmt.Sprintf(message, args...), maxMessage)}
 }
