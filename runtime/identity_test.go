@@ -256,7 +256,7 @@ func TestStreamReplaced(t *testing.T) {
 		}
 		return nil
 	})))
-	for range 60 {
+	for range 100 {
 		publish(t, nc, "old")
 	}
 	eventually(t, "no request for messages waits", func() bool {

@@ -71,13 +71,18 @@ func checkTrigger(s streams.Stream, durable string) func() error {
 // request goes out when half of the messages of the one before are done.
 const pullBytes = 16 << 20
 
+// pullLeast is how many messages a trigger asks for at least. nats.go forgets to ask again
+// where all of a request is done before it knows that the request was sent: nothing comes for
+// half a minute, as was seen with one message at a time.
+const pullLeast = 64
+
 // consume pulls messages and hands each to f, which may block: then nothing is
 // pulled. It fills the binding's stopIntake, which gives back what was pulled and not
 // begun: others have it at once, not after AckWait.
 func (t *trigger) consume(c jetstream.Consumer, buffer int, f func(jetstream.Msg)) error {
 	var stopping atomic.Bool
 	begin := func(c jetstream.Consumer) (jetstream.ConsumeContext, error) {
-		buffer := buffer
+		buffer := max(buffer, pullLeast)
 		if most := c.CachedInfo().Config.MaxRequestBatch; most > 0 { // a server may have it as a limit
 			buffer = min(buffer, most)
 		}

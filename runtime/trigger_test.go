@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -496,6 +497,27 @@ func TestSmallRequests(t *testing.T) {
 	wantResults(t, js, 1, "processed_envelopes.o.a")
 }
 
+// TestRequestsAreNotTiny has a trigger of one message at a time: it asks for more of them, or
+// nats.go may forget to ask again.
+func TestRequestsAreNotTiny(t *testing.T) {
+	t.Parallel()
+	nc := runtimetest.NATS(t)
+	asked, err := nc.SubscribeSync("$JS.API.CONSUMER.MSG.NEXT.raw_envelopes.convert")
+	if err != nil {
+		t.Fatal(err)
+	}
+	start(t, nc, runtime.Func("store", runtime.OnBatch(testStreams().RawEnvelopes(), "convert", runtime.Batch{Size: 1}, whole,
+		func(context.Context, []*envelopev1.RawEnvelope) error { return nil })))
+	msg, err := asked.NextMsg(10 * time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var request struct{ Batch int }
+	if err := json.Unmarshal(msg.Data, &request); err != nil || request.Batch < 64 {
+		t.Errorf("%s, %v", msg.Data, err)
+	}
+}
+
 // TestConsumerDeletedWhileBusy does so while the instance asks for nothing, so that the
 // server has nobody to tell.
 func TestConsumerDeletedWhileBusy(t *testing.T) {
@@ -510,7 +532,7 @@ func TestConsumerDeletedWhileBusy(t *testing.T) {
 		<-goOn
 		return nil
 	})))
-	const all = 60
+	const all = 100
 	for range all {
 		publish(t, nc, "d")
 	}
