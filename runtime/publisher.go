@@ -36,13 +36,15 @@ type Publisher struct {
 	conn    *nats.Conn
 	sub     *nats.Subscription
 	prefix  string
-	timeout time.Duration
+	timeout int         // in ticks of expire
+	header  nats.Header // of the message that is being sent, where all it has is an id
 	batches bool
 	stop    chan struct{}
 
 	bytes atomic.Int64 // of the messages that wait for their answers
 
 	mu      sync.Mutex
+	ticks   int
 	slots   []slot
 	free    []int     // of the slots; the one used last is first again
 	room    sync.Cond // some slots are free, and there are not too many bytes
@@ -55,16 +57,17 @@ type Publisher struct {
 
 type outgoing struct {
 	*nats.Msg
+	id    string // its Nats-Msg-Id, where it has no headers
 	slot  int
 	round uint64
 }
 
 type slot struct {
-	round    uint64 // tells a late answer from that of the slot's next use
-	deadline time.Time
-	done     func(error) // nil while the slot is free
-	size     int64       // of the message, in bytes
-	batch    []outgoing  // that ends with this message, until it is answered
+	round uint64      // tells a late answer from that of the slot's next use
+	late  int         // the tick that the answer has to be there before
+	done  func(error) // nil while the slot is free
+	size  int64       // of the message, in bytes
+	batch []outgoing  // that ends with this message, until it is answered
 }
 
 // publishBytes bounds the messages of a publisher that wait for their answer: as much
@@ -72,9 +75,13 @@ type slot struct {
 const publishBytes = 16 << 20
 
 // NewPublisher returns a publisher that lets so many messages wait for their
-// answer at a time, of 16 MiB and one message together, each so long. Close it.
+// answer at a time, of 16 MiB and one message together, each so long, in whole seconds,
+// or up to a second more. Close it.
 func NewPublisher(conn *nats.Conn, window int, timeout time.Duration) (*Publisher, error) {
-	p := &Publisher{conn: conn, prefix: conn.NewInbox() + ".", timeout: timeout, stop: make(chan struct{}), slots: make([]slot, window)}
+	p := &Publisher{
+		conn: conn, prefix: conn.NewInbox() + ".", timeout: int((timeout + tick - 1) / tick),
+		header: nats.Header{jetstream.MsgIDHeader: {""}}, stop: make(chan struct{}), slots: make([]slot, window),
+	}
 	p.room.L = &p.mu
 	for i := range window {
 		p.free = append(p.free, i)
@@ -94,7 +101,18 @@ func NewPublisher(conn *nats.Conn, window int, timeout time.Duration) (*Publishe
 // Publish sends m and calls done exactly once, with nil when m is stored. It
 // waits while the window is full, but not for others who publish. done must not call
 // it.
-func (p *Publisher) Publish(m *nats.Msg, done func(error)) {
+func (p *Publisher) Publish(m *nats.Msg, done func(error)) { p.publish(outgoing{Msg: m}, done) }
+
+// publishID is Publish for a message that has an id and no other header: none is made for
+// it, but for a batch.
+func (p *Publisher) publishID(m *nats.Msg, id string, done func(error)) {
+	if p.batches {
+		m.Header, id = nats.Header{jetstream.MsgIDHeader: {id}}, ""
+	}
+	p.publish(outgoing{Msg: m, id: id}, done)
+}
+
+func (p *Publisher) publish(m outgoing, done func(error)) {
 	p.mu.Lock()
 	p.await(1)
 	last := len(p.free) - 1
@@ -102,7 +120,7 @@ func (p *Publisher) Publish(m *nats.Msg, done func(error)) {
 	p.free = p.free[:last]
 	s := &p.slots[i]
 	s.round++
-	s.deadline, s.done, s.size = time.Now().Add(p.timeout), done, int64(len(m.Data))
+	s.late, s.done, s.size = p.ticks+p.timeout+1, done, int64(len(m.Data))
 	p.bytes.Add(s.size)
 	reply := make([]byte, 0, 64)
 	reply = append(reply, p.prefix...)
@@ -116,7 +134,8 @@ func (p *Publisher) Publish(m *nats.Msg, done func(error)) {
 		p.finish(i, round, errAborted)
 		return
 	}
-	p.queue = append(p.queue, outgoing{m, i, s.round})
+	m.slot, m.round = i, s.round
+	p.queue = append(p.queue, m)
 	p.send()
 	p.mu.Unlock()
 }
@@ -201,19 +220,25 @@ func (p *Publisher) await(n int) {
 // full tells whether so many bytes wait for their answers that nothing may be added.
 func (p *Publisher) full() bool { return p.bytes.Load() >= publishBytes }
 
+// tick is how often expire looks. To ask for the time of each message costs more.
+const tick = time.Second
+
 // expire fails what was never answered, for instance because the connection
 // broke in between.
 func (p *Publisher) expire() {
-	tick := time.NewTicker(time.Second)
-	defer tick.Stop()
+	ticker := time.NewTicker(tick)
+	defer ticker.Stop()
 	for {
 		select {
 		case <-p.stop:
 			return
-		case now := <-tick.C:
+		case <-ticker.C:
+			p.mu.Lock()
+			p.ticks++
+			p.mu.Unlock()
 			for i := range p.slots {
 				p.mu.Lock()
-				round, late := p.slots[i].round, p.slots[i].done != nil && now.After(p.slots[i].deadline)
+				round, late := p.slots[i].round, p.slots[i].done != nil && p.ticks >= p.slots[i].late
 				p.mu.Unlock()
 				if late {
 					p.finish(i, round, errNoAck)

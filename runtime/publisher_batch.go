@@ -65,6 +65,10 @@ func (p *Publisher) put(all []outgoing) {
 
 func (p *Publisher) each(all []outgoing) {
 	for _, m := range all {
+		if m.id != "" { // then nobody else is here
+			p.header[jetstream.MsgIDHeader][0] = m.id
+			m.Header = p.header
+		}
 		if err := p.conn.PublishMsg(m.Msg); err != nil {
 			p.finish(m.slot, m.round, err)
 		}

@@ -6,11 +6,9 @@ import (
 	"log/slog"
 	"strconv"
 	"strings"
-	"sync"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
-	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/proto"
 
@@ -67,6 +65,7 @@ func Transform[In message[T], Out proto.Message, T any](from streams.Stream, dur
 				}
 				return data, nil
 			})
+			noStream := func() { b.host.remake(to) }
 			p := newPool(b.host.Concurrency, func(msg jetstream.Msg) {
 				if pub.full() {
 					pub.Await(1) // rather without a result in hand, which may be large
@@ -77,7 +76,7 @@ func Transform[In message[T], Out proto.Message, T any](from streams.Stream, dur
 					t.settle(msg, c, err)
 					return
 				}
-				t.publish(pub, to, msg, c, data)
+				t.publish(pub, noStream, msg, c, data)
 			})
 			p.size = payloadSize
 			b.wait = func() {
@@ -92,35 +91,30 @@ func Transform[In message[T], Out proto.Message, T any](from streams.Stream, dur
 	}
 }
 
-// results are messages that were stored, with their headers, to be filled again.
-var results = sync.Pool{New: func() any { return &nats.Msg{Header: nats.Header{jetstream.MsgIDHeader: {""}}} }}
-
 // publish sends a result, and settles its message when the server has answered.
-func (t *trigger) publish(pub *Publisher, to streams.Stream, msg jetstream.Msg, c *call, data []byte) {
-	result := results.Get().(*nats.Msg)
-	result.Subject, result.Data = c.subject, data
+func (t *trigger) publish(pub *Publisher, noStream func(), msg jetstream.Msg, c *call, data []byte) {
 	// Senders choose the ids of their messages. Two may choose the same, and one may use it
 	// again when the stream has forgotten it: those are different messages.
-	result.Header[jetstream.MsgIDHeader][0] = c.subject[strings.LastIndexByte(c.subject, '.')+1:] + " " + strconv.FormatInt(c.message.Stored.UnixNano(), 36) + " " + c.message.ID
-	var known trace.SpanContext // a header more costs the server 3 % of its time
-	if c.traced {
-		known = c.trace
-	}
-	wire.InjectTrace(known, result.Header)
-	pub.Publish(result, func(err error) {
+	id := c.subject[strings.LastIndexByte(c.subject, '.')+1:] + " " + strconv.FormatInt(c.message.Stored.UnixNano(), 36) + " " + c.message.ID
+	done := func(err error) {
 		if errors.Is(err, nats.ErrMaxPayload) {
 			err = Terminate(Error(codes.ResourceExhausted, "RESULT_TOO_LARGE", "the result has %d bytes, NATS takes %d at most", len(data), t.host.Conn.MaxPayload()))
 		}
 		if errors.Is(err, errNoStream) {
-			go t.host.remake(to) // which takes longer than others may wait for their answers
+			go noStream() // which takes longer than others may wait for their answers
 		}
 		if err != nil {
 			t.counters.failures.Add(1)
 			t.logPublish.log(t.host.Logger, slog.LevelWarn, "publish", "source", t.name, "error", err)
-		} else if !t.host.Streams.Atomic { // which leaves headers of its own; and what failed may still be on its way
-			result.Data = nil
-			results.Put(result)
 		}
 		t.settle(msg, c, err)
-	})
+	}
+	result := &nats.Msg{Subject: c.subject, Data: data}
+	if !c.traced {
+		pub.publishID(result, id, done)
+		return
+	}
+	result.Header = nats.Header{jetstream.MsgIDHeader: {id}} // a header more costs the server 3 % of its time
+	wire.InjectTrace(c.trace, result.Header)
+	pub.Publish(result, done)
 }
