@@ -41,7 +41,13 @@ var settings = map[string]string{
 
 // connect opens a replication connection to where the pool's go, with their TLS.
 func connect(ctx context.Context, db *pgxpool.Pool) (*session, error) {
-	config := db.Config().ConnConfig.Config.Copy()
+	pool := db.Config()
+	if renew := pool.BeforeConnect; renew != nil { // its password may have changed
+		if err := renew(ctx, pool.ConnConfig); err != nil {
+			return nil, err
+		}
+	}
+	config := pool.ConnConfig.Config.Copy()
 	maps.Copy(config.RuntimeParams, settings)
 	config.ConnectTimeout = 5 * time.Second
 	var last *socket // of the attempts; that of a later request to cancel is not ours

@@ -11,6 +11,7 @@ import (
 	"os"
 	"reflect"
 	"strings"
+	"sync"
 
 	"github.com/alecthomas/kong"
 )
@@ -54,6 +55,21 @@ func secret(name, file, fallback string) (string, error) {
 		v = fallback
 	}
 	return v, err
+}
+
+// renewed returns what each new connection asks for the password that is in its file by
+// then. While that cannot be read, the one before stays good.
+func renewed(read func() (string, error)) (func() string, error) {
+	password, err := read()
+	var mu sync.Mutex
+	return func() string {
+		mu.Lock()
+		defer mu.Unlock()
+		if now, err := read(); err == nil {
+			password = now
+		}
+		return password
+	}, err
 }
 
 // lookupSecret reads the variable PONIX_<name>, or the file that

@@ -25,7 +25,7 @@ type Postgres struct {
 	Port         uint16 `name:"postgres-port" default:"5432" help:"PostgreSQL's port."`
 	Database     string `name:"postgres-database" default:"ponix" help:"PostgreSQL's database."`
 	Username     string `name:"postgres-username" default:"ponix" help:"PostgreSQL's user; the password is PONIX_POSTGRES_PASSWORD or in the file below."`
-	PasswordFile string `name:"postgres-password-file" type:"path" help:"File with PostgreSQL's password."`
+	PasswordFile string `name:"postgres-password-file" type:"path" help:"File with PostgreSQL's password; each new connection reads it."`
 	SSLMode      string `name:"postgres-sslmode" default:"prefer" enum:"disable,allow,prefer,require,verify-ca,verify-full" help:"TLS to PostgreSQL: ${enum}."`
 	RootCert     string `name:"postgres-sslrootcert" type:"path" help:"File with the authorities that PostgreSQL is known by; verify-ca and verify-full need it, or the system's."`
 	Cert         string `name:"postgres-sslcert" type:"path" help:"File with the client's certificate for PostgreSQL."`
@@ -33,7 +33,7 @@ type Postgres struct {
 	Connections  int32  `name:"postgres-connections" default:"8" help:"Connections that one process opens at most."`
 }
 
-// Password is PONIX_POSTGRES_PASSWORD, what the file holds, or ponix.
+// Password is PONIX_POSTGRES_PASSWORD, what the file holds now, or ponix.
 func (c Postgres) Password() (string, error) {
 	return secret("POSTGRES_PASSWORD", c.PasswordFile, "ponix")
 }
@@ -79,6 +79,16 @@ func (c Postgres) Pool(ctx context.Context) (*pgxpool.Pool, error) {
 	pc.ConnConfig.ConnectTimeout = 5 * time.Second
 	pc.PingTimeout = pingTimeout
 	c.followCertificate(pc.ConnConfig)
+	if c.PasswordFile != "" { // the driver knows other places
+		password, err := renewed(c.Password)
+		if err != nil {
+			return nil, err
+		}
+		pc.BeforeConnect = func(_ context.Context, to *pgx.ConnConfig) error {
+			to.Password = password()
+			return nil
+		}
+	}
 	return pgxpool.NewWithConfig(ctx, pc)
 }
 
@@ -128,7 +138,7 @@ type ClickHouse struct {
 	NativeURL    string        `name:"clickhouse-native-url" default:"${clickhouse_url=localhost:9000}" help:"ClickHouse servers, host:port, comma separated (native protocol)."`
 	Database     string        `name:"clickhouse-database" default:"ponix" help:"ClickHouse's database."`
 	Username     string        `name:"clickhouse-username" default:"ponix" help:"ClickHouse's user; the password is PONIX_CLICKHOUSE_PASSWORD or in the file below."`
-	PasswordFile string        `name:"clickhouse-password-file" type:"path" help:"File with ClickHouse's password."`
+	PasswordFile string        `name:"clickhouse-password-file" type:"path" help:"File with ClickHouse's password; each new connection reads it."`
 	TLS          string        `name:"clickhouse-tls" default:"off" enum:"off,on" help:"TLS to ClickHouse, whose port for it is 9440 by default: ${enum}."`
 	CA           string        `name:"clickhouse-ca" type:"path" help:"File with the authorities that ClickHouse is known by, instead of the system's."`
 	Cert         string        `name:"clickhouse-cert" type:"path" help:"File with the client's certificate for ClickHouse."`
@@ -138,14 +148,14 @@ type ClickHouse struct {
 	Connections  int           `name:"clickhouse-connections" default:"8" help:"Connections that one process opens at most."`
 }
 
-// Password is PONIX_CLICKHOUSE_PASSWORD, what the file holds, or ponix.
+// Password is PONIX_CLICKHOUSE_PASSWORD, what the file holds now, or ponix.
 func (c ClickHouse) Password() (string, error) {
 	return secret("CLICKHOUSE_PASSWORD", c.PasswordFile, "ponix")
 }
 
 // Options are the driver's settings.
 func (c ClickHouse) Options() (*clickhouse.Options, error) {
-	password, err := c.Password()
+	password, err := renewed(c.Password)
 	if err != nil {
 		return nil, err
 	}
@@ -169,10 +179,15 @@ func (c ClickHouse) Options() (*clickhouse.Options, error) {
 		return nil, err
 	}
 	return &clickhouse.Options{
-		Addr:         addrs,
-		TLS:          encrypted,
-		Auth:         clickhouse.Auth{Database: c.Database, Username: c.Username, Password: password},
-		DialContext:  dial(encrypted),
+		Addr:        addrs,
+		TLS:         encrypted,
+		Auth:        clickhouse.Auth{Database: c.Database, Username: c.Username, Password: password()},
+		DialContext: dial(encrypted),
+		DialStrategy: func(ctx context.Context, id int, o *clickhouse.Options, dial clickhouse.Dial) (clickhouse.DialResult, error) {
+			now := *o
+			now.Auth.Password = password()
+			return clickhouse.DefaultDialStrategy(ctx, id, &now, dial)
+		},
 		DialTimeout:  5 * time.Second, // for one of the connections, too
 		ReadTimeout:  time.Minute,
 		MaxOpenConns: c.Connections, MaxIdleConns: c.Connections,

@@ -23,7 +23,7 @@ type NATS struct {
 	URL          string `name:"nats-url" default:"${nats_url=nats://localhost:4222}" help:"NATS servers, comma separated."`
 	Creds        string `name:"nats-creds" type:"path" help:"File with NATS credentials."`
 	Username     string `name:"nats-username" help:"NATS user; the password is PONIX_NATS_PASSWORD or in the file below."`
-	PasswordFile string `name:"nats-password-file" type:"path" help:"File with the NATS user's password."`
+	PasswordFile string `name:"nats-password-file" type:"path" help:"File with the NATS user's password; each new connection reads it."`
 	CA           string `name:"nats-ca" type:"path" help:"File with the authorities that a NATS server is known by; with it, or with tls:// in the URL, nothing goes in the clear."`
 	Cert         string `name:"nats-cert" type:"path" help:"File with the client's certificate for NATS."`
 	Key          string `name:"nats-key" type:"path" help:"File with the key of that certificate."`
@@ -62,16 +62,16 @@ func (c NATS) options(name string) ([]nats.Option, error) {
 		}
 		opts = append(opts, nats.UserCredentials(c.Creds))
 	}
-	password, err := secret("NATS_PASSWORD", c.PasswordFile, "")
+	password, err := renewed(func() (string, error) { return secret("NATS_PASSWORD", c.PasswordFile, "") })
 	if err != nil {
 		return nil, err
 	}
 	inbox := c.InboxPrefix
 	switch {
-	case c.Username == "" && password != "":
+	case c.Username == "" && password() != "":
 		return nil, &Error{"PONIX_NATS_USERNAME", errors.New("is needed where PONIX_NATS_PASSWORD, or its file, is set: a password without a user is of no use")}
 	case c.Username != "":
-		opts = append(opts, nats.UserInfo(c.Username, password))
+		opts = append(opts, nats.UserInfoHandler(func() (string, string) { return c.Username, password() }))
 		if inbox == "" {
 			inbox = nats.InboxPrefix[:len(nats.InboxPrefix)-1] + "_" + c.Username
 		}
