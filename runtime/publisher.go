@@ -100,7 +100,7 @@ func NewPublisher(conn *nats.Conn, window int, timeout time.Duration) (*Publishe
 
 // Publish sends m and calls done exactly once, with nil when m is stored. It
 // waits while the window is full, but not for others who publish. done must not call
-// it.
+// it. What is larger than NATS or the stream takes is a [nats.ErrMaxPayload].
 func (p *Publisher) Publish(m *nats.Msg, done func(error)) { p.publish(outgoing{Msg: m}, done) }
 
 // publishID is Publish for a message that has an id and no other header: none is made for
@@ -286,8 +286,11 @@ func ackError(m *nats.Msg) error {
 	if err := json.Unmarshal(m.Data, &ack); err != nil {
 		return fmt.Errorf("unreadable acknowledgement: %w", err)
 	}
-	if ack.Error != nil {
-		return ack.Error
+	if ack.Error == nil {
+		return nil
 	}
-	return nil
+	if errors.Is(ack.Error, jetstream.ErrStreamMessageExceedsMaximum) { // by what somebody has set for the stream
+		return fmt.Errorf("%w: %w", nats.ErrMaxPayload, ack.Error)
+	}
+	return ack.Error
 }

@@ -32,8 +32,8 @@ const batchRound = 4 * batchSize
 // BatchWindow is a window for a publisher that sends in batches: of three rounds.
 const BatchWindow = 3 * batchRound
 
-// The server's codes of refused batches whose messages may be good one by one: a
-// message is stored already; some of the batch got lost, with a connection.
+// The server's codes of refused batches whose messages may be good one by one, as where one
+// is too large: a message is stored already; some of the batch got lost, with a connection.
 const (
 	batchDuplicate  = 10201
 	batchIncomplete = 10176
@@ -165,7 +165,7 @@ func unbatch(batch []outgoing) {
 func (p *Publisher) finishBatch(batch []outgoing, err error) {
 	defer p.sendNext()
 	var api *jetstream.APIError
-	if errors.As(err, &api) && (api.ErrorCode == batchDuplicate || api.ErrorCode == batchIncomplete) {
+	if errors.Is(err, nats.ErrMaxPayload) || errors.As(err, &api) && (api.ErrorCode == batchDuplicate || api.ErrorCode == batchIncomplete) {
 		p.mu.Lock()
 		batch = p.waiting(batch)
 		p.mu.Unlock()

@@ -2,6 +2,7 @@ package runtime_test
 
 import (
 	"context"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -131,4 +132,61 @@ func TestPublisherOfLargeMessages(t *testing.T) {
 		eventually(t, "it is answered", func() bool { return done.Load() == n+1 })
 	}
 	p.Close()
+}
+
+// TestStreamsTakeLess has somebody set streams to take small messages only: a larger result
+// is a dead letter at once, of which the stream for them may take a part only.
+func TestStreamsTakeLess(t *testing.T) {
+	t.Parallel()
+	nc := runtimetest.NATS(t)
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := testStreams()
+	start(t, nc, runtime.Func("convert", runtime.Transform(cfg.RawEnvelopes(), "convert", cfg.ProcessedEnvelopes(),
+		func(*envelopev1.ProcessedEnvelope) []string { return []string{"o", "d"} },
+		func(_ context.Context, e *envelopev1.RawEnvelope) (*envelopev1.ProcessedEnvelope, error) {
+			return &envelopev1.ProcessedEnvelope{OrganizationId: "o", EndDeviceId: "d", DataJson: e.Payload}, nil
+		})))
+	for name, most := range map[string]int32{"processed_envelopes": 4_000, "dead_letters": 6_000} {
+		s, err := js.Stream(t.Context(), name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		limited := s.CachedInfo().Config
+		limited.MaxMsgSize = most
+		if _, err := js.UpdateStream(t.Context(), limited); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, size := range []int{10_000, 1} {
+		data, err := wire.Marshal(&envelopev1.RawEnvelope{OrganizationId: "o", DeviceId: "d", Payload: make([]byte, size)}, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := js.Publish(t.Context(), "raw_envelopes.o.d", data); err != nil {
+			t.Fatal(err)
+		}
+	}
+	eventually(t, "a result and a letter", func() bool {
+		for _, name := range []string{"dead_letters", "processed_envelopes"} {
+			if s, err := js.Stream(t.Context(), name); err != nil || s.CachedInfo().State.Msgs != 1 {
+				return false
+			}
+		}
+		c, err := js.Consumer(t.Context(), "raw_envelopes", "convert")
+		return err == nil && c.CachedInfo().AckFloor.Stream == 2
+	})
+	s, err := js.Stream(t.Context(), "dead_letters")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := s.GetLastMsgForSubject(t.Context(), "dead_letters.convert.result_too_large")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if text := m.Header.Get("Ponix-Error"); !strings.Contains(text, "stream processed_envelopes") {
+		t.Errorf("the error is %q", text)
+	}
 }

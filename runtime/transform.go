@@ -65,7 +65,6 @@ func Transform[In message[T], Out proto.Message, T any](from streams.Stream, dur
 				}
 				return data, nil
 			})
-			noStream := func() { b.host.remake(to) }
 			p := newPool(b.host.Concurrency, func(msg jetstream.Msg) {
 				if pub.full() {
 					pub.Await(1) // rather without a result in hand, which may be large
@@ -76,7 +75,7 @@ func Transform[In message[T], Out proto.Message, T any](from streams.Stream, dur
 					t.settle(msg, c, err)
 					return
 				}
-				t.publish(pub, noStream, msg, c, data)
+				t.publish(pub, &to, msg, c, data)
 			})
 			p.size = payloadSize
 			b.wait = func() {
@@ -92,16 +91,19 @@ func Transform[In message[T], Out proto.Message, T any](from streams.Stream, dur
 }
 
 // publish sends a result, and settles its message when the server has answered.
-func (t *trigger) publish(pub *Publisher, noStream func(), msg jetstream.Msg, c *call, data []byte) {
+func (t *trigger) publish(pub *Publisher, to *streams.Stream, msg jetstream.Msg, c *call, data []byte) {
 	// Senders choose the ids of their messages. Two may choose the same, and one may use it
 	// again when the stream has forgotten it: those are different messages.
 	id := c.subject[strings.LastIndexByte(c.subject, '.')+1:] + " " + strconv.FormatInt(c.message.Stored.UnixNano(), 36) + " " + c.message.ID
 	done := func(err error) {
-		if errors.Is(err, nats.ErrMaxPayload) {
+		switch {
+		case errors.Is(err, jetstream.ErrStreamMessageExceedsMaximum):
+			err = Terminate(Error(codes.ResourceExhausted, "RESULT_TOO_LARGE", "the result has %d bytes, more than stream %s is set to take (max_msg_size)", len(data), to.Name))
+		case errors.Is(err, nats.ErrMaxPayload):
 			err = Terminate(Error(codes.ResourceExhausted, "RESULT_TOO_LARGE", "the result has %d bytes, NATS takes %d at most", len(data), t.host.Conn.MaxPayload()))
 		}
 		if errors.Is(err, errNoStream) {
-			go noStream() // which takes longer than others may wait for their answers
+			go t.host.remake(*to) // which takes longer than others may wait for their answers
 		}
 		if err != nil {
 			t.counters.failures.Add(1)

@@ -251,7 +251,7 @@ func (t *trigger) bury(msg jetstream.Msg, c *call, reason string, cause error) {
 // tooLarge tells whether NATS does not take a message of that size.
 func tooLarge(err error) bool {
 	var api *jetstream.APIError
-	return errors.Is(err, nats.ErrMaxPayload) || errors.As(err, &api) && api.ErrorCode == headerTooLarge
+	return errors.Is(err, nats.ErrMaxPayload) || errors.Is(err, jetstream.ErrStreamMessageExceedsMaximum) || errors.As(err, &api) && api.ErrorCode == headerTooLarge
 }
 
 func (h *Host) putLetter(ctx context.Context, letter *nats.Msg) error {

@@ -91,3 +91,37 @@ func TestFullStreamHoldsBack(t *testing.T) {
 	e.wantDistinct(t, total)
 	e.wantState(t, 10*time.Second, "g1", func(s *pb.GatewayState) bool { return s.LastError == "" })
 }
+
+// TestStreamTakesLess has somebody set the stream to take small messages only: one that is
+// larger does not hold up what its gateway sends after it.
+func TestStreamTakesLess(t *testing.T) {
+	t.Parallel()
+	e := start(t)
+	e.instance(t)
+	s, err := e.js.Stream(t.Context(), conf.Raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	limited := s.CachedInfo().Config
+	limited.MaxMsgSize = 1_000
+	if _, err := e.js.UpdateStream(t.Context(), limited); err != nil {
+		t.Fatal(err)
+	}
+	b := broker(t, "")
+	e.gateway(t, "create", "g1", b.url)
+	e.wantState(t, 5*time.Second, "g1", connected)
+	device := publisher(t, b.url)
+	done(t, device.Publish("acme/large", 1, false, make([]byte, 1_000)))
+	done(t, device.Publish("acme/fits", 1, false, "x"))
+	runtimetest.Eventually(t, 10*time.Second, func() error {
+		c, _ := b.Clients.Get("ponix-g1")
+		if n := c.State.Inflight.Len(); n != 0 {
+			return fmt.Errorf("%d messages are not acknowledged", n)
+		}
+		if text := e.log.String(); !strings.Contains(text, "too_large_for_nats=1") {
+			return fmt.Errorf("the log has %s", text)
+		}
+		return nil
+	})
+	e.stored(t, 10*time.Second, 1)
+}

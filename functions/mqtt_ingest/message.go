@@ -36,7 +36,8 @@ const (
 	badTopic
 	otherOrganization
 	tooLarge
-	rejections // how many there are
+	tooLargeForNATS // which is set to take less
+	rejections      // how many there are
 )
 
 // check reads a message's topic, <organization_id>/<device_id>.

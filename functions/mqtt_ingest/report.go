@@ -100,6 +100,7 @@ func (o *owner) tell(s *session) {
 	before := s.told.logged
 	o.log.Warn("messages of a gateway are not taken", "gateway", s.gateway.GatewayId,
 		"bad_topic", refused[badTopic]-before[badTopic], "other_organization", refused[otherOrganization]-before[otherOrganization],
-		"too_large", refused[tooLarge]-before[tooLarge], "max_payload", maxPayload)
+		"too_large", refused[tooLarge]-before[tooLarge], "max_payload", maxPayload,
+		"too_large_for_nats", refused[tooLargeForNATS]-before[tooLargeForNATS])
 	s.told.logged, s.told.at = refused, time.Now()
 }

@@ -287,8 +287,8 @@ func (s *session) publish(l *link, out *nats.Msg, d *delivery, attempt int) {
 	}
 	s.out.Publish(out, func(err error) {
 		switch {
-		case errors.Is(err, nats.ErrMaxPayload): // NATS is set to take less than we do
-			s.status.rejected(tooLarge)
+		case errors.Is(err, nats.ErrMaxPayload):
+			s.status.rejected(tooLargeForNATS)
 			close(d.stored)
 		case err != nil && l.gone(): // the state is about the next link by now
 		case err != nil:

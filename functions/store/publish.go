@@ -88,6 +88,8 @@ func (f store) publishError(i int, m *nats.Msg, err error) error {
 	switch {
 	case errors.As(err, &api) && api.ErrorCode == streamFull:
 		return runtime.Error(codes.ResourceExhausted, "STREAM_FULL", "envelopes[%d]: the stream is full of envelopes that are not processed yet; try again later", i)
+	case errors.Is(err, jetstream.ErrStreamMessageExceedsMaximum):
+		return runtime.Error(codes.ResourceExhausted, "ENVELOPE_TOO_LARGE", "envelopes[%d] has %d bytes with its header, more than the stream is set to take (max_msg_size)", i, m.Size()-len(m.Subject))
 	case errors.Is(err, nats.ErrMaxPayload):
 		return runtime.Error(codes.ResourceExhausted, "ENVELOPE_TOO_LARGE", "envelopes[%d] has %d bytes with its header, NATS takes %d at most", i, m.Size()-len(m.Subject), f.js.Conn().MaxPayload())
 	}

@@ -621,6 +621,17 @@ func TestPublish(t *testing.T) {
 	_, err = publish(raw("a", 1), timeless)
 	functiontest.WantInvalid(t, err, "envelopes[1].received_at")
 
+	limited := burnt.Config
+	limited.MaxMsgSize = 1_000
+	if _, err := e.js.UpdateStream(t.Context(), limited); err != nil {
+		t.Fatal(err)
+	}
+	_, err = publish(raw("a", 1_000))
+	functiontest.WantError(t, err, codes.ResourceExhausted, "ENVELOPE_TOO_LARGE")
+	if _, err := e.js.UpdateStream(t.Context(), burnt.Config); err != nil {
+		t.Fatal(err)
+	}
+
 	// Nobody settles these, so the stream fills up and then refuses.
 	runtimetest.Eventually(t, 10*time.Second, func() error {
 		if _, err = publish(raw("a", 100_000)); err == nil {
