@@ -189,7 +189,7 @@ func (o *owner) prepare(ctx context.Context) error {
 			return nil
 		}
 	}
-	o.report(ctx, gap, fresh)
+	lost := o.report(ctx, gap, fresh)
 	o.state = &state{Generation: xid.New().String(), System: o.system, Published: published, revision: o.state.revision}
 	if err := o.claim(ctx); err != nil {
 		return err
@@ -199,19 +199,21 @@ func (o *owner) prepare(ctx context.Context) error {
 			return err
 		}
 	}
-	return o.snapshot(ctx)
+	return o.snapshot(ctx, lost)
 }
 
-// report tells of a slot that has to be made again.
-func (o *owner) report(ctx context.Context, gap string, fresh bool) {
+// report tells of a slot that has to be made again, and returns what it tells: nil where
+// there was none before.
+func (o *owner) report(ctx context.Context, gap string, fresh bool) error {
 	log := o.instance.Logger().With("slot", o.Slot)
 	if fresh {
 		log.Info("making the slot, with a snapshot")
-		return
+		return nil
 	}
 	err := fmt.Errorf("slot %s cannot be read on: %s; it is made again, with a fresh snapshot", o.Slot, gap)
 	log.Error("the slot was lost", "error", err)
 	o.keeper.fail(ctx, o.instance.ID(), err)
+	return err
 }
 
 // claim writes the state as that of this owner, and opens the streams. From now

@@ -16,8 +16,8 @@ const fetchRows = 500
 // snapshot makes the slot and publishes the rows that there are where it begins.
 // Nothing is between these rows and the first change that the slot has. Whoever
 // is killed on the way leaves a state that is not complete, and the next owner
-// begins again.
-func (o *owner) snapshot(ctx context.Context) error {
+// begins again. lost is what became of the slot before, if there was one.
+func (o *owner) snapshot(ctx context.Context, lost error) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	o.failed = cancel
@@ -26,7 +26,7 @@ func (o *owner) snapshot(ctx context.Context) error {
 		return err
 	}
 	making, made := context.WithCancel(ctx)
-	go o.waits(making)
+	go o.waits(making, lost)
 	start, err := o.create(ctx, o.Slot)
 	made()
 	if err != nil {
@@ -64,8 +64,9 @@ const blockersSQL = `
 SELECT coalesce(string_agg(CASE pid WHEN 0 THEN 'a prepared transaction (pg_prepared_xacts)' ELSE 'process ' || pid END, ', '), '')
 FROM unnest(pg_blocking_pids($1)) AS pid`
 
-// waits tells that until the slot is made.
-func (o *owner) waits(making context.Context) {
+// waits tells that until the slot is made, and what was lost with the one before, which
+// stays the last error.
+func (o *owner) waits(making context.Context, lost error) {
 	tick := time.NewTicker(slotPatience)
 	defer tick.Stop()
 	for told := ""; ; {
@@ -81,6 +82,9 @@ func (o *owner) waits(making context.Context) {
 		told = blockers
 		err := fmt.Errorf("slot %s is made when a transaction has ended that began before, in any database of this PostgreSQL: that of %s", o.Slot, blockers)
 		o.instance.Logger().Warn("making the slot", "error", err)
+		if lost != nil {
+			err = fmt.Errorf("%w; %w", lost, err)
+		}
 		o.keeper.fail(making, o.instance.ID(), err)
 	}
 }

@@ -65,26 +65,32 @@ func TestSnapshotWhileWritesGoOn(t *testing.T) {
 	t.Logf("%d events, %d of them after the snapshot", len(all), len(all)-rows)
 }
 
-// A slot has to wait for transactions that have written something, and says whose. The
-// others' slots would have to wait, too: this test is alone.
+// A slot has to wait for transactions that have written something, and says whose; one that
+// is made again still says why. The others' slots would have to wait, too: this test is alone.
 func TestSlotWaitsForTransaction(t *testing.T) {
 	e := newEnv(t)
-	tx, err := e.db.Begin(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer tx.Rollback(context.WithoutCancel(t.Context())) //nolint:errcheck // it is committed
-	if _, err := tx.Exec(t.Context(), "INSERT INTO organizations (id, name) VALUES ('long', 'acme')"); err != nil {
-		t.Fatal(err)
-	}
-	e.instance(t)
-	e.wantError(t, fmt.Sprintf("a transaction has ended that began before, in any database of this PostgreSQL: that of process %d", tx.Conn().PgConn().PID()))
-	if err := tx.Commit(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	e.streaming(t)
-	if all := e.events(t, "organizations", 1); decode(t, all[0], &organizationv1.Organization{}).Id != "long" {
-		t.Errorf("got %s", kinds(all))
+	for n, lost := range []string{"", "it is gone; it is made again, with a fresh snapshot; "} {
+		tx, err := e.db.Begin(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer tx.Rollback(context.WithoutCancel(t.Context())) //nolint:errcheck // it is committed
+		if _, err := tx.Exec(t.Context(), "INSERT INTO organizations (id, name) VALUES ($1, 'acme')", fmt.Sprint("long", n)); err != nil {
+			t.Fatal(err)
+		}
+		stop := e.instance(t)
+		e.wantError(t, fmt.Sprintf("%sslot %s is made when a transaction has ended that began before, in any database of this PostgreSQL: that of process %d",
+			lost, e.config.Slot, tx.Conn().PgConn().PID()))
+		if err := tx.Commit(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		e.streaming(t)
+		if all := e.events(t, "organizations", 2*n+1); decode(t, all[2*n], &organizationv1.Organization{}).Id != fmt.Sprint("long", n) {
+			t.Errorf("got %s", kinds(all))
+		}
+		stop()
+		e.free(t)
+		e.exec(t, "SELECT pg_drop_replication_slot($1)", e.config.Slot)
 	}
 }
 
