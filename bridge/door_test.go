@@ -254,6 +254,16 @@ func TestMutualTLS(t *testing.T) {
 	runtimetest.Eventually(t, 10*time.Second, func() error {
 		return call(credentials.NewTLS(&tls.Config{RootCAs: pool(t, renewed.CA), Certificates: identity(ours, "ada")}))
 	})
+	// So is the clients' authority.
+	if err := os.Rename(others.CA, ours.CA); err != nil {
+		t.Fatal(err)
+	}
+	if err := call(credentials.NewTLS(&tls.Config{RootCAs: pool(t, renewed.CA), Certificates: identity(others, "eve")})); err != nil {
+		t.Errorf("a client of the new authority: %v", err)
+	}
+	if err := call(credentials.NewTLS(&tls.Config{RootCAs: pool(t, renewed.CA), Certificates: identity(ours, "ada")})); err == nil {
+		t.Error("a client of the old authority gets in")
+	}
 }
 
 func pool(t *testing.T, file string) *x509.CertPool {

@@ -141,6 +141,34 @@ func TestSecureBrokers(t *testing.T) {
 	}
 }
 
+// TestAuthoritiesAreReadAgain has a broker of an authority that is put into the file while its
+// gateway tries to connect.
+func TestAuthoritiesAreReadAgain(t *testing.T) {
+	t.Parallel()
+	e := start(t)
+	_, file := certificate(t)
+	ours, ca := certificate(t)
+	e.instance(t, func(c *mqttingest.Config) { c.CAFile = file })
+	b := mochi.New(&mochi.Options{})
+	if err := b.AddHook(new(auth.AllowHook), nil); err != nil {
+		t.Fatal(err)
+	}
+	l := listeners.NewTCP(listeners.Config{ID: "tls", Address: "127.0.0.1:0", TLSConfig: &tls.Config{Certificates: []tls.Certificate{ours}, MinVersion: tls.VersionTLS12}})
+	if err := b.AddListener(l); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Serve(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { b.Close() }) //nolint:errcheck // the test is over
+	e.gateway(t, "create", "g1", "mqtts://"+l.Address())
+	e.wantState(t, 10*time.Second, "g1", failing)
+	if err := os.Rename(ca, file); err != nil {
+		t.Fatal(err)
+	}
+	e.wantState(t, 30*time.Second, "g1", connected)
+}
+
 // TestBadBrokers holds that brokers which are down, silent, refuse, or send what
 // is not MQTT disturb no other gateway.
 func TestBadBrokers(t *testing.T) {

@@ -57,12 +57,12 @@ func (c Config) Check() error {
 // dialer opens connections to brokers.
 type dialer struct {
 	net.Dialer
-	roots *x509.CertPool
+	roots func() *x509.CertPool
 	proxy func(*http.Request) (*url.URL, error) // of websockets; nil: none
 }
 
 func (c Config) dialer() (*dialer, error) {
-	roots, err := c.roots()
+	roots, err := config.Renewed(c.roots)
 	if err != nil {
 		return nil, err
 	}
@@ -79,7 +79,7 @@ func (d *dialer) open(ctx context.Context, b broker.Broker, l *link) (*frames, e
 	var err error
 	var conf *tls.Config
 	if b.TLS {
-		conf = &tls.Config{ServerName: b.Host, RootCAs: d.roots, MinVersion: tls.VersionTLS12}
+		conf = &tls.Config{ServerName: b.Host, RootCAs: d.roots(), MinVersion: tls.VersionTLS12}
 	}
 	switch {
 	case b.WebSocket != "":

@@ -57,18 +57,19 @@ func secret(name, file, fallback string) (string, error) {
 	return v, err
 }
 
-// renewed returns what each new connection asks for the password that is in its file by
-// then. While that cannot be read, the one before stays good.
-func renewed(read func() (string, error)) (func() string, error) {
-	password, err := read()
+// Renewed returns what gives each new connection the value that read has by then, such as
+// what is in a file. While read fails, the one before stays good. The error is that of the
+// first.
+func Renewed[T any](read func() (T, error)) (func() T, error) {
+	value, err := read()
 	var mu sync.Mutex
-	return func() string {
+	return func() T {
 		mu.Lock()
 		defer mu.Unlock()
 		if now, err := read(); err == nil {
-			password = now
+			value = now
 		}
-		return password
+		return value
 	}, err
 }
 

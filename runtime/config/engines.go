@@ -40,9 +40,18 @@ func (c Postgres) Password() (string, error) {
 
 // DSN is the connection URL, password included. The files that it names can be used.
 func (c Postgres) DSN() (string, error) {
-	password, err := c.Password()
+	driver, err := c.driver()
 	if err != nil {
 		return "", err
+	}
+	return driver.ConnString(), nil
+}
+
+// driver is the driver's configuration, with what is in the files now.
+func (c Postgres) driver() (*pgx.ConnConfig, error) {
+	password, err := c.Password()
+	if err != nil {
+		return nil, err
 	}
 	query := url.Values{"sslmode": {c.SSLMode}, "application_name": {"ponix"}}
 	for name, file := range map[string]string{"sslrootcert": c.RootCert, "sslcert": c.Cert, "sslkey": c.Key} {
@@ -55,59 +64,37 @@ func (c Postgres) DSN() (string, error) {
 		Host: net.JoinHostPort(c.Host, strconv.Itoa(int(c.Port))), Path: "/" + c.Database,
 		RawQuery: query.Encode(),
 	}
-	if _, err := pgx.ParseConfig(u.String()); err != nil {
-		return "", c.unusable()
+	driver, err := pgx.ParseConfig(u.String())
+	if err != nil {
+		return nil, c.unusable()
 	}
-	return u.String(), nil
+	return driver, nil
 }
 
 // pingTimeout is how long a connection that was idle may take to answer before it is taken for
 // gone. A call that meets only such ones, of eight, has time left for a new one.
 const pingTimeout = 2 * time.Second
 
-// Pool returns a pool that connects when it is first used.
+// Pool returns a pool that connects when it is first used. Each connection is made with the
+// password and the certificates that are in the files by then.
 func (c Postgres) Pool(ctx context.Context) (*pgxpool.Pool, error) {
-	dsn, err := c.DSN()
+	current, err := Renewed(c.driver)
 	if err != nil {
 		return nil, err
 	}
-	pc, err := pgxpool.ParseConfig(dsn)
+	pc, err := pgxpool.ParseConfig(current().ConnString())
 	if err != nil {
 		return nil, c.unusable()
 	}
 	pc.MaxConns, pc.MinConns = c.Connections, 0
 	pc.ConnConfig.ConnectTimeout = 5 * time.Second
 	pc.PingTimeout = pingTimeout
-	c.followCertificate(pc.ConnConfig)
-	if c.PasswordFile != "" { // the driver knows other places
-		password, err := renewed(c.Password)
-		if err != nil {
-			return nil, err
-		}
-		pc.BeforeConnect = func(_ context.Context, to *pgx.ConnConfig) error {
-			to.Password = password()
-			return nil
-		}
+	pc.BeforeConnect = func(_ context.Context, to *pgx.ConnConfig) error {
+		now := current()
+		to.Password, to.TLSConfig, to.Fallbacks = now.Password, now.TLSConfig, now.Fallbacks
+		return nil
 	}
 	return pgxpool.NewWithConfig(ctx, pc)
-}
-
-// followCertificate has each connection come with the certificate that is in the files by then:
-// the driver would come with the one of the start, also where that has expired.
-func (c Postgres) followCertificate(to *pgx.ConnConfig) {
-	if c.Cert == "" {
-		return
-	}
-	pair := &certificate{cert: c.Cert, key: c.Key}
-	get := func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return pair.get() }
-	if to.TLSConfig != nil {
-		to.TLSConfig.GetClientCertificate = get
-	}
-	for _, other := range to.Fallbacks { // further hosts, and those without TLS
-		if other.TLSConfig != nil {
-			other.TLSConfig.GetClientCertificate = get
-		}
-	}
 }
 
 // unusable says why the settings cannot be used. The driver's own error may show
@@ -155,7 +142,7 @@ func (c ClickHouse) Password() (string, error) {
 
 // Options are the driver's settings.
 func (c ClickHouse) Options() (*clickhouse.Options, error) {
-	password, err := renewed(c.Password)
+	password, err := Renewed(c.Password)
 	if err != nil {
 		return nil, err
 	}
@@ -174,13 +161,13 @@ func (c ClickHouse) Options() (*clickhouse.Options, error) {
 		}
 		addrs = append(addrs, a)
 	}
-	encrypted, err := c.tls()
+	encrypted, err := Renewed(c.tls)
 	if err != nil {
 		return nil, err
 	}
 	return &clickhouse.Options{
 		Addr:        addrs,
-		TLS:         encrypted,
+		TLS:         encrypted(),
 		Auth:        clickhouse.Auth{Database: c.Database, Username: c.Username, Password: password()},
 		DialContext: dial(encrypted),
 		DialStrategy: func(ctx context.Context, id int, o *clickhouse.Options, dial clickhouse.Dial) (clickhouse.DialResult, error) {
@@ -201,14 +188,15 @@ func (c ClickHouse) Options() (*clickhouse.Options, error) {
 
 // dial connects to a server within five seconds, or until ctx is done, which the driver's own
 // way does not look at.
-func dial(encrypted *tls.Config) func(context.Context, string) (net.Conn, error) {
+func dial(encrypted func() *tls.Config) func(context.Context, string) (net.Conn, error) {
 	return func(ctx context.Context, addr string) (net.Conn, error) {
 		ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 		defer cancel()
-		if encrypted == nil {
+		config := encrypted()
+		if config == nil {
 			return new(net.Dialer).DialContext(ctx, "tcp", addr)
 		}
-		conn, err := (&tls.Dialer{Config: encrypted}).DialContext(ctx, "tcp", addr)
+		conn, err := (&tls.Dialer{Config: config}).DialContext(ctx, "tcp", addr)
 		if errors.Is(err, io.EOF) { // which alone says nothing
 			err = fmt.Errorf("%s hung up on TLS, as a port without it does (PONIX_CLICKHOUSE_TLS, and 9440 is the usual port with it): %w", addr, err)
 		}

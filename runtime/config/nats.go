@@ -62,7 +62,7 @@ func (c NATS) options(name string) ([]nats.Option, error) {
 		}
 		opts = append(opts, nats.UserCredentials(c.Creds))
 	}
-	password, err := renewed(func() (string, error) { return secret("NATS_PASSWORD", c.PasswordFile, "") })
+	password, err := Renewed(func() (string, error) { return secret("NATS_PASSWORD", c.PasswordFile, "") })
 	if err != nil {
 		return nil, err
 	}

@@ -76,11 +76,16 @@ func serverTLS(prefix, cert, key, clientCA string) (*tls.Config, error) {
 	if clientCA == "" {
 		return out, nil
 	}
-	pool, err := authorities(clientCA)
+	clients, err := Renewed(func() (*x509.CertPool, error) { return authorities(clientCA) })
 	if err != nil {
 		return nil, &Error{prefix + "_CLIENT_CA", err}
 	}
-	out.ClientAuth, out.ClientCAs = tls.RequireAndVerifyClientCert, pool
+	out.ClientAuth = tls.RequireAndVerifyClientCert
+	out.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) {
+		now := out.Clone()
+		now.ClientCAs = clients()
+		return now, nil
+	}
 	return out, nil
 }
 

@@ -213,6 +213,47 @@ func TestPostgresCertificateIsRenewed(t *testing.T) {
 	runtimetest.Eventually(t, 20*time.Second, func() error { return pool.Ping(t.Context()) })
 }
 
+// TestAuthoritiesAreReadAgain holds, for the engines, that a new connection knows the
+// authorities that are in the file by then.
+func TestAuthoritiesAreReadAgain(t *testing.T) {
+	t.Parallel()
+	p := meet(t)
+	file := t.TempDir() + "/ca"
+	put := func(ca string) {
+		text, err := os.ReadFile(ca)
+		if err == nil {
+			err = os.WriteFile(file, text, 0o600)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	put(p.otherCA)
+	pg := p.postgresOverTLS(t)
+	pg.RootCert, pg.Cert, pg.Key = file, p.cert, p.key
+	pool, err := pg.Pool(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer pool.Close()
+	at := runtimetest.ClickHouse(t)
+	ch := config.Default[config.ClickHouse]()
+	ch.NativeURL, ch.Database = terminate(t, p.server, at.Addr[0], func(net.Conn) error { return nil }), at.Auth.Database
+	ch.TLS, ch.CA, ch.Cert, ch.Key = "on", file, p.cert, p.key
+	db, err := ch.Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close() //nolint:errcheck // only asked
+	if pool.Ping(t.Context()) == nil || db.Ping(t.Context()) == nil {
+		t.Fatal("a stranger is believed")
+	}
+	put(p.ca)
+	for _, ping := range []func(context.Context) error{pool.Ping, db.Ping} {
+		runtimetest.Eventually(t, 20*time.Second, func() error { return ping(t.Context()) })
+	}
+}
+
 func TestClickHouseOverTLS(t *testing.T) {
 	t.Parallel()
 	p := meet(t)
