@@ -1,8 +1,10 @@
 package conversion
 
 import (
+	"cmp"
 	"fmt"
 	"runtime"
+	"slices"
 	"strings"
 
 	"github.com/google/cel-go/cel"
@@ -61,15 +63,15 @@ func newEnvironment(l Limits) (*environment, error) {
 // compile checks an expression and plans it. An error is an *Error.
 func (e *environment) compile(expression string) (*program, error) {
 	parsed, issues := e.Parse(expression)
-	if issues.Err() != nil {
-		return nil, failed(InvalidExpression, "%s", positions(issues))
+	if wrong := issues.Errors(); len(wrong) > 0 { // not Err, which draws each with all that is before it
+		return nil, failed(InvalidExpression, "%s", positions(wrong))
 	}
 	if effort(parsed.NativeRep()) > maxEffort {
 		return nil, failed(InvalidExpression, "1:1: the expression is too long for how deep its lists, maps and macros nest")
 	}
 	checked, issues := e.Check(parsed)
-	if issues.Err() != nil {
-		return nil, failed(InvalidExpression, "%s", positions(issues))
+	if wrong := issues.Errors(); len(wrong) > 0 {
+		return nil, failed(InvalidExpression, "%s", positions(wrong))
 	}
 	if t := checked.OutputType(); !canBeMap(t) {
 		return nil, failed(InvalidExpression, "1:1: the expression yields %s, a map is needed", t)
@@ -91,13 +93,16 @@ func (e *environment) compile(expression string) (*program, error) {
 	return p, nil
 }
 
-// positions lists what is wrong with an expression as line:column: message.
-func positions(issues *cel.Issues) string {
+// positions lists what is wrong with an expression as line:column: message, in that order.
+func positions(wrong []*cel.Error) string {
+	slices.SortStableFunc(wrong, func(a, b *cel.Error) int {
+		return cmp.Or(cmp.Compare(a.Location.Line(), b.Location.Line()), cmp.Compare(a.Location.Column(), b.Location.Column()))
+	})
 	const most = 3
 	var lines []string
-	for i, e := range issues.Errors() {
+	for i, e := range wrong {
 		if i == most {
-			lines = append(lines, fmt.Sprintf("and %d more", len(issues.Errors())-most))
+			lines = append(lines, fmt.Sprintf("and %d more", len(wrong)-most))
 			break
 		}
 		lines = append(lines, fmt.Sprintf("%d:%d: %s", max(e.Location.Line(), 1), max(e.Location.Column(), 0)+1, e.Message))

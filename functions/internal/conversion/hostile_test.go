@@ -110,6 +110,7 @@ func twisted() map[string]hostile {
 		"nested macros":             {"{'a': " + strings.Repeat("[1].map(x,", 1400) + "1" + strings.Repeat(")", 1400) + "}", InvalidExpression},
 		"deep types, often":         {nest(60, "optional.of([1])", "optional.of([$])", "{'a': ["+strings.Repeat("$,", 2000)+"]}"), InvalidExpression},
 		"types that are just right": {nest(15, "optional.of([1])", "optional.of([$])", "{'a': ["+strings.Repeat("$,", 3000)+"]}"), ""},
+		"errors far on the right":   {"'" + strings.Repeat("x", 16000) + "'" + strings.Repeat(`\`, 200), InvalidExpression},
 		"errors in sort keys":       {"{'a': [1, 2].sortBy(x, 1 / 0)}", EvaluationFailed},
 		"chained macros":            {"{'a': [1]" + strings.Repeat(".map(x,x)", 1700) + "}", ""},
 		"chained optionals":         {"{'a': optional.of(1)" + strings.Repeat(".optMap(x,x)", 1300) + "}", ""},
