@@ -162,7 +162,7 @@ func TestEndpointRunsConcurrentlyUpToItsCapacity(t *testing.T) {
 			})))
 			request := append([]byte(`{"organization_id":"o"}`), bytes.Repeat([]byte{' '}, c.size)...)
 			call := func() codes.Code {
-				reply, err := nc.Request(wire.Subject(getRPC), request, 10*time.Second)
+				reply, err := nc.Request(wire.Subject(getRPC), request, time.Minute)
 				if err != nil {
 					t.Error(err)
 					return codes.Unavailable

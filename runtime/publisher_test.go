@@ -153,7 +153,7 @@ func TestBatchesKeepTheOrderOfASubject(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := runtime.NewPublisher(nc, runtime.BatchWindow, 10*time.Second)
+	p, err := runtime.NewPublisher(nc, runtime.BatchWindow, time.Minute)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -196,7 +196,7 @@ func TestBenchGrowthInterrupted(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	p := start(t, []string{"TMPDIR=" + dir}, "bench", "growth", "instances", "backlog", "--count", "20000")
-	runtimetest.Eventually(t, 30*time.Second, func() error {
+	runtimetest.Eventually(t, 2*time.Minute, func() error {
 		if !strings.Contains(p.log.String(), "round 1 of 5") {
 			return errors.New("nothing is measured yet")
 		}

@@ -60,9 +60,9 @@ func TestShortTorture(t *testing.T) {
 func TestInterrupted(t *testing.T) {
 	t.Parallel()
 	ctx, interrupt := context.WithCancel(t.Context())
-	time.AfterFunc(time.Second, interrupt)
-	began := time.Now()
 	w := &world{log: slog.New(slog.DiscardHandler), nc: runtimetest.NATS(t)}
+	began := time.Now()
+	time.AfterFunc(time.Second, interrupt)
 	r, err := breakThings(ctx, w, &load{}, options{For: time.Minute, Rate: 1, Seed: 1, Faults: []string{"move the stream's leader"}})
 	if took := time.Since(began); took > 10*time.Second || r.count() == 0 {
 		t.Errorf("%d faults in %v, %v", r.count(), took, err)
