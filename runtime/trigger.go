@@ -71,10 +71,15 @@ func checkTrigger(s streams.Stream, durable string) func() error {
 // request goes out when half of the messages of the one before are done.
 const pullBytes = 16 << 20
 
-// pullLeast is how many messages a trigger asks for at least. nats.go forgets to ask again
-// where all of a request is done before it knows that the request was sent: nothing comes for
-// half a minute, as was seen with one message at a time.
-const pullLeast = 64
+// pullLeast is how many messages a trigger asks for at least, and pullHeartbeat how often it
+// hears that its request waits. nats.go forgets to ask again where half of a request is done
+// before it knows that the request was sent, as a busy machine has it: with a few messages
+// often, and seen with 64. It asks again after two heartbeats that did not come; left to
+// itself, after half a minute.
+const (
+	pullLeast     = 64
+	pullHeartbeat = 3 * time.Second
+)
 
 // consume pulls messages and hands each to f, which may block: then nothing is
 // pulled. It fills the binding's stopIntake, which gives back what was pulled and not
@@ -95,6 +100,7 @@ func (t *trigger) consume(c jetstream.Consumer, buffer int, f func(jetstream.Msg
 				f(msg)
 			},
 			jetstream.PullMaxMessagesWithBytesLimit(buffer, max(pullBytes, int(t.host.Conn.MaxPayload())+1<<20)),
+			jetstream.PullHeartbeat(pullHeartbeat),
 			jetstream.ConsumeErrHandler(func(cc jetstream.ConsumeContext, err error) {
 				t.host.Logger.Warn("consume", "source", t.name, "error", err)
 				if (errors.Is(err, nats.ErrNoResponders) || errors.Is(err, jetstream.ErrNoHeartbeat)) && t.gone() {

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"slices"
 	"strconv"
 	"strings"
@@ -515,6 +516,55 @@ func TestRequestsAreNotTiny(t *testing.T) {
 	var request struct{ Batch int }
 	if err := json.Unmarshal(msg.Data, &request); err != nil || request.Batch < 64 {
 		t.Errorf("%s, %v", msg.Data, err)
+	}
+}
+
+// forgetful is a server that does not get one request for messages, the second: whoever sends
+// it might as well have forgotten to.
+type forgetful struct {
+	*server.Server
+	requests atomic.Int64
+}
+
+func (f *forgetful) InProcessConn() (net.Conn, error) {
+	c, err := f.Server.InProcessConn()
+	return forgetfulConn{c, f}, err
+}
+
+type forgetfulConn struct {
+	net.Conn
+	server *forgetful
+}
+
+func (c forgetfulConn) Write(b []byte) (int, error) {
+	if bytes.Contains(b, []byte("PUB $JS.API.CONSUMER.MSG.NEXT.raw_envelopes.convert ")) && c.server.requests.Add(1) == 2 {
+		return len(b), nil
+	}
+	return c.Conn.Write(b)
+}
+
+// TestForgottenRequest has an instance whose request for more messages is not sent: it asks
+// again in seconds, and not after half a minute.
+func TestForgottenRequest(t *testing.T) {
+	t.Parallel()
+	srv := &forgetful{Server: runtimetest.NATSServer(t)}
+	nc := runtimetest.Connect(t, srv.Server, nats.InProcessServer(srv))
+	var done atomic.Int64
+	start(t, nc, runtime.Func("store", runtime.OnBatch(testStreams().RawEnvelopes(), "convert", runtime.Batch{Size: 1}, whole,
+		func(context.Context, []*envelopev1.RawEnvelope) error { done.Add(1); return nil })))
+	others := runtimetest.Connect(t, srv.Server)
+	const all = 100
+	for range all {
+		publish(t, others, "d")
+	}
+	runtimetest.Eventually(t, 20*time.Second, func() error {
+		if n := done.Load(); n < all {
+			return fmt.Errorf("%d of %d are done", n, all)
+		}
+		return nil
+	})
+	if n := srv.requests.Load(); n < 3 {
+		t.Errorf("%d requests", n)
 	}
 }
 
