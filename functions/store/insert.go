@@ -3,15 +3,13 @@ package store
 import (
 	"cmp"
 	"context"
-	"crypto/sha256"
-	"encoding/binary"
-	"encoding/hex"
 	"errors"
 	"math/rand/v2"
 	"slices"
 	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2"
+	"github.com/rs/xid"
 	"google.golang.org/grpc/codes"
 
 	"ponix/runtime"
@@ -44,14 +42,12 @@ func (f store) insertSplitting(ctx context.Context, rows []row, fates runtime.Ba
 }
 
 // insertPatiently tries a block again while ClickHouse is away, so that a
-// restart of ClickHouse costs no redelivery. The block keeps its deduplication
-// token: one that was stored although the answer got lost is not stored twice. What is
-// alone, since it may never get in, is not waited for.
+// restart of ClickHouse costs no redelivery. What is alone, since it may never get in, is
+// not waited for.
 func (f store) insertPatiently(ctx context.Context, rows []row) error {
 	deadline, ok := ctx.Deadline()
-	name := token(rows)
 	for wait := 100 * time.Millisecond; ; wait = min(2*wait, 2*time.Second) {
-		err := f.insert(ctx, rows, name)
+		err := f.insert(ctx, rows)
 		if err == nil || refused(err) || !ok || rows[0].work > maxWork || time.Until(deadline) < 2*wait+5*time.Second {
 			return err
 		}
@@ -69,13 +65,17 @@ func (f store) insertPatiently(ctx context.Context, rows []row) error {
 // path that can hold it. One that an earlier row of the block has made may hold a Float64
 // for an integer, and an empty object or list for null. So rows with lists that have
 // integers beyond 2^53 come first, and then those with null in a list.
-func (f store) insert(ctx context.Context, rows []row, token string) error {
+//
+// Each attempt has a deduplication token of its own. ClickHouse notes a token before the
+// block is in its place: a block that failed after that would be taken for stored when it
+// comes again, and be nowhere. One that is stored twice is one row.
+func (f store) insert(ctx context.Context, rows []row) error {
 	if slices.ContainsFunc(rows, func(r row) bool { return r.first != 0 }) {
 		rows = slices.Clone(rows)
 		slices.SortStableFunc(rows, func(a, b row) int { return cmp.Compare(b.first, a.first) })
 	}
 	ctx = clickhouse.Context(ctx, clickhouse.WithSettings(clickhouse.Settings{
-		"insert_deduplication_token": token,
+		"insert_deduplication_token": xid.New().String(),
 		// The answer comes when the block is committed, and it is no part of another one.
 		"async_insert": 0,
 		// A block may span any number of months: clocks of devices are wrong.
@@ -115,22 +115,6 @@ func valuesOf[T any](rows []row, value func(*row) T) []T {
 		out[i] = value(&rows[i])
 	}
 	return out
-}
-
-// token names a block by all that is in it.
-func token(rows []row) string {
-	h := sha256.New()
-	var b []byte
-	for _, r := range rows {
-		b = b[:0]
-		for _, s := range [...]string{r.organization, r.device, r.id, r.text} {
-			b = append(binary.AppendUvarint(b, uint64(len(s))), s...)
-		}
-		b = append(binary.AppendUvarint(b, uint64(len(r.object))), r.object...)
-		b = binary.AppendVarint(binary.AppendVarint(b, r.occurred.UnixMicro()), r.processed.UnixMicro())
-		h.Write(b) // a hash takes everything
-	}
-	return hex.EncodeToString(h.Sum(nil)[:16])
 }
 
 // refusals are the codes of ClickHouse that speak of the data of an insert and

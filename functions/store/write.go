@@ -20,8 +20,7 @@ func (f store) write(ctx context.Context, req *envelopev1.WriteProcessedEnvelope
 		}
 		rows[i] = r
 	}
-	// A request is a block of its own: what it has may be there no more.
-	err := f.insert(ctx, rows, xid.New().String())
+	err := f.insert(ctx, rows)
 	if err != nil && refused(err) {
 		return nil, runtime.InvalidField("envelopes", "ClickHouse refused the rows, none is stored: %s", exceptionText(err))
 	}

@@ -1,0 +1,36 @@
+package store_test
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"ponix/runtime/runtimetest"
+)
+
+// TestBlockIsWrittenAgain holds that what comes again is written, whatever ClickHouse has
+// noted of a block that was the same: it may be there no more, or have failed on its way.
+func TestBlockIsWrittenAgain(t *testing.T) {
+	t.Parallel()
+	e := start(t, 1<<26)
+	data, err := proto.Marshal(made(t, "1", noon, `{"n":1}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if _, err := e.js.Publish(t.Context(), "processed_envelopes.o.d", data); err != nil {
+			t.Fatal(err)
+		}
+		runtimetest.Eventually(t, time.Minute, func() error {
+			if n := e.count(t, "FINAL"); n != 1 {
+				return fmt.Errorf("%d rows", n)
+			}
+			return nil
+		})
+		if err := e.db.Exec(t.Context(), "DELETE FROM processed_envelopes WHERE envelope_id = '1'"); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
