@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"os"
 	"slices"
@@ -98,9 +99,10 @@ type benchLatency struct {
 	measured
 	Rate     []int         `default:"300,3000,10000" help:"Envelopes a second; a case each."`
 	Duration time.Duration `default:"2s" help:"Time of each case in a round, after a second that does not count."`
-	Against  string        `placeholder:"URL" help:"Load the cluster that runs at this NATS server, without the limit loop, at the first rate."`
+	Against  string        `placeholder:"URL" help:"Load the cluster that runs at this NATS server, and not that of --nats-url, without the limit loop, at the first rate."`
 	Creds    string        `type:"path" help:"File with NATS credentials, of --against."`
 
+	NATS    config.NATS    `embed:"" group:"NATS"`
 	Streams streams.Config `embed:"" group:"NATS"`
 }
 
@@ -111,7 +113,8 @@ func (c *benchLatency) Run(e *env) error {
 	if c.Against == "" {
 		return c.world(e, bench.Engines{}, func(w *bench.World) (bench.Suite, error) { return bench.Latency(e.ctx, w, c.Rate, c.Duration) })
 	}
-	nc, err := config.NATS{URL: c.Against, Creds: c.Creds}.Dial(e.ctx, "ponix bench")
+	c.NATS.URL, c.NATS.Creds = c.Against, cmp.Or(c.Creds, c.NATS.Creds)
+	nc, err := c.NATS.Dial(e.ctx, "ponix bench")
 	if err != nil {
 		return err
 	}

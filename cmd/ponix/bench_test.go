@@ -17,6 +17,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats-server/v2/server"
+
 	"ponix/cmd/ponix/bench"
 	organizationv1 "ponix/proto/ponix/organization/v1"
 	"ponix/runtime/runtimetest"
@@ -65,6 +67,17 @@ func TestBenchAgainst(t *testing.T) {
 	})
 	if all, err := c.organizations.ListOrganizations(t.Context(), &organizationv1.ListOrganizationsRequest{}); err != nil || len(all.Organizations) > 0 {
 		t.Errorf("%v, %v are left", err, all.GetOrganizations())
+	}
+}
+
+// TestBenchAgainstWithPassword holds that the user of the environment is whom a cluster is
+// loaded as: nothing runs there, and that is what the error is about.
+func TestBenchAgainstWithPassword(t *testing.T) {
+	t.Parallel()
+	srv := runtimetest.NATSServer(t, func(o *server.Options) { o.Username, o.Password = "operator", "secret" })
+	env := []string{"PONIX_NATS_USERNAME=operator", "PONIX_NATS_PASSWORD=secret"}
+	if _, err := call(t, env, "bench", "latency", "--against", srv.ClientURL()); err == nil || !strings.Contains(err.Error(), "OrganizationService") {
+		t.Errorf("got %v", err)
 	}
 }
 
