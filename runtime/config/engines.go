@@ -140,6 +140,9 @@ func (c ClickHouse) Password() (string, error) {
 	return secret("CLICKHOUSE_PASSWORD", c.PasswordFile, "ponix")
 }
 
+// chDialTimeout is how long a call waits for one of the pool's connections, and for a new one.
+const chDialTimeout = 5 * time.Second
+
 // Options are the driver's settings.
 func (c ClickHouse) Options() (*clickhouse.Options, error) {
 	password, err := Renewed(c.Password)
@@ -165,17 +168,19 @@ func (c ClickHouse) Options() (*clickhouse.Options, error) {
 	if err != nil {
 		return nil, err
 	}
+	// The driver gives all servers the time of one. The first may say nothing.
+	each := max(chDialTimeout/time.Duration(len(addrs)), time.Second)
 	return &clickhouse.Options{
 		Addr:        addrs,
 		TLS:         encrypted(),
 		Auth:        clickhouse.Auth{Database: c.Database, Username: c.Username, Password: password()},
-		DialContext: dial(encrypted),
+		DialContext: dial(each, encrypted),
 		DialStrategy: func(ctx context.Context, id int, o *clickhouse.Options, dial clickhouse.Dial) (clickhouse.DialResult, error) {
 			now := *o
-			now.Auth.Password = password()
+			now.Auth.Password, now.DialTimeout = password(), each
 			return clickhouse.DefaultDialStrategy(ctx, id, &now, dial)
 		},
-		DialTimeout:  5 * time.Second, // for one of the connections, too
+		DialTimeout:  chDialTimeout,
 		ReadTimeout:  time.Minute,
 		MaxOpenConns: c.Connections, MaxIdleConns: c.Connections,
 		ConnMaxLifetime: time.Hour,
@@ -186,11 +191,11 @@ func (c ClickHouse) Options() (*clickhouse.Options, error) {
 	}, nil
 }
 
-// dial connects to a server within five seconds, or until ctx is done, which the driver's own
+// dial connects to a server within a time, or until ctx is done, which the driver's own
 // way does not look at.
-func dial(encrypted func() *tls.Config) func(context.Context, string) (net.Conn, error) {
+func dial(within time.Duration, encrypted func() *tls.Config) func(context.Context, string) (net.Conn, error) {
 	return func(ctx context.Context, addr string) (net.Conn, error) {
-		ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+		ctx, cancel := context.WithTimeout(ctx, within)
 		defer cancel()
 		config := encrypted()
 		if config == nil {

@@ -2,6 +2,7 @@ package config_test
 
 import (
 	"context"
+	"io"
 	"net"
 	"net/url"
 	"strconv"
@@ -51,6 +52,24 @@ func TestSilentConnectionsToPostgres(t *testing.T) {
 	defer cancel()
 	var one int
 	if err := pool.QueryRow(ctx, "SELECT 1").Scan(&one); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestSilentServerOfClickHouse holds that of two servers the second is used where the first takes
+// connections and says nothing.
+func TestSilentServerOfClickHouse(t *testing.T) {
+	t.Parallel()
+	silent := runtimetest.Listen(t, func(c net.Conn) { io.Copy(io.Discard, c) }) //nolint:errcheck // until the client gives up
+	there := runtimetest.ClickHouse(t)
+	c := config.Default[config.ClickHouse]()
+	c.NativeURL, c.Database = silent+","+there.Addr[0], there.Auth.Database
+	db, err := c.Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close() //nolint:errcheck // the test is over
+	if err := db.Ping(t.Context()); err != nil {
 		t.Error(err)
 	}
 }
