@@ -1,6 +1,7 @@
 package store
 
 import (
+	"context"
 	"errors"
 
 	"github.com/ClickHouse/clickhouse-go/v2"
@@ -24,10 +25,10 @@ func (a *away) GRPCStatus() *status.Status {
 
 // queryError is unavailable for reads, where an exception that speaks of the
 // statement is our mistake.
-func queryError(err error) error {
+func queryError(ctx context.Context, err error) error {
 	var e *clickhouse.Exception
 	if errors.As(err, &e) && (e.Code == 47 || e.Code == 62) { // UNKNOWN_IDENTIFIER, SYNTAX_ERROR
 		return err
 	}
-	return unavailable(err)
+	return unavailable(ctx, err)
 }

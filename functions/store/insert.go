@@ -29,6 +29,9 @@ func (f store) insertSplitting(ctx context.Context, rows []row, fates runtime.Ba
 	switch {
 	case err == nil:
 	case !refused(err):
+		if errors.Is(err, context.DeadlineExceeded) && !errors.As(err, new(*away)) { // which in the log would be a caller's
+			err = &away{err}
+		}
 		for _, r := range rows {
 			fates[r.index] = err
 		}
@@ -88,7 +91,7 @@ func (f store) insert(ctx context.Context, rows []row) error {
 	}))
 	b, err := f.db.PrepareBatch(ctx, insertSQL)
 	if err != nil {
-		return unavailable(err)
+		return unavailable(ctx, err)
 	}
 	defer b.Close() //nolint:errcheck // after Send it is closed already
 	columns := []any{
@@ -106,7 +109,7 @@ func (f store) insert(ctx context.Context, rows []row) error {
 	if err := appendDocuments(b.Columns()[len(columns)], rows); err != nil {
 		return err
 	}
-	return unavailable(b.Send())
+	return unavailable(ctx, b.Send())
 }
 
 func valuesOf[T any](rows []row, value func(*row) T) []T {
@@ -138,9 +141,10 @@ func exceptionText(err error) string {
 }
 
 // unavailable gives what is not about the rows a code: the engine is away, busy
-// or full, and the message is retried. The cause is logged.
-func unavailable(err error) error {
-	if err == nil || refused(err) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
+// or full, and the message is retried. The cause is logged. What ran out of time before
+// ctx did, as a connection that is silent, is no caller's either.
+func unavailable(ctx context.Context, err error) error {
+	if err == nil || refused(err) || ctx.Err() != nil && (errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)) {
 		return err
 	}
 	return &away{err}

@@ -54,7 +54,7 @@ func (f store) list(ctx context.Context, req *envelopev1.ListProcessedEnvelopesR
 	ctx = clickhouse.Context(ctx, clickhouse.WithSettings(clickhouse.Settings{"output_format_json_quote_64bit_integers": 0}))
 	rows, err := f.db.Query(ctx, sql, args...)
 	if err != nil {
-		return nil, queryError(err)
+		return nil, queryError(ctx, err)
 	}
 	defer rows.Close() //nolint:errcheck // Err says more
 	resp := &envelopev1.ListProcessedEnvelopesResponse{}
@@ -73,7 +73,7 @@ func (f store) list(ctx context.Context, req *envelopev1.ListProcessedEnvelopesR
 		resp.Envelopes = append(resp.Envelopes, e)
 	}
 	if err := rows.Err(); err != nil {
-		return nil, queryError(err)
+		return nil, queryError(ctx, err)
 	}
 	resp.Envelopes, resp.NextPageToken = page.Cut(resp.Envelopes, size, scope(req), key)
 	return resp, nil

@@ -1,0 +1,59 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"net"
+	"testing"
+	"time"
+
+	"github.com/ClickHouse/clickhouse-go/v2"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"ponix/runtime"
+)
+
+// TestSilence holds whose error it is that ClickHouse says nothing: the caller's where its own
+// time was too short, and ClickHouse's otherwise, which the log tells of.
+func TestSilence(t *testing.T) {
+	t.Parallel()
+	db, err := clickhouse.Open(&clickhouse.Options{DialTimeout: 50 * time.Millisecond, DialContext: func(ctx context.Context, _ string) (net.Conn, error) {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close() //nolint:errcheck // the test is over
+	f, rows := store{db: db}, []row{{text: `{}`}}
+	passed, cancel := context.WithTimeout(t.Context(), time.Nanosecond)
+	defer cancel()
+	batch := func(ctx context.Context) error {
+		var each runtime.BatchError
+		if !errors.As(f.batch(ctx, rows), &each) {
+			return nil
+		}
+		return each[0]
+	}
+	for name, tt := range map[string]struct {
+		err  error
+		want codes.Code
+	}{
+		"a call":               {f.insert(t.Context(), rows), codes.Unavailable},
+		"a call without time":  {f.insert(passed, rows), codes.DeadlineExceeded},
+		"a batch":              {batch(t.Context()), codes.Unavailable},
+		"a batch without time": {batch(passed), codes.Unavailable},
+	} {
+		var s interface{ GRPCStatus() *status.Status }
+		got := codes.Unknown
+		if errors.As(tt.err, &s) {
+			got = s.GRPCStatus().Code()
+		} else if errors.Is(tt.err, context.DeadlineExceeded) {
+			got = codes.DeadlineExceeded
+		}
+		if got != tt.want {
+			t.Errorf("%s: %v is %v, want %v", name, tt.err, got, tt.want)
+		}
+	}
+}
