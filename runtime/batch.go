@@ -170,7 +170,7 @@ func runBatch[T any](ctx context.Context, t *trigger, batch []jetstream.Msg, rea
 // callBatch calls h and settles every message. Where h panics, halves are tried, so that
 // nobody pays for another's panic.
 func callBatch[T any](ctx context.Context, t *trigger, items []T, msgs []jetstream.Msg, h func(context.Context, []T) error) {
-	whole := &call{function: t.function, source: t.name, messages: len(items)}
+	whole := &call{function: t.function, source: t.name, messages: len(items), unheard: true}
 	_, err := t.chain(func(ctx context.Context, _ *call) ([]byte, error) { return nil, failure(h(ctx, items)) })(ctx, whole)
 	if half := len(items) / 2; half > 0 && errors.As(err, new(*panicError)) {
 		callBatch(ctx, t, items[:half:half], msgs[:half], h)

@@ -26,6 +26,7 @@ type call struct {
 	began   time.Time
 	bounded deadlineContext
 	subject string // where a transform's result goes
+	unheard bool   // nobody waits who would hear of an error
 }
 
 type callKey struct{}

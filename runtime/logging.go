@@ -17,7 +17,7 @@ import (
 func logging(log *slog.Logger, limit *limitedLog, next handler) handler {
 	return func(ctx context.Context, c *call) ([]byte, error) {
 		out, err := next(ctx, c)
-		level := levelOf(err)
+		level := levelOf(err, c.unheard)
 		if !log.Enabled(ctx, level) {
 			return out, err
 		}
@@ -41,8 +41,8 @@ func logging(log *slog.Logger, limit *limitedLog, next handler) handler {
 }
 
 // levelOf is Error for faults that an operator should see, Warn for engines
-// that are away, Debug for everything that only concerns the caller.
-func levelOf(err error) slog.Level {
+// that are away, Debug for everything that only concerns the caller, if there is one.
+func levelOf(err error, unheard bool) slog.Level {
 	if err == nil {
 		return slog.LevelDebug
 	}
@@ -54,6 +54,10 @@ func levelOf(err error) slog.Level {
 		return slog.LevelError
 	case codes.Unavailable, codes.ResourceExhausted:
 		return slog.LevelWarn
+	case codes.DeadlineExceeded: // what was waited for is silent
+		if unheard {
+			return slog.LevelWarn
+		}
 	}
 	return slog.LevelDebug
 }

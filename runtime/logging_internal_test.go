@@ -43,7 +43,7 @@ func TestLevels(t *testing.T) {
 		{nats.ErrTimeout, slog.LevelWarn},
 		{errors.New("a bug"), slog.LevelError},
 	} {
-		if got := levelOf(tt.err); got != tt.want {
+		if got := levelOf(tt.err, false); got != tt.want {
 			t.Errorf("%v: %v, want %v", tt.err, got, tt.want)
 		}
 	}

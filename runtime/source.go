@@ -38,7 +38,7 @@ func Source(name string, run func(context.Context) error, publishes ...streams.S
 func (b *binding) chainSource(run func(context.Context) error) func(context.Context) error {
 	h := tracing(logging(b.host.Logger, &b.logCall, metrics(&b.counters, recovery(func(ctx context.Context, _ *call) ([]byte, error) { return nil, run(ctx) }))))
 	return func(ctx context.Context) error {
-		_, err := h(ctx, &call{function: b.function, source: b.name, messages: 1, began: time.Now()})
+		_, err := h(ctx, &call{function: b.function, source: b.name, messages: 1, began: time.Now(), unheard: true})
 		return err
 	}
 }

@@ -192,7 +192,7 @@ func payloadSize(msg jetstream.Msg) int { return len(msg.Data()) }
 
 // call describes one message to the middleware.
 func (t *trigger) call(msg jetstream.Msg) *call {
-	return &call{function: t.function, source: t.name, header: msg.Headers(), data: msg.Data(), messages: 1, message: t.describe(msg)}
+	return &call{function: t.function, source: t.name, header: msg.Headers(), data: msg.Data(), messages: 1, message: t.describe(msg), unheard: true}
 }
 
 // maxPanics is how often a message may make its handler panic before it becomes

@@ -364,6 +364,37 @@ func TestBatchesLogOnceASecond(t *testing.T) {
 	}
 }
 
+// TestSilenceIsLogged holds that work which nobody waits for, and which ran out of time, is in
+// the log: something that it needs is silent.
+func TestSilenceIsLogged(t *testing.T) {
+	t.Parallel()
+	nc := runtimetest.NATS(t)
+	cfg := testStreams()
+	var log runtimetest.Text
+	h, err := runtime.Start(t.Context(), runtime.Config{Conn: nc, Streams: cfg, Logger: slog.New(slog.NewTextHandler(&log, nil))}, runtime.Func("patient",
+		runtime.OnMessage(cfg.RawEnvelopes(), "convert", func(context.Context, *envelopev1.RawEnvelope) error { return context.DeadlineExceeded }),
+		runtime.OnBatch(cfg.ProcessedEnvelopes(), "store", runtime.Batch{Size: 1}, whole, func(context.Context, []*envelopev1.RawEnvelope) error {
+			return runtime.BatchError{context.DeadlineExceeded}
+		}),
+		runtime.Source("source", func(context.Context) error { return context.DeadlineExceeded })))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer h.Stop() //nolint:errcheck // the test is over
+	publish(t, nc, "a")
+	if err := nc.Publish("processed_envelopes.o.a", []byte("{}")); err != nil {
+		t.Fatal(err)
+	}
+	for _, source := range []string{"raw_envelopes/convert", "processed_envelopes/store", "source"} {
+		runtimetest.Eventually(t, time.Minute, func() error {
+			if !strings.Contains(log.String(), "level=WARN msg=call function=patient source="+source+" ") {
+				return errors.New(source + " is not logged")
+			}
+			return nil
+		})
+	}
+}
+
 // TestStopGivesBack stops an instance that has pulled more than it has begun. Another
 // one gets the rest at once, long before AckWait.
 func TestStopGivesBack(t *testing.T) {
