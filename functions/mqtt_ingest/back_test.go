@@ -5,6 +5,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
+
 	pb "ponix/proto/ponix/gateway/v1"
 	"ponix/runtime/runtimetest"
 )
@@ -15,15 +17,7 @@ func TestBrokerComesBackAtOnce(t *testing.T) {
 	t.Parallel()
 	e := start(t)
 	e.instance(t)
-	s, err := e.js.Stream(t.Context(), conf.Raw)
-	if err != nil {
-		t.Fatal(err)
-	}
-	limited := s.CachedInfo().Config
-	limited.MaxMsgs = 1 // so that the session waits before it ends
-	if _, err := e.js.UpdateStream(t.Context(), limited); err != nil {
-		t.Fatal(err)
-	}
+	e.limit(t, func(c *jetstream.StreamConfig) { c.MaxMsgs = 1 }) // so that the session waits before it ends
 	b := broker(t, "")
 	e.gateway(t, "create", "g1", b.url)
 	e.wantState(t, 10*time.Second, "g1", connected)
@@ -43,10 +37,7 @@ func TestBrokerComesBackAtOnce(t *testing.T) {
 		}
 		return nil
 	})
-	limited.MaxMsgs = -1
-	if _, err := e.js.UpdateStream(t.Context(), limited); err != nil {
-		t.Fatal(err)
-	}
+	e.limit(t, func(c *jetstream.StreamConfig) { c.MaxMsgs = -1 })
 	e.stored(t, 10*time.Second, 2)
 	e.wantDistinct(t, 2)
 }

@@ -156,6 +156,20 @@ func (e *env) envelopes(t *testing.T) []*envelopev1.RawEnvelope {
 	return all
 }
 
+// limit changes what the stream of raw envelopes takes.
+func (e *env) limit(t *testing.T, change func(*jetstream.StreamConfig)) {
+	t.Helper()
+	s, err := e.js.Stream(t.Context(), conf.Raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	limited := s.CachedInfo().Config
+	change(&limited)
+	if _, err := e.js.UpdateStream(t.Context(), limited); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // stored waits until so many envelopes are on the stream.
 func (e *env) stored(t *testing.T, within time.Duration, n uint64) {
 	t.Helper()

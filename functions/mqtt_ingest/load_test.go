@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
+
 	pb "ponix/proto/ponix/gateway/v1"
 	"ponix/runtime/runtimetest"
 )
@@ -62,15 +64,7 @@ func TestFullStreamHoldsBack(t *testing.T) {
 	t.Parallel()
 	e := start(t)
 	e.instance(t)
-	s, err := e.js.Stream(t.Context(), conf.Raw)
-	if err != nil {
-		t.Fatal(err)
-	}
-	limited := s.CachedInfo().Config
-	limited.MaxMsgs = 10
-	if _, err := e.js.UpdateStream(t.Context(), limited); err != nil {
-		t.Fatal(err)
-	}
+	e.limit(t, func(c *jetstream.StreamConfig) { c.MaxMsgs = 10 })
 	b := broker(t, "")
 	e.gateway(t, "create", "g1", b.url)
 	e.wantState(t, 5*time.Second, "g1", connected)
@@ -83,10 +77,7 @@ func TestFullStreamHoldsBack(t *testing.T) {
 		// What is not stored is received up to the window.
 		return strings.Contains(s.LastError, "maximum messages exceeded") && connected(s) && s.MessagesReceived < 300
 	})
-	limited.MaxMsgs = -1
-	if _, err := e.js.UpdateStream(t.Context(), limited); err != nil {
-		t.Fatal(err)
-	}
+	e.limit(t, func(c *jetstream.StreamConfig) { c.MaxMsgs = -1 })
 	e.stored(t, 30*time.Second, total)
 	e.wantDistinct(t, total)
 	e.wantState(t, 10*time.Second, "g1", func(s *pb.GatewayState) bool { return s.LastError == "" })
@@ -98,15 +89,7 @@ func TestStreamTakesLess(t *testing.T) {
 	t.Parallel()
 	e := start(t)
 	e.instance(t)
-	s, err := e.js.Stream(t.Context(), conf.Raw)
-	if err != nil {
-		t.Fatal(err)
-	}
-	limited := s.CachedInfo().Config
-	limited.MaxMsgSize = 1_000
-	if _, err := e.js.UpdateStream(t.Context(), limited); err != nil {
-		t.Fatal(err)
-	}
+	e.limit(t, func(c *jetstream.StreamConfig) { c.MaxMsgSize = 1_000 })
 	b := broker(t, "")
 	e.gateway(t, "create", "g1", b.url)
 	e.wantState(t, 5*time.Second, "g1", connected)
