@@ -53,7 +53,7 @@ func OnBatch[M message[P], T, P any](s streams.Stream, durable string, limits Ba
 			if err != nil {
 				return err
 			}
-			decode := func(payload []byte) (M, error) { return decode[M](b.host.validator, payload) }
+			decode := decoder[M](b.host.validator)
 			limits := limits.withDefaults()
 			collected := newCollector(limits)
 			p := newPool(limits.Writers, func(batch []jetstream.Msg) {

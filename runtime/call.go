@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"buf.build/go/protovalidate"
 	"github.com/nats-io/nats.go"
 	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/grpc/codes"
@@ -49,20 +50,32 @@ func (b *binding) chain(h handler) handler {
 	}
 }
 
-// decode makes a message of a payload and holds it to the rules of its .proto, and
-// to checks.
-func decode[M message[T], T any](v *validator, payload []byte, checks ...func(M) []*Violation) (M, error) {
-	m := M(new(T))
-	if bad := v.tooMany(m.ProtoReflect().Descriptor(), payload); bad != nil {
-		return m, Invalid(bad)
+// decoder returns what makes a message of a payload, and holds it to the rules of its
+// .proto and to checks.
+func decoder[M message[T], T any](v protovalidate.Validator, checks ...func(M) []*Violation) func(payload []byte) (M, error) {
+	rules := rulesOf(v, M(new(T)).ProtoReflect().Descriptor())
+	return func(payload []byte) (M, error) {
+		m := M(new(T))
+		if bad := rules.tooMany(payload); bad != nil {
+			return m, Invalid(bad)
+		}
+		if err := wire.Unmarshal(payload, m); err != nil {
+			return m, Error(codes.InvalidArgument, "UNDECODABLE", "the payload is not a %s: %v", m.ProtoReflect().Descriptor().FullName(), err)
+		}
+		bad, err := rules.violations(m)
+		if err != nil {
+			return m, err
+		}
+		if bad = withChecked(bad, m, checks); bad != nil {
+			return m, Invalid(bad...)
+		}
+		return m, nil
 	}
-	if err := wire.Unmarshal(payload, m); err != nil {
-		return m, Error(codes.InvalidArgument, "UNDECODABLE", "the payload is not a %s: %v", m.ProtoReflect().Descriptor().FullName(), err)
-	}
-	bad, err := v.violations(m)
-	if err != nil {
-		return m, err
-	}
+}
+
+// withChecked adds what checks find wrong with m to what rules have found. Of a field that
+// is there already, it is left out.
+func withChecked[M any](bad []*Violation, m M, checks []func(M) []*Violation) []*Violation {
 	var named map[string]bool // the fields of bad; there may be many
 	for _, check := range checks {
 		more := check(m)
@@ -79,8 +92,5 @@ func decode[M message[T], T any](v *validator, payload []byte, checks ...func(M)
 			}
 		}
 	}
-	if bad != nil {
-		return m, Invalid(bad...)
-	}
-	return m, nil
+	return bad
 }

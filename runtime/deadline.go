@@ -27,7 +27,7 @@ func deadline(standard time.Duration, next handler) handler {
 
 // deadlineContext is what context.WithDeadline returns, but for its timer, which
 // starts when somebody asks whether it is done: most calls never do. It also knows
-// the call.
+// the call and its trace.
 type deadlineContext struct {
 	context.Context // that it comes of; it has no deadline
 	at              time.Time
@@ -41,8 +41,11 @@ type deadlineContext struct {
 
 func (d *deadlineContext) Deadline() (time.Time, bool) { return d.at, true }
 func (d *deadlineContext) Value(key any) any {
-	if key == (callKey{}) {
+	switch key {
+	case callKey{}:
 		return d.call
+	case wire.TraceKey{}:
+		return d.call.trace
 	}
 	return d.Context.Value(key)
 }

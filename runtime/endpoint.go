@@ -35,8 +35,9 @@ func Endpoint[Req message[T], Resp proto.Message, T any](rpc string, h func(cont
 			if err != nil {
 				return err
 			}
+			decode := decoder(b.host.validator, checks...)
 			e.handle = b.chain(access(method, func(ctx context.Context, c *call) ([]byte, error) {
-				req, err := decode(b.host.validator, c.data, checks...)
+				req, err := decode(c.data)
 				if err != nil {
 					return nil, err
 				}

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"buf.build/go/protovalidate"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"golang.org/x/sync/errgroup"
@@ -59,7 +60,7 @@ func (c *Config) validate() error {
 type Host struct {
 	Config
 	js        jetstream.JetStream
-	validator *validator
+	validator protovalidate.Validator
 	bindings  []*binding
 	services  []*service
 	watched   map[string]bool // streams
@@ -106,7 +107,7 @@ func Start(ctx context.Context, c Config, fns ...Function) (*Host, error) {
 	if err != nil {
 		return nil, err
 	}
-	v, err := newValidator()
+	v, err := protovalidate.New()
 	if err != nil {
 		return nil, err
 	}

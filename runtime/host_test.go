@@ -16,6 +16,7 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/micro"
+	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
@@ -92,6 +93,42 @@ func TestEndpointAnswers(t *testing.T) {
 	raw, err := nc.Request(wire.Subject(getRPC), []byte(`{"organization_id":"o2"}`), time.Second)
 	if err != nil || !strings.Contains(string(raw.Data), `"o2"`) {
 		t.Fatalf("by hand: %s, %v", raw.Data, err)
+	}
+}
+
+// TestTraceOfCalls holds that the calls which one call makes have one trace, also where
+// nobody has begun it.
+func TestTraceOfCalls(t *testing.T) {
+	t.Parallel()
+	nc := runtimetest.NATS(t)
+	client := organizationv1.NewOrganizationServiceClient(wire.NewClient(nc))
+	get := func(ctx context.Context, id string) (string, error) {
+		resp, err := client.GetOrganization(ctx, &organizationv1.GetOrganizationRequest{OrganizationId: id})
+		return resp.GetOrganization().GetName(), err
+	}
+	start(t, nc, runtime.Func("organization", runtime.Endpoint(getRPC, func(ctx context.Context, req *organizationv1.GetOrganizationRequest) (*organizationv1.GetOrganizationResponse, error) {
+		name := trace.SpanContextFromContext(ctx).TraceID().String()
+		if req.OrganizationId == "first" {
+			one, err := get(ctx, "one")
+			if err != nil {
+				return nil, err
+			}
+			two, err := get(ctx, "two")
+			if err != nil {
+				return nil, err
+			}
+			name = one + " " + two
+		}
+		return &organizationv1.GetOrganizationResponse{Organization: &organizationv1.Organization{Id: req.OrganizationId, Name: name}}, nil
+	})))
+	seen := map[string]bool{trace.TraceID{}.String(): true} // which is none
+	for range 2 {
+		name, err := get(t.Context(), "first")
+		one, two, _ := strings.Cut(name, " ")
+		if err != nil || one != two || seen[one] {
+			t.Errorf("the traces are %q, %v, after %v", name, err, seen)
+		}
+		seen[one] = true
 	}
 }
 

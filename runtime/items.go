@@ -30,11 +30,11 @@ func boundedLists(d protoreflect.MessageDescriptor) (lists []list) {
 	return lists
 }
 
-// tooMany tells of a list in an encoded message of d that is too long. That is looked for
+// tooMany tells of a list in an encoded message that is too long. That is looked for
 // before the message is decoded: an item may have two bytes, and takes hundreds then, and
 // thousands where it breaks rules of its own.
-func (v *validator) tooMany(d protoreflect.MessageDescriptor, data []byte) *Violation {
-	for _, l := range v.kindOf(d).lists {
+func (r *rules) tooMany(data []byte) *Violation {
+	for _, l := range r.lists {
 		if len(data) > 2*l.most && l.items(data) > l.most {
 			return &Violation{Field: string(l.Name()), Description: fmt.Sprintf("must contain no more than %d item(s)", l.most), Reason: reasonOfRule("repeated.max_items")}
 		}

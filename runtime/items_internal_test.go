@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"buf.build/go/protovalidate"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
@@ -18,7 +19,7 @@ import (
 // alone, as protovalidate does, before its items are decoded and held to their own rules.
 func TestTooManyItems(t *testing.T) {
 	t.Parallel()
-	v, err := newValidator()
+	v, err := protovalidate.New()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -32,24 +33,27 @@ func TestTooManyItems(t *testing.T) {
 		}
 	}
 	for _, data := range written(most + 1) {
-		_, err := decode[*envelopev1.WriteProcessedEnvelopesRequest](v, data)
+		_, err := decoder[*envelopev1.WriteProcessedEnvelopesRequest](v)(data)
 		bad := violationsIn(err)
 		if len(bad) != 1 || bad[0].Field != "envelopes" || bad[0].Reason != "REPEATED_MAX_ITEMS" {
 			t.Errorf("%.30s: %d violations, %.300v", data, len(bad), err)
 		}
-		own, err := v.violations(&envelopev1.PublishRawEnvelopesRequest{Envelopes: make([]*envelopev1.RawEnvelope, most+1)})
+		tooMany := &envelopev1.PublishRawEnvelopesRequest{Envelopes: make([]*envelopev1.RawEnvelope, most+1)}
+		rules := rulesOf(v, tooMany.ProtoReflect().Descriptor())
+		own, err := rules.violations(tooMany)
 		if err != nil || len(own) != 1 || len(bad) > 0 && !proto.Equal(own[0], bad[0]) {
 			t.Errorf("protovalidate says %v, %v, and we say %v", own, err, bad)
 		}
 	}
 	for _, data := range written(most)[:2] {
-		if _, err := decode[*envelopev1.PublishRawEnvelopesRequest](v, data); err != nil {
+		if _, err := decoder[*envelopev1.PublishRawEnvelopesRequest](v)(data); err != nil {
 			t.Errorf("%.30s, as many as may be: %v", data, err)
 		}
 	}
+	rules := rulesOf(v, (&envelopev1.WriteProcessedEnvelopesRequest{}).ProtoReflect().Descriptor())
 	for _, text := range []string{`{`, `{"envelopes"`, `{"envelopes":`, `{"envelopes":[`, `{"envelopes":[{`, `{"envelopes":1}`, `{"x":[`, `{"x"`, "\x0a", "\x0a\x7f", "\xff\xff"} {
 		data := append([]byte(text), make([]byte, 3*most)...) // long enough to be looked at
-		if bad := v.tooMany((&envelopev1.WriteProcessedEnvelopesRequest{}).ProtoReflect().Descriptor(), data); bad != nil {
+		if bad := rules.tooMany(data); bad != nil {
 			t.Errorf("%q: %v", text, bad)
 		}
 	}
@@ -58,7 +62,7 @@ func TestTooManyItems(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := decode[*enddevicev1.BatchGetEndDevicesRequest](v, data); len(violationsIn(err)) != 1 {
+	if _, err := decoder[*enddevicev1.BatchGetEndDevicesRequest](v)(data); len(violationsIn(err)) != 1 {
 		t.Errorf("ids: %v", err)
 	}
 }

@@ -69,18 +69,18 @@ func (t *trigger) describe(msg jetstream.Msg) Message {
 //
 //	$JS.ACK.[<domain>.<account>.]<stream>.<consumer>.<delivered>.<sequence>.<of the consumer>.<stored>.<pending>[.<token>]
 func delivery(reply string) (attempt int, sequence uint64, stored time.Time) {
-	skip := 4
+	token := -4
 	if strings.Count(reply, ".") > 8 {
-		skip = 6
-	}
-	for range skip {
-		_, reply, _ = strings.Cut(reply, ".")
+		token = -6
 	}
 	var numbers [4]int64
-	for i := range numbers {
-		var n string
-		n, reply, _ = strings.Cut(reply, ".")
-		numbers[i], _ = strconv.ParseInt(n, 10, 64) // the server's own
+	for _, c := range []byte(reply) {
+		switch {
+		case c == '.':
+			token++
+		case token >= 0 && token < len(numbers):
+			numbers[token] = 10*numbers[token] + int64(c-'0') // the server's own
+		}
 	}
 	return int(numbers[0]), uint64(numbers[1]), time.Unix(0, numbers[3])
 }

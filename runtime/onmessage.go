@@ -22,8 +22,9 @@ func OnMessage[M message[T], T any](s streams.Stream, durable string, h func(con
 			if err != nil {
 				return err
 			}
+			decode := decoder[M](b.host.validator)
 			handle := b.chain(func(ctx context.Context, c *call) ([]byte, error) {
-				m, err := decode[M](b.host.validator, c.data)
+				m, err := decode(c.data)
 				if err != nil {
 					return nil, Terminate(err)
 				}

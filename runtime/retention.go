@@ -122,7 +122,9 @@ func (h *Host) purge(ctx context.Context, t *trigger, stream jetstream.Stream) e
 	}
 	if filled > purgeAt {
 		upTo = first + (upTo-first)/2 // the older half; the rest in a second, if need be
-	} else if upTo, err = h.lastBefore(ctx, spec.Name, first, upTo, time.Now().Add(-spec.Window)); err != nil {
+	} else if end := time.Now().Add(-spec.Window); !info.State.FirstTime.Before(end) {
+		return nil
+	} else if upTo, err = h.lastBefore(ctx, spec.Name, first, upTo, end); err != nil {
 		return err
 	}
 	if upTo < first {

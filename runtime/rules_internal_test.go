@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 
+	"buf.build/go/protovalidate"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 
@@ -43,7 +44,7 @@ func TestOnlyIDs(t *testing.T) {
 			t.Errorf("%s: %v", d.FullName(), onlyIDs(d))
 		}
 	}
-	v, err := newValidator()
+	v, err := protovalidate.New()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -51,10 +52,11 @@ func TestOnlyIDs(t *testing.T) {
 	for c := range byte(128) {
 		ids = append(ids, "a"+string(rune(c)))
 	}
+	rules := rulesOf(v, (&organizationv1.GetOrganizationRequest{}).ProtoReflect().Descriptor())
 	for _, id := range ids {
 		m := &organizationv1.GetOrganizationRequest{OrganizationId: id}
-		if fast, err := v.violations(m); err != nil || (fast == nil) != (v.rules.Validate(m) == nil) {
-			t.Errorf("%q: %v, but protovalidate says %v", id, fast, v.rules.Validate(m))
+		if fast, err := rules.violations(m); err != nil || (fast == nil) != (v.Validate(m) == nil) {
+			t.Errorf("%q: %v, but protovalidate says %v", id, fast, v.Validate(m))
 		}
 	}
 }

@@ -35,8 +35,7 @@ func tracing(next handler) handler {
 		}
 		c.trace = trace.SpanContextFromContext(ctx)
 		if c.traced = c.trace.IsValid(); !c.traced {
-			c.trace = randomSpan()
-			ctx = trace.ContextWithSpanContext(ctx, c.trace)
+			c.trace = randomSpan() // ctx knows it by wire.TraceKey
 		}
 		out, err := next(ctx, c)
 		if err != nil && span.IsRecording() {

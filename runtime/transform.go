@@ -49,8 +49,9 @@ func Transform[In message[T], Out proto.Message, T any](from streams.Stream, dur
 			if b.host.Streams.Atomic {
 				pub.InBatches()
 			}
+			decode := decoder[In](b.host.validator)
 			handle := b.chain(func(ctx context.Context, c *call) ([]byte, error) {
-				in, err := decode[In](b.host.validator, c.data)
+				in, err := decode(c.data)
 				if err != nil {
 					return nil, Terminate(err)
 				}
@@ -90,17 +91,25 @@ func Transform[In message[T], Out proto.Message, T any](from streams.Stream, dur
 	}
 }
 
+// resultID is the Nats-Msg-Id of a call's result. Senders choose the ids of their messages.
+// Two may choose the same, and one may use it again when the stream has forgotten it: those
+// are different messages.
+func resultID(c *call) string {
+	var room [128]byte
+	id := append(room[:0], c.subject[strings.LastIndexByte(c.subject, '.')+1:]...)
+	id = strconv.AppendInt(append(id, ' '), c.message.Stored.UnixNano(), 36)
+	return string(append(append(id, ' '), c.message.ID...))
+}
+
 // publish sends a result, and settles its message when the server has answered.
 func (t *trigger) publish(pub *Publisher, to *streams.Stream, msg jetstream.Msg, c *call, data []byte) {
-	// Senders choose the ids of their messages. Two may choose the same, and one may use it
-	// again when the stream has forgotten it: those are different messages.
-	id := c.subject[strings.LastIndexByte(c.subject, '.')+1:] + " " + strconv.FormatInt(c.message.Stored.UnixNano(), 36) + " " + c.message.ID
+	id, size := resultID(c), len(data)
 	done := func(err error) {
 		switch {
 		case errors.Is(err, jetstream.ErrStreamMessageExceedsMaximum):
-			err = Terminate(Error(codes.ResourceExhausted, "RESULT_TOO_LARGE", "the result has %d bytes, more than stream %s is set to take (max_msg_size)", len(data), to.Name))
+			err = Terminate(Error(codes.ResourceExhausted, "RESULT_TOO_LARGE", "the result has %d bytes, more than stream %s is set to take (max_msg_size)", size, to.Name))
 		case errors.Is(err, nats.ErrMaxPayload):
-			err = Terminate(Error(codes.ResourceExhausted, "RESULT_TOO_LARGE", "the result has %d bytes, NATS takes %d at most", len(data), t.host.Conn.MaxPayload()))
+			err = Terminate(Error(codes.ResourceExhausted, "RESULT_TOO_LARGE", "the result has %d bytes, NATS takes %d at most", size, t.host.Conn.MaxPayload()))
 		}
 		if errors.Is(err, errNoStream) {
 			go t.host.remake(*to) // which takes longer than others may wait for their answers

@@ -188,8 +188,8 @@ func (d *Devices) keep(dev device) device {
 func (d *Devices) add(dev device) {
 	d.forget(dev.id)
 	if len(d.known) >= d.size {
-		for id := range d.known {
-			d.forget(id)
+		for _, old := range d.known {
+			d.drop(old)
 			break
 		}
 	}
@@ -210,11 +210,14 @@ func (d *Devices) recall(id string) (device, bool) {
 
 // forget makes a device one that is not known. The caller holds the lock.
 func (d *Devices) forget(id string) {
-	dev, ok := d.known[id]
-	if !ok {
-		return
+	if dev, ok := d.known[id]; ok {
+		d.drop(dev)
 	}
-	delete(d.known, id)
+}
+
+// drop is forget for a device that is known for certain.
+func (d *Devices) drop(dev device) {
+	delete(d.known, dev.id)
 	if dev.tenant.devices--; dev.tenant.devices == 0 && !dev.tenant.changed {
 		delete(d.tenants, dev.tenant.id)
 	}

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
-	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
@@ -50,7 +49,7 @@ func (c *Client) Forward(ctx context.Context, subject string, md metadata.MD, pa
 	copyMetadata(msg.Header, md)
 	writePrincipal(ctx, msg.Header)
 	msg.Header[TimeoutHeader] = []string{time.Until(deadline).String()}
-	InjectTrace(trace.SpanContextFromContext(ctx), msg.Header)
+	InjectTrace(traceOf(ctx), msg.Header)
 	reply, err := c.request(ctx, msg)
 	if err != nil {
 		return nil, callError(ctx, c.conn, msg, err)

@@ -46,6 +46,19 @@ func ExtractTrace(ctx context.Context, h nats.Header) context.Context {
 	return propagation.TraceContext{}.Extract(ctx, carrier(h))
 }
 
+// TraceKey is the key of a context whose value is the trace.SpanContext of what goes on,
+// where that has no span: for most calls none is made.
+type TraceKey struct{}
+
+// traceOf returns the trace of ctx, by its span or by TraceKey.
+func traceOf(ctx context.Context) trace.SpanContext {
+	sc := trace.SpanContextFromContext(ctx)
+	if !sc.IsValid() {
+		sc, _ = ctx.Value(TraceKey{}).(trace.SpanContext)
+	}
+	return sc
+}
+
 // carrier is nats.Header as a TextMapCarrier: names keep their case.
 type carrier nats.Header
 
