@@ -82,7 +82,6 @@ func (l *lease) alive() bool {
 func (l *lease) hold(ctx context.Context) error {
 	tick := time.NewTicker(l.ttl / 4)
 	defer tick.Stop()
-	var last error
 	for {
 		select {
 		case <-ctx.Done():
@@ -92,19 +91,19 @@ func (l *lease) hold(ctx context.Context) error {
 		attempt, cancel := context.WithTimeout(ctx, l.ttl/2)
 		err := l.renew(attempt)
 		cancel()
-		if err != nil {
-			last = err
-		}
 		var api *jetstream.APIError
 		switch {
 		case ctx.Err() != nil:
 			return nil
 		case !l.alive():
-			return fmt.Errorf("the lease has run out: %w", last)
+			if err == nil {
+				err = errors.New("this process stood still since it was renewed")
+			}
+			return fmt.Errorf("the lease has run out: %w", err)
 		case errors.As(err, &api) && (api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence || api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequenceConstant):
 			// A renewal may have come through although its answer did not.
-			if e, err := l.current(ctx); err != nil || e == 0 {
-				return fmt.Errorf("the lease is lost: %w", last)
+			if e, failed := l.current(ctx); failed != nil || e == 0 {
+				return fmt.Errorf("the lease is lost: %w", err)
 			} else if e > l.revision {
 				l.revision = e
 			}
