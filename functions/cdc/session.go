@@ -32,7 +32,7 @@ var settings = map[string]string{
 	"replication":      "database",
 	"application_name": "ponix cdc",
 	"DateStyle":        "ISO", "TimeZone": "UTC", "client_encoding": "UTF8",
-	"statement_timeout": "0", "lock_timeout": "0",
+	"statement_timeout": "0", "lock_timeout": "0", "idle_session_timeout": "0",
 	"wal_sender_timeout":                  "4s",
 	"idle_in_transaction_session_timeout": "30s", // between two pieces of the snapshot
 	"client_connection_check_interval":    "2s",  // while the slot is being created
@@ -67,8 +67,17 @@ func connect(ctx context.Context, db *pgxpool.Pool) (*session, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &session{conn, last}, nil
+	s := &session{conn, last}
+	if _, err := s.rows(ctx, untimedSQL); err != nil {
+		s.close()
+		return nil, err
+	}
+	return s, nil
 }
+
+// untimedSQL takes the limit off a transaction's time, which PostgreSQL has from version 17
+// on: it would end a snapshot, and the reading of a large transaction, again and again.
+const untimedSQL = "SELECT set_config(name, '0', false) FROM pg_settings WHERE name = 'transaction_timeout'"
 
 const (
 	// readSize is how much is read at a time, if it is there.

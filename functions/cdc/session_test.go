@@ -54,3 +54,31 @@ func TestCancelledSession(t *testing.T) {
 		return nil
 	})
 }
+
+// TestNoLimitsOfTime holds that limits of time that the operator gives a user do not end the
+// session of a slot, however large a transaction or a table is.
+func TestNoLimitsOfTime(t *testing.T) {
+	t.Parallel()
+	db, err := pgxpool.New(t.Context(), runtimetest.Postgres(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(db.Close)
+	const limits = "('statement_timeout', 'lock_timeout', 'transaction_timeout', 'idle_session_timeout')"
+	if _, err := db.Exec(t.Context(), `DO $$ DECLARE limited text; BEGIN
+		FOR limited IN SELECT name FROM pg_settings WHERE name IN `+limits+` LOOP
+			EXECUTE format('ALTER DATABASE %I SET %I = 3600000', current_database(), limited);
+		END LOOP;
+	END $$`); err != nil {
+		t.Fatal(err)
+	}
+	s, err := connect(t.Context(), db)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.close()
+	rows, err := s.rows(t.Context(), "SELECT name FROM pg_settings WHERE setting <> '0' AND name IN "+limits)
+	if err != nil || len(rows) > 0 {
+		t.Errorf("limited by %q, %v", rows, err)
+	}
+}

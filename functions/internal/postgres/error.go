@@ -60,6 +60,7 @@ func serverError(pg *pgconn.PgError, err error) error {
 	case "23503": // foreign_key_violation
 		return as(codes.NotFound, "ORGANIZATION_NOT_FOUND", "the organization does not exist", err)
 	case "25006", // read_only_sql_transaction: after a failover
+		"25P04", // transaction_timeout
 		"40001", // serialization_failure
 		"40P01", // deadlock_detected
 		"55P03": // lock_not_available
