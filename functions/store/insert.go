@@ -20,7 +20,8 @@ const insertSQL = `INSERT INTO processed_envelopes (organization_id, end_device_
 // insertSplitting inserts rows and notes each one's fate. Where ClickHouse
 // refuses a block for what is in it, the block is halved until the bad row is
 // alone: that row becomes a dead letter. Where ClickHouse is away, full or busy,
-// the rows are to come again.
+// the rows are to come again. One that has too little memory for a block gets it in parts,
+// and no more of them once there was none for a single row.
 func (f store) insertSplitting(ctx context.Context, rows []row, fates runtime.BatchError) {
 	if len(rows) == 0 {
 		return
@@ -28,6 +29,16 @@ func (f store) insertSplitting(ctx context.Context, rows []row, fates runtime.Ba
 	err := f.insertPatiently(ctx, rows)
 	switch {
 	case err == nil:
+	case noMemory(err) && len(rows) > 1:
+		half := len(rows) / 2
+		f.insertSplitting(ctx, rows[:half], fates)
+		if err := fates[rows[0].index]; noMemory(err) {
+			for _, r := range rows[half:] {
+				fates[r.index] = err
+			}
+			return
+		}
+		f.insertSplitting(ctx, rows[half:], fates)
 	case !refused(err):
 		if errors.Is(err, context.DeadlineExceeded) && !errors.As(err, new(*away)) { // which in the log would be a caller's
 			err = &away{err}
@@ -46,12 +57,12 @@ func (f store) insertSplitting(ctx context.Context, rows []row, fates runtime.Ba
 
 // insertPatiently tries a block again while ClickHouse is away, so that a
 // restart of ClickHouse costs no redelivery. What is alone, since it may never get in, is
-// not waited for.
+// not waited for, nor is memory for what can be halved.
 func (f store) insertPatiently(ctx context.Context, rows []row) error {
 	deadline, ok := ctx.Deadline()
 	for wait := 100 * time.Millisecond; ; wait = min(2*wait, 2*time.Second) {
 		err := f.insert(ctx, rows)
-		if err == nil || refused(err) || !ok || rows[0].work > maxWork || time.Until(deadline) < 2*wait+5*time.Second {
+		if err == nil || refused(err) || noMemory(err) && len(rows) > 1 || !ok || rows[0].work > maxWork || time.Until(deadline) < 2*wait+5*time.Second {
 			return err
 		}
 		select {
@@ -130,6 +141,13 @@ var refusals = []int32{
 func refused(err error) bool {
 	var e *clickhouse.Exception
 	return errors.As(err, &e) && slices.Contains(refusals, e.Code)
+}
+
+// noMemory tells whether a limit of ClickHouse for memory (MEMORY_LIMIT_EXCEEDED), such as
+// max_memory_usage of the user, was less than an insert takes.
+func noMemory(err error) bool {
+	var e *clickhouse.Exception
+	return errors.As(err, &e) && e.Code == 241
 }
 
 func exceptionText(err error) string {
