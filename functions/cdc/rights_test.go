@@ -16,11 +16,9 @@ import (
 // todo is the SQL that an error asks for.
 var todo = regexp.MustCompile(`has to run ([^:]+): `)
 
-// TestLeastPrivilege holds that a user who may replicate and read the tables is enough, and that
-// what he may not do about the publication is told as SQL that another can run.
-func TestLeastPrivilege(t *testing.T) {
-	t.Parallel()
-	e := newEnv(t)
+// least is e as a user who may replicate and read the tables.
+func (e *env) least(t *testing.T) *env {
+	t.Helper()
 	role := "role_" + xid.New().String()
 	e.exec(t, "CREATE ROLE "+role+" LOGIN REPLICATION PASSWORD 'secret'")
 	t.Cleanup(func() {
@@ -35,6 +33,34 @@ func TestLeastPrivilege(t *testing.T) {
 	u.User = url.UserPassword(role, "secret")
 	least := *e
 	least.dsn, least.config.RetryDelay = u.String(), 100
+	return &least
+}
+
+// TestHiddenRows holds that rows which a policy hides from the user are not taken for
+// deleted: the log has them, and a snapshot would not.
+func TestHiddenRows(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t)
+	e.exec(t, "CREATE PUBLICATION "+e.config.Publication+" FOR TABLE organizations, end_devices, gateways")
+	e.exec(t, "INSERT INTO organizations (id, name) VALUES ('o', 'seen'), ('p', 'hidden')")
+	e.exec(t, "CREATE POLICY p ON organizations USING (name <> 'hidden')")
+	e.exec(t, "ALTER TABLE organizations ENABLE ROW LEVEL SECURITY")
+	least := e.least(t)
+	least.instance(t)
+	e.wantError(t, "row-level security")
+	if got := e.events(t, "organizations", 0); len(got) > 0 {
+		t.Errorf("a part of the rows is published: %s", kinds(got))
+	}
+	e.exec(t, "ALTER TABLE organizations DISABLE ROW LEVEL SECURITY")
+	e.wantEventOf(t, "hidden")
+}
+
+// TestLeastPrivilege holds that a user who may replicate and read the tables is enough, and that
+// what he may not do about the publication is told as SQL that another can run.
+func TestLeastPrivilege(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t)
+	least := e.least(t)
 	least.instance(t)
 	for i, statement := range []string{"CREATE PUBLICATION", "ALTER PUBLICATION"} {
 		runtimetest.Eventually(t, 20*time.Second, func() error {

@@ -36,6 +36,7 @@ var settings = map[string]string{
 	"wal_sender_timeout":                  "4s",
 	"idle_in_transaction_session_timeout": "30s", // between two pieces of the snapshot
 	"client_connection_check_interval":    "2s",  // while the slot is being created
+	"row_security":                        "off", // an error, and not a snapshot without the rows that a policy hides
 	"tcp_keepalives_idle":                 "1", "tcp_keepalives_interval": "1", "tcp_keepalives_count": "3", "tcp_user_timeout": "4000",
 }
 
