@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -380,9 +379,9 @@ func TestGivenUpAtStop(t *testing.T) {
 func TestStartWithoutNATS(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	on := func(o *server.Options) { o.StoreDir = dir }
+	port := runtimetest.Port(t)
+	on := func(o *server.Options) { o.StoreDir, o.Port = dir, port }
 	srv := runtimetest.NATSServer(t, on)
-	port := srv.Addr().(*net.TCPAddr).Port
 	nc, err := nats.Connect(srv.ClientURL(), nats.MaxReconnects(-1), nats.ReconnectWait(50*time.Millisecond), nats.ReconnectBufSize(-1))
 	if err != nil {
 		t.Fatal(err)
@@ -423,7 +422,7 @@ func TestStartWithoutNATS(t *testing.T) {
 	}
 
 	go func() { ended <- launch(t.Context()) }()
-	runtimetest.NATSServer(t, on, func(o *server.Options) { o.Port = port })
+	runtimetest.NATSServer(t, on)
 	if err := <-ended; err != nil {
 		t.Error(err)
 	}

@@ -5,8 +5,6 @@ import (
 	"flag"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
-	"net"
 	"slices"
 	"strconv"
 	"testing"
@@ -129,26 +127,11 @@ type server struct {
 
 func startServer(t testing.TB) *server {
 	t.Helper()
-	s := &server{options: local.Options{DataDir: t.TempDir(), PostgresPort: lowPort(t), Ephemeral: true, SkipNATS: true, SkipClickHouse: true, Logger: slog.New(slog.DiscardHandler)}}
+	s := &server{options: local.Options{DataDir: t.TempDir(), PostgresPort: runtimetest.Port(t), Ephemeral: true, SkipNATS: true, SkipClickHouse: true, Logger: slog.New(slog.DiscardHandler)}}
 	s.start(t)
 	s.dsn = s.cluster.PostgresURL("")
 	t.Cleanup(func() { s.stop(t) })
 	return s
-}
-
-// lowPort is a free port that the system gives no connection while the server is down.
-func lowPort(t testing.TB) int {
-	t.Helper()
-	for range 1000 {
-		port := 20_000 + rand.IntN(10_000)
-		ln, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
-		if err == nil {
-			ln.Close() //nolint:errcheck // nobody has connected
-			return port
-		}
-	}
-	t.Fatal("no port is free")
-	return 0
 }
 
 func (s *server) start(t testing.TB) {

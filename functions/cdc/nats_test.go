@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"strconv"
 	"testing"
 	"time"
 
@@ -51,7 +52,7 @@ func startNATS(t testing.TB, o natsserver.Options) *natsserver.Server {
 func TestNATSRestarts(t *testing.T) {
 	t.Parallel()
 	e := newEnv(t)
-	o := natsserver.Options{Port: natsserver.RANDOM_PORT, StoreDir: t.TempDir()}
+	o := natsserver.Options{Port: runtimetest.Port(t), StoreDir: t.TempDir()}
 	first := startNATS(t, o)
 	e.on(t, first)
 	e.process(t)
@@ -61,7 +62,6 @@ func TestNATSRestarts(t *testing.T) {
 	done := make(chan error, 1)
 	go func() { done <- e.count(t.Context(), n) }()
 	e.reached(t, n/3)
-	o.Port = first.Addr().(*net.TCPAddr).Port
 	first.Shutdown()
 	first.WaitForShutdown()
 	startNATS(t, o)
@@ -126,15 +126,8 @@ func startCluster(t testing.TB) *natsserver.Server {
 	var all []*natsserver.Server
 	var routes []*url.URL
 	for i := range 3 {
-		ln, err := net.Listen("tcp", "127.0.0.1:0") // a port for the routes
-		if err != nil {
-			t.Fatal(err)
-		}
-		port := ln.Addr().(*net.TCPAddr).Port
-		routes = append(routes, &url.URL{Scheme: "nats", Host: ln.Addr().String()})
-		if err := ln.Close(); err != nil {
-			t.Fatal(err)
-		}
+		port := runtimetest.Port(t)
+		routes = append(routes, &url.URL{Scheme: "nats", Host: net.JoinHostPort("127.0.0.1", strconv.Itoa(port))})
 		all = append(all, startNATS(t, natsserver.Options{
 			ServerName: fmt.Sprint("n", i), Port: natsserver.RANDOM_PORT, StoreDir: t.TempDir(), Routes: routes,
 			Cluster: natsserver.ClusterOpts{Name: "c", Host: "127.0.0.1", Port: port},

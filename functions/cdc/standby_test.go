@@ -5,6 +5,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"testing"
+
+	"ponix/runtime/runtimetest"
 )
 
 // TestStandby holds that an instance which is led to a standby leaves the slot to those
@@ -18,7 +20,7 @@ func TestStandby(t *testing.T) {
 	stop()
 	primary.stop(t)
 	standby := &server{options: primary.options}
-	standby.options.DataDir, standby.options.PostgresPort = filepath.Join(t.TempDir(), "standby"), lowPort(t)
+	standby.options.DataDir, standby.options.PostgresPort = filepath.Join(t.TempDir(), "standby"), runtimetest.Port(t)
 	if err := exec.Command("cp", "-a", primary.options.DataDir, standby.options.DataDir).Run(); err != nil { // with owners and modes
 		t.Fatal(err)
 	}

@@ -14,6 +14,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -34,13 +35,10 @@ import (
 // olderBroker speaks MQTT 3.1.1 only: the NATS server.
 func olderBroker(t *testing.T) string {
 	t.Helper()
-	addr, err := net.ResolveTCPAddr("tcp", free(t))
-	if err != nil {
-		t.Fatal(err)
-	}
+	port := runtimetest.Port(t)
 	srv, err := server.NewServer(&server.Options{
 		ServerName: "older", Host: "127.0.0.1", Port: server.RANDOM_PORT, NoLog: true, NoSigs: true, JetStream: true, StoreDir: t.TempDir(),
-		MQTT: server.MQTTOpts{Host: "127.0.0.1", Port: addr.Port, AckWait: 2 * time.Second},
+		MQTT: server.MQTTOpts{Host: "127.0.0.1", Port: port, AckWait: 2 * time.Second},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -50,7 +48,7 @@ func olderBroker(t *testing.T) string {
 	if !srv.ReadyForConnections(10 * time.Second) {
 		t.Fatal("the broker did not get ready")
 	}
-	return "tcp://" + addr.String()
+	return "tcp://127.0.0.1:" + strconv.Itoa(port)
 }
 
 func TestMQTT311(t *testing.T) {
@@ -106,8 +104,8 @@ func TestSecureBrokers(t *testing.T) {
 	secure := &tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS12}
 	plain := listeners.NewTCP(listeners.Config{ID: "tcp", Address: "127.0.0.1:0"})
 	overTLS := listeners.NewTCP(listeners.Config{ID: "tls", Address: "127.0.0.1:0", TLSConfig: secure})
-	ws := listeners.NewWebsocket(listeners.Config{ID: "ws", Address: free(t)})
-	wss := listeners.NewWebsocket(listeners.Config{ID: "wss", Address: free(t), TLSConfig: secure})
+	ws := listeners.NewWebsocket(listeners.Config{ID: "ws", Address: runtimetest.Address(t)})
+	wss := listeners.NewWebsocket(listeners.Config{ID: "wss", Address: runtimetest.Address(t), TLSConfig: secure})
 	for _, l := range []listeners.Listener{plain, overTLS, ws, wss} {
 		if err := b.AddListener(l); err != nil {
 			t.Fatal(err)
@@ -312,17 +310,6 @@ func TestBrokerComesBack(t *testing.T) {
 		e.wantState(t, 10*time.Second, "g1", failing)
 		b = broker(t, b.address(t)) // it has forgotten everything, and counts from one
 	}
-}
-
-// free is an address that is free.
-func free(t *testing.T) string {
-	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close() //nolint:errcheck // only its address is of use
-	return ln.Addr().String()
 }
 
 // certificate makes one for 127.0.0.1, which is its own authority, in a file.

@@ -196,11 +196,11 @@ func (b *mqttBroker) stop() {
 // allow are the hooks of a broker for everybody.
 func allow() []mochi.Hook { return []mochi.Hook{new(auth.AllowHook)} }
 
-// broker starts a broker on addr, or on any port.
+// broker starts a broker on addr, or on a port that is the test's.
 func broker(t *testing.T, addr string, hooks ...mochi.Hook) *mqttBroker {
 	t.Helper()
 	if addr == "" {
-		addr = "127.0.0.1:0"
+		addr = runtimetest.Address(t)
 	}
 	capabilities := mochi.NewDefaultServerCapabilities()
 	capabilities.MaximumInflight = 65535

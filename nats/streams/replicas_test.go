@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"strconv"
 	"testing"
 	"time"
 
@@ -13,6 +14,7 @@ import (
 
 	"ponix/nats/streams"
 	"ponix/runtime/config"
+	"ponix/runtime/runtimetest"
 )
 
 // TestReplicasOnlyGrow has an instance that was started without PONIX_NATS_REPLICAS
@@ -22,15 +24,9 @@ func TestReplicasOnlyGrow(t *testing.T) {
 	var ports []int
 	var routes []*url.URL
 	for range 3 {
-		ln, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		ports = append(ports, ln.Addr().(*net.TCPAddr).Port)
-		routes = append(routes, &url.URL{Scheme: "nats", Host: ln.Addr().String()})
-		if err := ln.Close(); err != nil {
-			t.Fatal(err)
-		}
+		port := runtimetest.Port(t)
+		ports = append(ports, port)
+		routes = append(routes, &url.URL{Scheme: "nats", Host: net.JoinHostPort("127.0.0.1", strconv.Itoa(port))})
 	}
 	var at string
 	for i, p := range ports {

@@ -2,7 +2,6 @@ package local_test
 
 import (
 	"errors"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -19,12 +18,7 @@ func TestNodeWaitsForItsStore(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	node := func() *local.NATSNode {
-		ln, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer ln.Close() //nolint:errcheck // nobody has connected
-		return &local.NATSNode{Name: "node", DataDir: dir, Host: "127.0.0.1", Port: ln.Addr().(*net.TCPAddr).Port, Sync: time.Minute}
+		return &local.NATSNode{Name: "node", DataDir: dir, Host: "127.0.0.1", Port: runtimetest.Port(t), Sync: time.Minute}
 	}
 	old, next := node(), node()
 	if err := old.Start(t.Context()); err != nil {

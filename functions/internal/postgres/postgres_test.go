@@ -88,16 +88,8 @@ func TestPostgresIsAway(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer ln.Close() //nolint:errcheck // nobody talks to it
-	gone, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	nobody := gone.Addr().String()
-	if err := gone.Close(); err != nil {
-		t.Fatal(err)
-	}
 	for name, dsn := range map[string]string{
-		"nobody listens":   "postgres://u:hunter2@" + nobody + "/d?sslmode=disable",
+		"nobody listens":   "postgres://u:hunter2@" + runtimetest.Address(t) + "/d?sslmode=disable",
 		"nobody answers":   "postgres://u:hunter2@" + ln.Addr().String() + "/d?sslmode=disable&connect_timeout=1",
 		"unknown database": strings.Replace(runtimetest.Postgres(t), "/test_", "/no_test_", 1),
 	} {
