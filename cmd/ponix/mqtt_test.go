@@ -41,7 +41,8 @@ func mqttDevice(t *testing.T, brokerURL string) paho3.Client {
 	return c
 }
 
-// wantStatus waits until `ponix gateway status` shows a line with all of words.
+// wantStatus waits until `ponix gateway status` shows all of words, each whole: who is disconnected is
+// not connected.
 func wantStatus(t *testing.T, env []string, organization string, words ...string) {
 	t.Helper()
 	runtimetest.Eventually(t, 20*time.Second, func() error {
@@ -50,7 +51,7 @@ func wantStatus(t *testing.T, env []string, organization string, words ...string
 			return err
 		}
 		for _, w := range words {
-			if !strings.Contains(out, w) {
+			if !slices.Contains(strings.Fields(out), w) {
 				return fmt.Errorf("no %q in\n%s", w, out)
 			}
 		}
@@ -79,7 +80,7 @@ func (c *cluster) overMQTT(t *testing.T, p *ponix, organization string) {
 	if _, err := c.devices.UpdateEndDevice(t.Context(), &enddevicev1.UpdateEndDeviceRequest{DeviceId: device, PayloadConversion: proto.String(`{"bytes": size(input)}`)}); err != nil {
 		t.Fatal(err)
 	}
-	runtimetest.Eventually(t, 5*time.Second, func() error { // the rows come a moment after the event
+	runtimetest.Eventually(t, 30*time.Second, func() error { // the rows come a moment after the event
 		send()
 		got, err := call(t, c.env, "sql", "--format", "json", "SELECT data FROM processed_envelopes FINAL WHERE end_device_id = '"+device+"' ORDER BY occurred_at DESC LIMIT 1")
 		if err == nil && got != `{"data":{"bytes":4}}`+"\n" {
@@ -90,7 +91,7 @@ func (c *cluster) overMQTT(t *testing.T, p *ponix, organization string) {
 	if _, err := c.gateways.DeleteGateway(t.Context(), &gatewayv1.DeleteGatewayRequest{GatewayId: gateway}); err != nil {
 		t.Fatal(err)
 	}
-	runtimetest.Eventually(t, 5*time.Second, func() error {
+	runtimetest.Eventually(t, 30*time.Second, func() error {
 		if out, err := call(t, c.env, "gateway", "status"); err != nil || strings.Contains(out, gateway) {
 			return fmt.Errorf("%w: the gateway is there:\n%s", err, out)
 		}
