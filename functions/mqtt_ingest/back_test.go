@@ -20,16 +20,16 @@ func TestBrokerComesBackAtOnce(t *testing.T) {
 	e.limit(t, func(c *jetstream.StreamConfig) { c.MaxMsgs = 1 }) // so that the session waits before it ends
 	b := broker(t, "")
 	e.gateway(t, "create", "g1", b.url)
-	e.wantState(t, 10*time.Second, "g1", connected)
+	e.wantState(t, 20*time.Second, "g1", connected)
 	first, _ := b.Clients.Get("ponix-g1")
 	device := publisher(t, b.url)
 	for _, payload := range []string{"one", "two"} {
 		done(t, device.Publish("acme/thermometer", 1, false, payload))
 	}
-	e.wantState(t, 10*time.Second, "g1", func(s *pb.GatewayState) bool { return s.LastError != "" })
+	e.wantState(t, 20*time.Second, "g1", func(s *pb.GatewayState) bool { return s.LastError != "" })
 	const other = "mqtt://127.0.0.1:1"
 	e.gateway(t, "update", "g1", other)
-	e.wantState(t, 10*time.Second, "g1", func(s *pb.GatewayState) bool { return s.Gateway.GetEmqxConfig().GetBrokerUrl() == other })
+	e.wantState(t, 20*time.Second, "g1", func(s *pb.GatewayState) bool { return s.Gateway.GetEmqxConfig().GetBrokerUrl() == other })
 	e.gateway(t, "update", "g1", b.url)
 	runtimetest.Eventually(t, 10*time.Second, func() error {
 		if c, there := b.Clients.Get("ponix-g1"); !there || c == first || c.Closed() {

@@ -57,10 +57,10 @@ func TestMQTT311(t *testing.T) {
 	h := e.instance(t)
 	b := olderBroker(t)
 	e.gateway(t, "create", "g1", b)
-	e.wantState(t, 10*time.Second, "g1", connected)
+	e.wantState(t, 20*time.Second, "g1", connected)
 	device := publisher(t, b)
 	done(t, device.Publish("acme/thermometer", 1, false, "one"))
-	e.stored(t, 5*time.Second, 1)
+	e.stored(t, 20*time.Second, 1)
 	// What comes while nobody is there waits at the broker.
 	if err := h.Stop(); err != nil {
 		t.Fatal(err)
@@ -121,7 +121,7 @@ func TestSecureBrokers(t *testing.T) {
 		"ws": "ws://" + user + ws.Address(), "wss": "wss://" + user + wss.Address() + "/mqtt",
 	} {
 		e.gateway(t, "create", id, url)
-		e.wantState(t, 10*time.Second, id, connected)
+		e.wantState(t, 20*time.Second, id, connected)
 	}
 	device := publisher(t, "tcp://"+plain.Address(), func(o *mqtt3.ClientOptions) { o.SetUsername("device").SetPassword("d") })
 	done(t, device.Publish("acme/thermometer", 1, false, bytes.Repeat([]byte("x"), 100_000)))
@@ -130,7 +130,7 @@ func TestSecureBrokers(t *testing.T) {
 	e.gateway(t, "create", "untrusted", "mqtts://"+user+strings.Replace(overTLS.Address(), "127.0.0.1", "localhost", 1))
 	e.gateway(t, "create", "away", "mqtt://ponix:s3cret%2Fword@127.0.0.1:1")
 	for _, id := range []string{"wrong", "untrusted", "away"} {
-		if s := e.wantState(t, 10*time.Second, id, failing); strings.Contains(s.String(), "s3cret") {
+		if s := e.wantState(t, 20*time.Second, id, failing); strings.Contains(s.String(), "s3cret") {
 			t.Errorf("the password shows: %v", s)
 		}
 	}
@@ -160,7 +160,7 @@ func TestAuthoritiesAreReadAgain(t *testing.T) {
 	}
 	t.Cleanup(func() { b.Close() }) //nolint:errcheck // the test is over
 	e.gateway(t, "create", "g1", "mqtts://"+l.Address())
-	e.wantState(t, 10*time.Second, "g1", failing)
+	e.wantState(t, 20*time.Second, "g1", failing)
 	if err := os.Rename(ca, file); err != nil {
 		t.Fatal(err)
 	}
@@ -186,9 +186,9 @@ func TestBadBrokers(t *testing.T) {
 	}
 	good := broker(t, "")
 	e.gateway(t, "create", "good", good.url)
-	e.wantState(t, 5*time.Second, "good", connected)
+	e.wantState(t, 20*time.Second, "good", connected)
 	done(t, publisher(t, good.url).Publish("acme/thermometer", 1, false, "fine"))
-	e.stored(t, 5*time.Second, 1)
+	e.stored(t, 20*time.Second, 1)
 	fails := func(id string) {
 		s := e.wantState(t, 15*time.Second, id, failing)
 		t.Logf("%s: %s", id, s.LastError)
@@ -224,7 +224,7 @@ func TestBrokerHangsUp(t *testing.T) {
 		e.wantState(t, 9*time.Second, id, connected)
 		done(t, publisher(t, b.url).Publish("acme/thermometer", 1, false, id))
 	}
-	e.stored(t, 5*time.Second, 2)
+	e.stored(t, 20*time.Second, 2)
 }
 
 // hangingUp is a broker's hook that lets nobody subscribe to everything.
@@ -303,11 +303,11 @@ func TestBrokerComesBack(t *testing.T) {
 	b := broker(t, "")
 	e.gateway(t, "create", "g1", b.url)
 	for i := range 3 {
-		e.wantState(t, 10*time.Second, "g1", connected)
+		e.wantState(t, 20*time.Second, "g1", connected)
 		done(t, publisher(t, b.url).Publish("acme/thermometer", 1, false, "the same"))
-		e.stored(t, 5*time.Second, uint64(i)+1)
+		e.stored(t, 20*time.Second, uint64(i)+1)
 		b.stop()
-		e.wantState(t, 10*time.Second, "g1", failing)
+		e.wantState(t, 20*time.Second, "g1", failing)
 		b = broker(t, b.address(t)) // it has forgotten everything, and counts from one
 	}
 }
@@ -339,14 +339,14 @@ func TestThereAndBack(t *testing.T) {
 	e.instance(t)
 	b := olderBroker(t)
 	e.gateway(t, "create", "g1", b)
-	e.wantState(t, 10*time.Second, "g1", connected)
+	e.wantState(t, 20*time.Second, "g1", connected)
 	device := publisher(t, b)
 	done(t, device.Publish("acme/thermometer", 1, false, "one"))
-	e.stored(t, 5*time.Second, 1)
+	e.stored(t, 20*time.Second, 1)
 	e.gateway(t, "update", "g1", "tcp://127.0.0.1:1") // a typo
-	e.wantState(t, 10*time.Second, "g1", failing)
+	e.wantState(t, 20*time.Second, "g1", failing)
 	e.gateway(t, "update", "g1", b)
-	e.wantState(t, 10*time.Second, "g1", connected)
+	e.wantState(t, 20*time.Second, "g1", connected)
 	time.Sleep(500 * time.Millisecond)
 	done(t, device.Publish("acme/thermometer", 1, false, "two"))
 	e.stored(t, 10*time.Second, 2)

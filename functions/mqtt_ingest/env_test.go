@@ -140,7 +140,7 @@ func (e *env) envelopes(t *testing.T) []*envelopev1.RawEnvelope {
 	}
 	var all []*envelopev1.RawEnvelope
 	for range s.CachedInfo().State.Msgs {
-		m, err := c.Next(jetstream.FetchMaxWait(5 * time.Second))
+		m, err := c.Next(jetstream.FetchMaxWait(20 * time.Second))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -28,12 +28,12 @@ func TestGarbageInTheBucket(t *testing.T) {
 	e.instance(t)
 	url := broker(t, "").url
 	e.gateway(t, "create", "g1", url)
-	e.wantState(t, 10*time.Second, "g1", connected)
+	e.wantState(t, 20*time.Second, "g1", connected)
 	garbage("after")
 	e.gateway(t, "create", "before", url)
 	e.gateway(t, "create", "after", url)
-	e.wantState(t, 10*time.Second, "before", connected)
-	e.wantState(t, 10*time.Second, "after", connected)
+	e.wantState(t, 20*time.Second, "before", connected)
+	e.wantState(t, 20*time.Second, "after", connected)
 	garbage("other")
 	if resp, err := e.ListGatewayStates(t.Context(), &pb.ListGatewayStatesRequest{OrganizationId: "acme"}); err != nil || len(resp.States) != 3 {
 		t.Errorf("listed are %v, %v", resp, err)
@@ -50,7 +50,7 @@ func TestBucketsAreMadeAgain(t *testing.T) {
 		e.instance(t)
 		b := broker(t, "")
 		e.gateway(t, "create", "g1", b.url)
-		e.wantState(t, 10*time.Second, "g1", connected)
+		e.wantState(t, 20*time.Second, "g1", connected)
 		for _, name := range buckets {
 			if err := e.js.DeleteKeyValue(t.Context(), name); err != nil {
 				t.Fatal(err)
@@ -68,6 +68,6 @@ func TestBucketsAreMadeAgain(t *testing.T) {
 			}
 			return err
 		})
-		e.wantState(t, 10*time.Second, "g1", connected)
+		e.wantState(t, 20*time.Second, "g1", connected)
 	}
 }

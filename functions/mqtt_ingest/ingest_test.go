@@ -22,12 +22,12 @@ func TestMessageBecomesEnvelope(t *testing.T) {
 	e.instance(t)
 	first, second := broker(t, ""), broker(t, "")
 	e.gateway(t, "create", "g1", first.url)
-	e.wantState(t, 5*time.Second, "g1", connected)
+	e.wantState(t, 20*time.Second, "g1", connected)
 	before := time.Now()
 	device := publisher(t, first.url)
 	done(t, device.Publish("acme/thermometer", 1, false, []byte{1, 0x67, 1, 0x10}))
 	done(t, device.Publish("acme/empty", 0, false, []byte{}))
-	e.stored(t, 5*time.Second, 2)
+	e.stored(t, 20*time.Second, 2)
 	all := e.envelopes(t)
 	got := all[0]
 	if got.OrganizationId != "acme" || got.DeviceId != "thermometer" || !bytes.Equal(got.Payload, []byte{1, 0x67, 1, 0x10}) ||
@@ -37,13 +37,13 @@ func TestMessageBecomesEnvelope(t *testing.T) {
 	if all[1].DeviceId != "empty" || len(all[1].Payload) != 0 {
 		t.Errorf("got %v", all[1])
 	}
-	e.wantState(t, 10*time.Second, "g1", func(s *pb.GatewayState) bool { return s.MessagesReceived == 2 && s.LastMessageAt != nil })
+	e.wantState(t, 20*time.Second, "g1", func(s *pb.GatewayState) bool { return s.MessagesReceived == 2 && s.LastMessageAt != nil })
 
 	wantPosition(t, e)
 
 	moved := time.Now()
 	e.gateway(t, "update", "g1", second.url)
-	runtimetest.Eventually(t, 3*time.Second, func() error {
+	runtimetest.Eventually(t, 20*time.Second, func() error {
 		// A broker keeps nothing for a session that has not subscribed yet.
 		if c, there := second.Clients.Get("ponix-g1"); !there || len(c.State.Subscriptions.GetAll()) == 0 {
 			return fmt.Errorf("not moved after %v", time.Since(moved))
@@ -51,7 +51,7 @@ func TestMessageBecomesEnvelope(t *testing.T) {
 		return nil
 	})
 	done(t, publisher(t, second.url).Publish("acme/thermometer", 1, false, "moved"))
-	e.stored(t, 3*time.Second, 3)
+	e.stored(t, 20*time.Second, 3)
 	wantSession(t, first, false)
 
 	e.gateway(t, "softdelete", "g1", second.url)
@@ -82,7 +82,7 @@ func wantPosition(t *testing.T, e *env) {
 // more, of gateway g1.
 func wantSession(t *testing.T, b *mqttBroker, want bool) {
 	t.Helper()
-	runtimetest.Eventually(t, 3*time.Second, func() error {
+	runtimetest.Eventually(t, 20*time.Second, func() error {
 		c, there := b.Clients.Get("ponix-g1")
 		if there && !want && c.Closed() && len(c.State.Subscriptions.GetAll()) == 0 {
 			there = false
@@ -102,7 +102,7 @@ func TestRefusedMessages(t *testing.T) {
 	e.instance(t)
 	b := broker(t, "")
 	e.gateway(t, "create", "g1", b.url)
-	e.wantState(t, 5*time.Second, "g1", connected)
+	e.wantState(t, 20*time.Second, "g1", connected)
 	device := publisher(t, b.url)
 	for topic, size := range map[string]int{
 		"acme/": 1, "/acme/x": 1, "acme/a/b": 1, "acme/a b": 1, "acme/" + strings.Repeat("x", 65): 1, "äcme/x": 1, // bad topics
@@ -117,8 +117,8 @@ func TestRefusedMessages(t *testing.T) {
 	if all := e.envelopes(t); len(all) != 1 || all[0].DeviceId != "fits" || len(all[0].Payload) != 256<<10 {
 		t.Errorf("got %d envelopes", len(all))
 	}
-	e.wantState(t, 10*time.Second, "g1", func(s *pb.GatewayState) bool { return s.MessagesReceived == 10 && connected(s) })
-	runtimetest.Eventually(t, 5*time.Second, func() error {
+	e.wantState(t, 20*time.Second, "g1", func(s *pb.GatewayState) bool { return s.MessagesReceived == 10 && connected(s) })
+	runtimetest.Eventually(t, 20*time.Second, func() error {
 		c, _ := b.Clients.Get("ponix-g1")
 		if n := c.State.Inflight.Len(); n != 0 {
 			return fmt.Errorf("%d messages are not acknowledged", n)

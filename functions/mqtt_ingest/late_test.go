@@ -27,7 +27,7 @@ func TestLateAnswerIsNobodysTrouble(t *testing.T) {
 	s := &session{out: out, owned: func() bool { return true }, status: &status{}}
 	l := newLink(nil)
 	s.publish(l, nats.NewMsg("silent"), &delivery{stored: make(chan struct{})}, 1)
-	if _, err := asked.NextMsg(5 * time.Second); err != nil {
+	if _, err := asked.NextMsg(20 * time.Second); err != nil {
 		t.Fatal(err)
 	}
 	l.fail(errHungUp)

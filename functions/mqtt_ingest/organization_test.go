@@ -28,9 +28,9 @@ func TestGatewayOfAnotherOrganization(t *testing.T) {
 	b := broker(t, "", new(narrow))
 	device := publisher(t, b.url)
 	e.gateway(t, "create", "g1", b.url)
-	e.wantState(t, 10*time.Second, "g1", connected)
+	e.wantState(t, 20*time.Second, "g1", connected)
 	done(t, device.Publish("acme/thermometer", 1, false, "20.5"))
-	e.stored(t, 5*time.Second, 1)
+	e.stored(t, 20*time.Second, 1)
 	if err := h.Stop(); err != nil {
 		t.Fatal(err)
 	}
@@ -45,7 +45,7 @@ func TestGatewayOfAnotherOrganization(t *testing.T) {
 		t.Fatal(err)
 	}
 	e.instance(t)
-	e.wantState(t, 10*time.Second, "g1", func(s *pb.GatewayState) bool { return connected(s) && s.Gateway.OrganizationId == "other" })
+	e.wantState(t, 20*time.Second, "g1", func(s *pb.GatewayState) bool { return connected(s) && s.Gateway.OrganizationId == "other" })
 	done(t, device.Publish("other/thermometer", 1, false, "20.5"))
-	e.stored(t, 5*time.Second, 2)
+	e.stored(t, 20*time.Second, 2)
 }

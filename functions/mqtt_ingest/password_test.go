@@ -39,7 +39,7 @@ func TestNewPassword(t *testing.T) {
 	known := &users{}
 	b := broker(t, "", known)
 	e.gateway(t, "create", "gw", b.url)
-	e.wantState(t, 10*time.Second, "gw", connected)
+	e.wantState(t, 20*time.Second, "gw", connected)
 	device, sent := publisher(t, b.url), 0
 	publish := func() {
 		for range 50 {
@@ -49,10 +49,10 @@ func TestNewPassword(t *testing.T) {
 	}
 	publish()
 	e.gateway(t, "update", "gw", strings.Replace(b.url, "mqtt://", "mqtt://user:new@", 1))
-	e.wantState(t, 10*time.Second, "gw", failing)
+	e.wantState(t, 20*time.Second, "gw", failing)
 	publish()
 	known.newKnown.Store(true)
-	e.wantState(t, 10*time.Second, "gw", connected)
+	e.wantState(t, 20*time.Second, "gw", connected)
 	publish()
 	runtimetest.Eventually(t, 10*time.Second, func() error {
 		seen := map[string]bool{}

@@ -18,7 +18,7 @@ func TestLongProperties(t *testing.T) {
 	e.instance(t)
 	b := broker(t, "")
 	e.gateway(t, "create", "g1", b.url)
-	e.wantState(t, 10*time.Second, "g1", connected)
+	e.wantState(t, 20*time.Second, "g1", connected)
 	c, err := net.Dial("tcp", b.address(t))
 	if err != nil {
 		t.Fatal(err)
