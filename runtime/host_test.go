@@ -63,9 +63,11 @@ func metrics(h *runtime.Host) string {
 	return w.Body.String()
 }
 
+// eventually waits until ok: not for as long as the AckWait of testStreams, after which a message
+// that nobody has would come again.
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(25 * time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
 		if ok() {
 			return
 		}
@@ -89,7 +91,7 @@ func TestEndpointAnswers(t *testing.T) {
 	if err != nil || resp.Organization.Id != "o1" || resp.Organization.Name != "me" {
 		t.Fatalf("got %v, %v", resp, err)
 	}
-	raw, err := nc.Request(wire.Subject(getRPC), []byte(`{"organization_id":"o2"}`), time.Second)
+	raw, err := nc.Request(wire.Subject(getRPC), []byte(`{"organization_id":"o2"}`), 10*time.Second)
 	if err != nil || !strings.Contains(string(raw.Data), `"o2"`) {
 		t.Fatalf("by hand: %s, %v", raw.Data, err)
 	}
@@ -159,7 +161,7 @@ func TestEndpointErrors(t *testing.T) {
 			t.Errorf("%s: got %v", id, err)
 		}
 	}
-	reply, err := nc.Request(wire.Subject(getRPC), []byte(`{"organization_id":""}`), time.Second)
+	reply, err := nc.Request(wire.Subject(getRPC), []byte(`{"organization_id":""}`), 10*time.Second)
 	if err != nil || reply.Header.Get(micro.ErrorCodeHeader) != "3" || !json.Valid(reply.Data) {
 		t.Fatalf("by hand: %v %s, %v", reply.Header, reply.Data, err)
 	}
@@ -172,10 +174,10 @@ func TestEndpointErrors(t *testing.T) {
 	if !bad {
 		t.Errorf("no field violation in %s", reply.Data)
 	}
-	if reply, err = nc.Request(wire.Subject(getRPC), []byte{0xff}, time.Second); err != nil || reply.Header.Get(micro.ErrorCodeHeader) != "3" {
+	if reply, err = nc.Request(wire.Subject(getRPC), []byte{0xff}, 10*time.Second); err != nil || reply.Header.Get(micro.ErrorCodeHeader) != "3" {
 		t.Errorf("undecodable: %v, %v", reply, err)
 	}
-	reply, err = nc.Request(wire.Subject(getRPC), []byte("{\xff"), time.Second)
+	reply, err = nc.Request(wire.Subject(getRPC), []byte("{\xff"), 10*time.Second)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -228,20 +230,31 @@ func TestEndpointRunsConcurrentlyUpToItsCapacity(t *testing.T) {
 func TestDeadlineTravels(t *testing.T) {
 	t.Parallel()
 	left := make(chan time.Duration, 1)
-	_, client := serve(t, func(ctx context.Context, _ *organizationv1.GetOrganizationRequest) (*organizationv1.GetOrganizationResponse, error) {
+	_, client := serve(t, func(ctx context.Context, req *organizationv1.GetOrganizationRequest) (*organizationv1.GetOrganizationResponse, error) {
+		if req.OrganizationId == "waits" {
+			<-ctx.Done()
+			return nil, ctx.Err()
+		}
 		deadline, _ := ctx.Deadline()
 		left <- time.Until(deadline)
-		<-ctx.Done()
-		return nil, ctx.Err()
+		return &organizationv1.GetOrganizationResponse{}, nil
 	})
-	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
-	defer cancel()
-	_, err := client.GetOrganization(ctx, &organizationv1.GetOrganizationRequest{OrganizationId: "o"})
-	if status.Code(err) != codes.DeadlineExceeded {
+	call := func(id string, within time.Duration) error {
+		ctx, cancel := context.WithTimeout(t.Context(), within)
+		defer cancel()
+		_, err := client.GetOrganization(ctx, &organizationv1.GetOrganizationRequest{OrganizationId: id})
+		return err
+	}
+	if err := call("waits", 200*time.Millisecond); status.Code(err) != codes.DeadlineExceeded {
 		t.Error(err)
 	}
-	if d := <-left; d <= 0 || d > 200*time.Millisecond {
-		t.Errorf("the function had %v", d)
+	for _, within := range []time.Duration{15 * time.Second, time.Minute} { // less, and more, than a call has by itself
+		if err := call("answers", within); err != nil {
+			t.Fatal(err)
+		}
+		if d := <-left; d > within || d < within/2 {
+			t.Errorf("of %v the function had %v", within, d)
+		}
 	}
 }
 
@@ -281,7 +294,7 @@ func TestStatsAreTrue(t *testing.T) {
 
 func ask(t *testing.T, nc *nats.Conn, subject string, into any) {
 	t.Helper()
-	m, err := nc.Request(subject, nil, time.Second)
+	m, err := nc.Request(subject, nil, 10*time.Second)
 	if err != nil {
 		t.Fatal(err)
 	}

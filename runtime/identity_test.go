@@ -2,6 +2,7 @@ package runtime_test
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"slices"
 	"strconv"
@@ -27,6 +28,14 @@ import (
 // is empty.
 func sendRaw(t *testing.T, js jetstream.JetStream, id, org, device string) {
 	t.Helper()
+	if ack, err := js.PublishMsg(t.Context(), rawMessage(t, id, org, device)); err != nil || ack.Duplicate {
+		t.Fatalf("%v, %v", ack, err)
+	}
+}
+
+// rawMessage is what sendRaw publishes.
+func rawMessage(t *testing.T, id, org, device string) *nats.Msg {
+	t.Helper()
 	data, err := wire.Marshal(&envelopev1.RawEnvelope{OrganizationId: org, DeviceId: device}, false)
 	if err != nil {
 		t.Fatal(err)
@@ -35,9 +44,7 @@ func sendRaw(t *testing.T, js jetstream.JetStream, id, org, device string) {
 	if id != "" {
 		m.Header.Set(jetstream.MsgIDHeader, id)
 	}
-	if ack, err := js.PublishMsg(t.Context(), m); err != nil || ack.Duplicate {
-		t.Fatalf("%v, %v", ack, err)
-	}
+	return m
 }
 
 // wantResults waits until the raw envelopes, which are so many, are settled, and wants
@@ -165,8 +172,14 @@ func beforeConversion(t *testing.T, nc *nats.Conn, js jetstream.JetStream, first
 		t.Fatal(err)
 	}
 	sendRaw(t, js, "1", "o", first)
-	time.Sleep(2 * short.Duplicates)
-	sendRaw(t, js, "1", "o", second)
+	again := rawMessage(t, "1", "o", second)
+	runtimetest.Eventually(t, 10*time.Second, func() error { // of a repeat nothing is stored
+		ack, err := js.PublishMsg(t.Context(), again)
+		if err == nil && ack.Duplicate {
+			err = errors.New("JetStream still knows the id")
+		}
+		return err
+	})
 }
 
 // TestSameIDOfOneDevice has a device count from 1 again, as after it was switched off and on,
