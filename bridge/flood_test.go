@@ -112,7 +112,7 @@ func TestIdleConnections(t *testing.T) {
 		return &organizationv1.GetOrganizationResponse{Organization: &organizationv1.Organization{Id: req.OrganizationId}}, nil
 	})
 	call := func() error {
-		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		_, err := client.GetOrganization(ctx, get("o1"))
 		return err

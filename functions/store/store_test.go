@@ -108,7 +108,9 @@ func made(t *testing.T, id string, at time.Time, data string) *envelopev1.Proces
 
 func (e env) write(t *testing.T, envelopes ...*envelopev1.ProcessedEnvelope) error {
 	t.Helper()
-	resp, err := e.WriteProcessedEnvelopes(t.Context(), &envelopev1.WriteProcessedEnvelopesRequest{Envelopes: envelopes})
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute) // a busy ClickHouse has room
+	defer cancel()
+	resp, err := e.WriteProcessedEnvelopes(ctx, &envelopev1.WriteProcessedEnvelopesRequest{Envelopes: envelopes})
 	if err == nil && resp.Written != uint64(len(envelopes)) {
 		t.Errorf("%d of %d written", resp.Written, len(envelopes))
 	}
@@ -118,7 +120,9 @@ func (e env) write(t *testing.T, envelopes ...*envelopev1.ProcessedEnvelope) err
 func (e env) list(t *testing.T, req *envelopev1.ListProcessedEnvelopesRequest) *envelopev1.ListProcessedEnvelopesResponse {
 	t.Helper()
 	req.OrganizationId, req.EndDeviceId = "o", "d"
-	resp, err := e.ListProcessedEnvelopes(t.Context(), req)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	resp, err := e.ListProcessedEnvelopes(ctx, req)
 	if err != nil {
 		t.Fatal(err)
 	}
