@@ -22,39 +22,26 @@ type natsCluster []*NATSNode
 func (c *Cluster) startNATSCluster(ctx context.Context) error {
 	o := c.options
 	var nodes natsCluster
-	var routes []int
 	for i := range o.NATSNodes {
 		name := "ponix-" + strconv.Itoa(i+1)
-		dir := filepath.Join(o.DataDir, clusterFolder, name)
-		if err := awaitEngine(ctx, dir, o.Logger); err != nil {
+		nodes = append(nodes, &NATSNode{Name: name, DataDir: filepath.Join(o.DataDir, clusterFolder, name), Host: o.Host, Sync: o.JetStreamSync})
+		if err := awaitEngine(ctx, nodes[i].DataDir, o.Logger); err != nil { // it may have the ports
 			return err
 		}
-		want := 0
-		if i == 0 {
-			want = o.NATSPort
-		}
-		port, err := freePort(o.Host, want, "--nats-port", "--nats-url")
-		if err != nil {
-			return err
-		}
-		route, err := freePort(o.Host, 0, "--nats-port", "--nats-url")
-		if err != nil {
-			return err
-		}
-		nodes = append(nodes, &NATSNode{
-			Name: name, DataDir: dir,
-			Host: o.Host, Port: port, RoutePort: route, Sync: o.JetStreamSync,
-		})
-		routes = append(routes, route)
 	}
+	ports, err := freePorts(o.Host, append([]int{o.NATSPort}, make([]int, 2*o.NATSNodes-1)...), "--nats-port", "--nats-url")
+	if err != nil {
+		return err
+	}
+	routes := ports[o.NATSNodes:]
 	var group errgroup.Group
 	var urls []string
-	for _, n := range nodes {
-		n.Routes = routes
+	for i, n := range nodes {
+		n.Port, n.RoutePort, n.Routes = ports[i], routes[i], routes
 		urls = append(urls, n.URL())
 		group.Go(func() error { return n.Start(ctx) })
 	}
-	err := group.Wait()
+	err = group.Wait()
 	c.nats, c.NATSURL = nodes, strings.Join(urls, ",")
 	if err != nil {
 		return err

@@ -29,3 +29,16 @@ func freePort(host string, port int, portFlag, ownFlag string) (int, error) {
 	}
 	return listener.Addr().(*net.TCPAddr).Port, listener.Close()
 }
+
+// freePorts is freePort for several ports, of which no two are the same.
+func freePorts(host string, ports []int, portFlag, ownFlag string) (free []int, err error) {
+	for _, port := range ports {
+		listener, err := listen(host, port, portFlag, ownFlag)
+		if err != nil {
+			return nil, err
+		}
+		defer listener.Close() //nolint:errcheck // nobody has connected
+		free = append(free, listener.Addr().(*net.TCPAddr).Port)
+	}
+	return free, nil
+}
