@@ -80,7 +80,7 @@ func startWith(t *testing.T, maxBytes int64, change func(*clickhouse.Options)) e
 	if err := streams.Ensure(t.Context(), js, s.All()...); err != nil {
 		t.Fatal(err)
 	}
-	h, err := runtime.Start(t.Context(), runtime.Config{Conn: nc, Streams: s, Logger: slog.New(slog.DiscardHandler)},
+	h, err := runtime.Start(t.Context(), runtime.Config{Conn: nc, Streams: s, Logger: slog.New(slog.NewTextHandler(t.Output(), nil))}, // callers are not told why ClickHouse cannot be used
 		store.New(db, js, s, runtime.Batch{Size: 1000, Wait: 20 * time.Millisecond}))
 	if err != nil {
 		t.Fatal(err)
