@@ -251,9 +251,9 @@ func TestHealthFollowsNATS(t *testing.T) {
 			return err
 		}
 	}
-	runtimetest.Eventually(t, 30*time.Second, is(healthv1.HealthCheckResponse_SERVING))
+	runtimetest.Eventually(t, 5*time.Second, is(healthv1.HealthCheckResponse_SERVING))
 	srv.Shutdown()
-	runtimetest.Eventually(t, 30*time.Second, is(healthv1.HealthCheckResponse_NOT_SERVING))
+	runtimetest.Eventually(t, 5*time.Second, is(healthv1.HealthCheckResponse_NOT_SERVING))
 }
 
 func TestStopLetsCallsFinish(t *testing.T) {
@@ -272,7 +272,7 @@ func TestStopLetsCallsFinish(t *testing.T) {
 	<-entered
 	stopped := make(chan struct{})
 	go func() { s.Stop(); close(stopped) }()
-	runtimetest.Eventually(t, 30*time.Second, func() error { // new calls are refused before the old one ends
+	runtimetest.Eventually(t, 5*time.Second, func() error { // new calls are refused before the old one ends
 		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 		defer cancel()
 		if c, err := net.DialTimeout("tcp", s.Addr().String(), time.Second); err == nil {
@@ -313,7 +313,7 @@ func TestStopWithStreams(t *testing.T) {
 	}
 	began := time.Now()
 	s.Stop()
-	if took := time.Since(began); took > 30*time.Second { // of the minute of grace
+	if took := time.Since(began); took > 2*time.Second { // of the minute of grace
 		t.Errorf("Stop took %v", took)
 	}
 	if _, err := r.Recv(); status.Code(err) != codes.Unavailable {
@@ -328,7 +328,7 @@ func TestHealthWithoutNATS(t *testing.T) {
 	conn, _ := dial(t, runtimetest.Connect(t, srv))
 	srv.Shutdown()
 	for _, name := range []string{"", organizationv1.OrganizationService_ServiceDesc.ServiceName} {
-		runtimetest.Eventually(t, 30*time.Second, func() error {
+		runtimetest.Eventually(t, 5*time.Second, func() error {
 			r, err := healthv1.NewHealthClient(conn).Check(t.Context(), &healthv1.HealthCheckRequest{Service: name})
 			if err == nil && r.Status != healthv1.HealthCheckResponse_NOT_SERVING {
 				err = fmt.Errorf("service %q is %v", name, r.Status)

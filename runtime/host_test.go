@@ -107,30 +107,44 @@ func TestTraceOfCalls(t *testing.T) {
 		resp, err := client.GetOrganization(ctx, &organizationv1.GetOrganizationRequest{OrganizationId: id})
 		return resp.GetOrganization().GetName(), err
 	}
+	both := func(ctx context.Context) (string, error) {
+		one, err := get(ctx, "one")
+		if err != nil {
+			return "", err
+		}
+		two, err := get(ctx, "two")
+		return one + " " + two, err
+	}
 	start(t, nc, runtime.Func("organization", runtime.Endpoint(getRPC, func(ctx context.Context, req *organizationv1.GetOrganizationRequest) (*organizationv1.GetOrganizationResponse, error) {
 		name := trace.SpanContextFromContext(ctx).TraceID().String()
+		var err error
 		if req.OrganizationId == "first" {
-			one, err := get(ctx, "one")
-			if err != nil {
-				return nil, err
-			}
-			two, err := get(ctx, "two")
-			if err != nil {
-				return nil, err
-			}
-			name = one + " " + two
+			name, err = both(ctx)
 		}
-		return &organizationv1.GetOrganizationResponse{Organization: &organizationv1.Organization{Id: req.OrganizationId, Name: name}}, nil
+		return &organizationv1.GetOrganizationResponse{Organization: &organizationv1.Organization{Id: req.OrganizationId, Name: name}}, err
+	})))
+	ofSource := make(chan string, 1)
+	start(t, nc, runtime.Func("source", runtime.Source("calls", func(ctx context.Context) error {
+		name, err := both(ctx)
+		if err != nil {
+			return err
+		}
+		ofSource <- name
+		<-ctx.Done()
+		return nil
 	})))
 	seen := map[string]bool{trace.TraceID{}.String(): true} // which is none
-	for range 2 {
-		name, err := get(t.Context(), "first")
+	check := func(name string, err error) {
+		t.Helper()
 		one, two, _ := strings.Cut(name, " ")
 		if err != nil || one != two || seen[one] {
 			t.Errorf("the traces are %q, %v, after %v", name, err, seen)
 		}
 		seen[one] = true
 	}
+	check(get(t.Context(), "first"))
+	check(get(t.Context(), "first"))
+	check(<-ofSource, nil)
 }
 
 func TestEndpointErrors(t *testing.T) {

@@ -120,12 +120,15 @@ func (h *Host) purge(ctx context.Context, t *trigger, stream jetstream.Stream) e
 	if upTo < first {
 		return nil
 	}
-	if filled > purgeAt {
+	switch end := time.Now().Add(-spec.Window); {
+	case filled > purgeAt:
 		upTo = first + (upTo-first)/2 // the older half; the rest in a second, if need be
-	} else if end := time.Now().Add(-spec.Window); !info.State.FirstTime.Before(end) {
+	case !info.State.FirstTime.Before(end):
 		return nil
-	} else if upTo, err = h.lastBefore(ctx, spec.Name, first, upTo, end); err != nil {
-		return err
+	default:
+		if upTo, err = h.lastBefore(ctx, spec.Name, first, upTo, end); err != nil {
+			return err
+		}
 	}
 	if upTo < first {
 		return nil

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"ponix/nats/streams"
+	"ponix/runtime/wire"
 )
 
 // Source runs work that is neither a request nor a message, such as tailing a
@@ -36,7 +37,9 @@ func Source(name string, run func(context.Context) error, publishes ...streams.S
 
 // chainSource is chain without what only makes sense for a call that ends.
 func (b *binding) chainSource(run func(context.Context) error) func(context.Context) error {
-	h := tracing(logging(b.host.Logger, &b.logCall, metrics(&b.counters, recovery(func(ctx context.Context, _ *call) ([]byte, error) { return nil, run(ctx) }))))
+	h := tracing(logging(b.host.Logger, &b.logCall, metrics(&b.counters, recovery(func(ctx context.Context, c *call) ([]byte, error) {
+		return nil, run(context.WithValue(ctx, wire.TraceKey{}, c.trace))
+	}))))
 	return func(ctx context.Context) error {
 		_, err := h(ctx, &call{function: b.function, source: b.name, messages: 1, began: time.Now(), unheard: true})
 		return err

@@ -35,7 +35,7 @@ func tracing(next handler) handler {
 		}
 		c.trace = trace.SpanContextFromContext(ctx)
 		if c.traced = c.trace.IsValid(); !c.traced {
-			c.trace = randomSpan() // ctx knows it by wire.TraceKey
+			c.trace = randomSpan() // which ctx has as wire.TraceKey: by deadline, or by chainSource
 		}
 		out, err := next(ctx, c)
 		if err != nil && span.IsRecording() {

@@ -55,7 +55,7 @@ func TestBenchAgainst(t *testing.T) {
 	})
 	p.Process.Signal(syscall.SIGINT) //nolint:errcheck // it runs
 	<-p.ended
-	runtimetest.Eventually(t, 15*time.Second, func() error { // what is tried again is so for half a minute
+	runtimetest.Eventually(t, 5*time.Second, func() error { // what is tried again is so for half a minute
 		convert, err := c.js.Consumer(t.Context(), "raw_envelopes", "convert")
 		if err != nil {
 			return err

@@ -96,7 +96,7 @@ func TestRefusedByNATS(t *testing.T) {
 			began := time.Now()
 			out, err := call(t, env, strings.Fields(args)...)
 			want := `exit code 1: ponix: nats: permissions violation: Permissions Violation for Publish to "` + subject
-			if err == nil || !strings.HasPrefix(err.Error(), want) || strings.Contains(err.Error(), "\n") || out != "" || time.Since(began) > 30*time.Second {
+			if err == nil || !strings.HasPrefix(err.Error(), want) || strings.Contains(err.Error(), "\n") || out != "" || time.Since(began) > 5*time.Second {
 				t.Errorf("got %v and %q after %v, want %s", err, out, time.Since(began), want)
 			}
 		})
@@ -178,7 +178,7 @@ func TestInterrupted(t *testing.T) {
 			}
 			select {
 			case <-p.ended:
-			case <-time.After(30 * time.Second):
+			case <-time.After(5 * time.Second):
 				t.Fatal("it goes on")
 			}
 			if p.ProcessState.ExitCode() != 1 || p.out.String() != "" || p.log.String() != "ponix: interrupt signal received\n" {

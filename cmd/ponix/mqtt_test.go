@@ -80,7 +80,7 @@ func (c *cluster) overMQTT(t *testing.T, p *ponix, organization string) {
 	if _, err := c.devices.UpdateEndDevice(t.Context(), &enddevicev1.UpdateEndDeviceRequest{DeviceId: device, PayloadConversion: proto.String(`{"bytes": size(input)}`)}); err != nil {
 		t.Fatal(err)
 	}
-	runtimetest.Eventually(t, 30*time.Second, func() error { // the rows come a moment after the event
+	runtimetest.Eventually(t, 5*time.Second, func() error { // the rows come a moment after the event
 		send()
 		got, err := call(t, c.env, "sql", "--format", "json", "SELECT data FROM processed_envelopes FINAL WHERE end_device_id = '"+device+"' ORDER BY occurred_at DESC LIMIT 1")
 		if err == nil && got != `{"data":{"bytes":4}}`+"\n" {
@@ -91,7 +91,7 @@ func (c *cluster) overMQTT(t *testing.T, p *ponix, organization string) {
 	if _, err := c.gateways.DeleteGateway(t.Context(), &gatewayv1.DeleteGatewayRequest{GatewayId: gateway}); err != nil {
 		t.Fatal(err)
 	}
-	runtimetest.Eventually(t, 30*time.Second, func() error {
+	runtimetest.Eventually(t, 5*time.Second, func() error {
 		if out, err := call(t, c.env, "gateway", "status"); err != nil || strings.Contains(out, gateway) {
 			return fmt.Errorf("%w: the gateway is there:\n%s", err, out)
 		}

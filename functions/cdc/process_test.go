@@ -211,7 +211,7 @@ func TestFailover(t *testing.T) {
 	all[second].kill()
 	began = time.Now()
 	e.exec(t, "UPDATE organizations SET name = '2'")
-	e.events(t, "organizations", 3)
+	e.eventsWithin(t, "organizations", 3, 5*time.Second)
 	t.Logf("from one that is killed: %v", time.Since(began))
 	e.wantVersions(t, 2)
 }

@@ -43,7 +43,7 @@ func TestMessageBecomesEnvelope(t *testing.T) {
 
 	moved := time.Now()
 	e.gateway(t, "update", "g1", second.url)
-	runtimetest.Eventually(t, 20*time.Second, func() error {
+	runtimetest.Eventually(t, 3*time.Second, func() error {
 		// A broker keeps nothing for a session that has not subscribed yet.
 		if c, there := second.Clients.Get("ponix-g1"); !there || len(c.State.Subscriptions.GetAll()) == 0 {
 			return fmt.Errorf("not moved after %v", time.Since(moved))
@@ -51,7 +51,7 @@ func TestMessageBecomesEnvelope(t *testing.T) {
 		return nil
 	})
 	done(t, publisher(t, second.url).Publish("acme/thermometer", 1, false, "moved"))
-	e.stored(t, 20*time.Second, 3)
+	e.stored(t, 3*time.Second, 3)
 	wantSession(t, first, false)
 
 	e.gateway(t, "softdelete", "g1", second.url)
@@ -82,7 +82,7 @@ func wantPosition(t *testing.T, e *env) {
 // more, of gateway g1.
 func wantSession(t *testing.T, b *mqttBroker, want bool) {
 	t.Helper()
-	runtimetest.Eventually(t, 20*time.Second, func() error {
+	runtimetest.Eventually(t, 3*time.Second, func() error {
 		c, there := b.Clients.Get("ponix-g1")
 		if there && !want && c.Closed() && len(c.State.Subscriptions.GetAll()) == 0 {
 			there = false

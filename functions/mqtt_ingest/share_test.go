@@ -60,19 +60,19 @@ func TestInstancesShareGateways(t *testing.T) {
 	for i := range gateways {
 		e.gateway(t, "create", fmt.Sprintf("g%d", i), b.url)
 	}
-	e.wantShares(t, 30*time.Second, 1, gateways)
+	e.wantShares(t, 10*time.Second, 1, gateways)
 	second := e.instance(t)
-	e.wantShares(t, 30*time.Second, 2, gateways)
+	e.wantShares(t, 10*time.Second, 2, gateways)
 	e.instance(t)
-	e.wantShares(t, 30*time.Second, 3, gateways)
+	e.wantShares(t, 10*time.Second, 3, gateways)
 	if err := first.Stop(); err != nil {
 		t.Error(err)
 	}
-	e.wantShares(t, 30*time.Second, 2, gateways)
+	e.wantShares(t, 10*time.Second, 2, gateways)
 	if err := second.Stop(); err != nil {
 		t.Error(err)
 	}
-	e.wantShares(t, 30*time.Second, 1, gateways)
+	e.wantShares(t, 10*time.Second, 1, gateways)
 	// Somebody else takes the last one's lease away: it takes part again.
 	kv, err := e.js.KeyValue(t.Context(), "leases")
 	if err != nil {
@@ -89,7 +89,7 @@ func TestInstancesShareGateways(t *testing.T) {
 			}
 		}
 	}
-	e.wantShares(t, 30*time.Second, 1, gateways)
+	e.wantShares(t, 10*time.Second, 1, gateways)
 	// One client for each gateway, whoever has run it.
 	if n := b.Clients.Len(); n != gateways {
 		t.Errorf("the broker has seen %d clients", n)

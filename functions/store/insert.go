@@ -29,17 +29,7 @@ func (f store) insertSplitting(ctx context.Context, rows []row, fates runtime.Ba
 	err := f.insertPatiently(ctx, rows)
 	switch {
 	case err == nil:
-	case noMemory(err) && len(rows) > 1:
-		half := len(rows) / 2
-		f.insertSplitting(ctx, rows[:half], fates)
-		if err := fates[rows[0].index]; noMemory(err) {
-			for _, r := range rows[half:] {
-				fates[r.index] = err
-			}
-			return
-		}
-		f.insertSplitting(ctx, rows[half:], fates)
-	case !refused(err):
+	case !neverWhole(err, rows):
 		if errors.Is(err, context.DeadlineExceeded) && !errors.As(err, new(*away)) { // which in the log would be a caller's
 			err = &away{err}
 		}
@@ -51,6 +41,12 @@ func (f store) insertSplitting(ctx context.Context, rows []row, fates runtime.Ba
 	default:
 		half := len(rows) / 2
 		f.insertSplitting(ctx, rows[:half], fates)
+		if err := fates[rows[0].index]; noMemory(err) {
+			for _, r := range rows[half:] {
+				fates[r.index] = err
+			}
+			return
+		}
 		f.insertSplitting(ctx, rows[half:], fates)
 	}
 }
@@ -62,7 +58,7 @@ func (f store) insertPatiently(ctx context.Context, rows []row) error {
 	deadline, ok := ctx.Deadline()
 	for wait := 100 * time.Millisecond; ; wait = min(2*wait, 2*time.Second) {
 		err := f.insert(ctx, rows)
-		if err == nil || refused(err) || noMemory(err) && len(rows) > 1 || !ok || rows[0].work > maxWork || time.Until(deadline) < 2*wait+5*time.Second {
+		if err == nil || neverWhole(err, rows) || !ok || rows[0].work > maxWork || time.Until(deadline) < 2*wait+5*time.Second {
 			return err
 		}
 		select {
@@ -149,6 +145,10 @@ func noMemory(err error) bool {
 	var e *clickhouse.Exception
 	return errors.As(err, &e) && e.Code == 241
 }
+
+// neverWhole tells whether a block will not get in as it is: for what is in it, or since a
+// smaller one may have memory enough.
+func neverWhole(err error, rows []row) bool { return refused(err) || noMemory(err) && len(rows) > 1 }
 
 func exceptionText(err error) string {
 	var e *clickhouse.Exception

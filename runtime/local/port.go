@@ -23,11 +23,11 @@ func listen(host string, port int, portFlag, ownFlag string) (*net.TCPListener, 
 
 // freePort returns port, or one that is free if it is 0. It fails if the port is in use.
 func freePort(host string, port int, portFlag, ownFlag string) (int, error) {
-	listener, err := listen(host, port, portFlag, ownFlag)
+	free, err := freePorts(host, []int{port}, portFlag, ownFlag)
 	if err != nil {
 		return 0, err
 	}
-	return listener.Addr().(*net.TCPAddr).Port, listener.Close()
+	return free[0], nil
 }
 
 // freePorts is freePort for several ports, of which no two are the same.
