@@ -25,8 +25,8 @@ func TestConfigurations(t *testing.T) {
 		if o.ServerName != want.name || len(o.Routes) != want.routes {
 			t.Errorf("%s: name %q, %d routes", file, o.ServerName, len(o.Routes))
 		}
-		if !o.JetStream || o.MaxPayload != 8<<20 || o.SyncInterval != 100*time.Millisecond {
-			t.Errorf("%s: JetStream %v, max_payload %d, sync_interval %v", file, o.JetStream, o.MaxPayload, o.SyncInterval)
+		if !o.JetStream || o.MaxPayload != 8<<20 || o.SyncInterval != 100*time.Millisecond || o.NoSublistCache != (want.routes == 0) {
+			t.Errorf("%s: JetStream %v, max_payload %d, sync_interval %v, disable_sublist_cache %v", file, o.JetStream, o.MaxPayload, o.SyncInterval, o.NoSublistCache)
 		}
 	}
 }

@@ -27,8 +27,8 @@ func TestSecuredCluster(t *testing.T) {
 	for i, name := range []string{"ponix-1", "ponix-2"} {
 		t.Setenv("NATS_NAME", name)
 		servers[i] = run(t, filepath.Join(dir, "secured-cluster.conf"), func(o *server.Options) {
-			if len(o.Routes) != 3 || o.ServerName != name || o.SyncInterval != 100*time.Millisecond || o.MaxPayload != 8<<20 {
-				t.Errorf("%s: name %q, %d routes, sync_interval %v, max_payload %d", name, o.ServerName, len(o.Routes), o.SyncInterval, o.MaxPayload)
+			if len(o.Routes) != 3 || o.ServerName != name || o.SyncInterval != 100*time.Millisecond || o.MaxPayload != 8<<20 || o.NoSublistCache {
+				t.Errorf("%s: name %q, %d routes, sync_interval %v, max_payload %d, disable_sublist_cache %v", name, o.ServerName, len(o.Routes), o.SyncInterval, o.MaxPayload, o.NoSublistCache)
 			}
 			other := "127.0.0.1:1" // nobody: JetStream wants a route, also of the first
 			if i > 0 {

@@ -29,6 +29,7 @@ func natsOptions(name, host string, port int, store string, sync time.Duration) 
 	return &server.Options{
 		ServerName: name, Host: host, Port: port, NoSigs: true, MaxPayload: maxPayload,
 		JetStream: true, StoreDir: store, SyncInterval: sync,
+		NoSublistCache: true, // nats/conf says why
 	}
 }
 

@@ -84,6 +84,7 @@ func runNATS() error {
 	defer func() { _ = lock.Release() }()
 	o := natsOptions(n.Name, n.Host, n.Port, filepath.Join(n.DataDir, "store"), n.Sync)
 	if len(n.Routes) > 0 {
+		o.NoSublistCache = false
 		o.Cluster = server.ClusterOpts{Name: "ponix", Host: n.Host, Port: n.RoutePort, NoAdvertise: n.Alone}
 	}
 	for _, port := range n.Routes {

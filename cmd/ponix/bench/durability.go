@@ -99,6 +99,7 @@ func (w *World) synced(name string, every time.Duration, always bool) (*World, e
 	srv, err := server.NewServer(&server.Options{
 		ServerName: name, Host: "127.0.0.1", Port: server.RANDOM_PORT, NoSigs: true, NoLog: true,
 		JetStream: true, StoreDir: filepath.Join(w.dir, name), SyncInterval: every, SyncAlways: always,
+		NoSublistCache: true,
 	})
 	if err != nil {
 		return nil, err
