@@ -4,7 +4,24 @@ import (
 	"log/slog"
 	"strings"
 	"testing"
+
+	"github.com/nats-io/nats-server/v2/server"
 )
+
+// TestOptionsAreThoseOfTheConfiguration holds that what `ponix up` starts is what nats/conf
+// has for one server.
+func TestOptionsAreThoseOfTheConfiguration(t *testing.T) {
+	t.Parallel()
+	want, err := server.ProcessConfigFile("../../nats/conf/node.conf")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := natsOptions(want.ServerName, want.Host, want.Port, want.StoreDir, want.SyncInterval)
+	if got.MaxPayload != want.MaxPayload || got.JetStream != want.JetStream || got.NoSublistCache != want.NoSublistCache {
+		t.Errorf("max_payload is %d, JetStream %v, disable_sublist_cache %v, want %d, %v, %v",
+			got.MaxPayload, got.JetStream, got.NoSublistCache, want.MaxPayload, want.JetStream, want.NoSublistCache)
+	}
+}
 
 // TestWarningsOfAStop holds that a server which is told to stop does not alarm anybody by
 // what it cannot finish any more.

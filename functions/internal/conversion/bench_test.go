@@ -149,21 +149,33 @@ func TestIdiomatic(t *testing.T) {
 	}
 }
 
-// TestAllocations holds the most frequent conversion to a few allocations.
+// TestAllocations holds the most frequent conversion to a few allocations, and that of 15 kB
+// of readings, which need no more.
 func TestAllocations(t *testing.T) {
 	c := newConverter(t, Limits{})
-	in := input()
-	in.Payload = sample
-	got := testing.AllocsPerRun(100, func() {
-		r, err := c.Convert(t.Context(), benchmarks[0].expression, in)
-		if err != nil {
-			t.Fatal(err)
+	var large []byte
+	for channel := range 256 {
+		for _, r := range []struct{ kind, size byte }{
+			{103, 2}, {104, 1}, {2, 2}, {115, 2}, {113, 6}, {136, 9}, {0, 1}, {1, 1}, {3, 2}, {101, 2}, {102, 1}, {134, 6},
+		} {
+			large = append(append(large, byte(channel), r.kind), make([]byte, r.size)...)
 		}
-		if _, err := r.AppendJSON(nil); err != nil {
-			t.Fatal(err)
+	}
+	for _, payload := range [][]byte{sample, large} {
+		in := input()
+		in.Payload = payload
+		got := testing.AllocsPerRun(100, func() {
+			r, err := c.Convert(t.Context(), benchmarks[0].expression, in)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer r.Release()
+			if _, err := r.AppendJSON(nil); err != nil {
+				t.Fatal(err)
+			}
+		})
+		if got > 12 {
+			t.Errorf("converting %d bytes to JSON takes %v allocations, want at most 12", len(payload), got)
 		}
-	})
-	if got > 12 {
-		t.Errorf("converting to JSON takes %v allocations, want at most 12", got)
 	}
 }
