@@ -54,7 +54,7 @@ func (b *builder) release() {
 		return
 	}
 	clear(b.nodes)
-	clear(b.entries[:cap(b.entries)])
+	clear(b.entries) // those above are cleared as their maps end
 	clear(b.readings)
 	*b = builder{nodes: b.nodes[:0], entries: b.entries[:0], readings: b.readings[:0]}
 	builders.Put(b)
