@@ -149,33 +149,75 @@ func TestIdiomatic(t *testing.T) {
 	}
 }
 
-// TestAllocations holds the most frequent conversion to a few allocations, and that of 15 kB
-// of readings, which need no more.
+// TestAllocations holds the most frequent conversion to a few allocations.
 func TestAllocations(t *testing.T) {
 	c := newConverter(t, Limits{})
-	var large []byte
+	in := input()
+	in.Payload = sample
+	got := testing.AllocsPerRun(100, func() {
+		r, err := c.Convert(t.Context(), benchmarks[0].expression, in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := r.AppendJSON(nil); err != nil {
+			t.Fatal(err)
+		}
+	})
+	if got > 12 {
+		t.Errorf("converting to JSON takes %v allocations, want at most 12", got)
+	}
+}
+
+// TestLargePayloadAllocations holds that what 15 kB of readings are built in is used again.
+func TestLargePayloadAllocations(t *testing.T) {
+	c := newConverter(t, Limits{})
+	in := input()
+	in.Payload = nil
 	for channel := range 256 {
 		for _, r := range []struct{ kind, size byte }{
 			{103, 2}, {104, 1}, {2, 2}, {115, 2}, {113, 6}, {136, 9}, {0, 1}, {1, 1}, {3, 2}, {101, 2}, {102, 1}, {134, 6},
 		} {
-			large = append(append(large, byte(channel), r.kind), make([]byte, r.size)...)
+			in.Payload = append(append(in.Payload, byte(channel), r.kind), make([]byte, r.size)...)
 		}
 	}
-	for _, payload := range [][]byte{sample, large} {
-		in := input()
-		in.Payload = payload
-		got := testing.AllocsPerRun(100, func() {
-			r, err := c.Convert(t.Context(), benchmarks[0].expression, in)
-			if err != nil {
-				t.Fatal(err)
+	got := testing.AllocsPerRun(100, func() {
+		r, err := c.Convert(t.Context(), benchmarks[0].expression, in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.Release()
+		if _, err := r.AppendJSON(nil); err != nil {
+			t.Fatal(err)
+		}
+	})
+	if got > 12 {
+		t.Errorf("converting %d bytes to JSON takes %v allocations, want at most 12", len(in.Payload), got)
+	}
+}
+
+// TestBuilderForgets holds that nothing of the maps that were built is kept, nor of those
+// that were not because one of them has a key twice.
+func TestBuilderForgets(t *testing.T) {
+	adapt := types.DefaultTypeAdapter
+	inner := adapt.NativeToValue(map[string]int{"a": 1, "b": 2, "c": 3})
+	for name, fails := range map[string]bool{"built": false, "a key twice": true} {
+		members := map[ref.Val]ref.Val{types.String("1"): inner, types.String("x"): inner}
+		if fails {
+			members[types.Int(1)] = inner
+		}
+		b := &builder{limits: &Limits{Depth: 8, Result: 1 << 20}}
+		b.value("", types.NewRefValMap(adapt, map[ref.Val]ref.Val{types.String("m"): types.NewRefValMap(adapt, members), types.String("n"): inner}))
+		if (b.err != nil) != fails {
+			t.Errorf("%s: the error is %v", name, b.err)
+		}
+		all := b.entries[:cap(b.entries)]
+		if len(all) == 0 || len(b.entries) != 0 {
+			t.Errorf("%s: %d entries of %d are open", name, len(b.entries), len(all))
+		}
+		for i, e := range all {
+			if e.key != "" || e.value != nil {
+				t.Errorf("%s: entry %d is kept: %q", name, i, e.key)
 			}
-			defer r.Release()
-			if _, err := r.AppendJSON(nil); err != nil {
-				t.Fatal(err)
-			}
-		})
-		if got > 12 {
-			t.Errorf("converting %d bytes to JSON takes %v allocations, want at most 12", len(payload), got)
 		}
 	}
 }
