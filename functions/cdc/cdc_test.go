@@ -2,6 +2,7 @@ package cdc_test
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -80,6 +81,26 @@ func TestColumnIsAdded(t *testing.T) {
 	}
 	if s, err := e.status(t); err != nil || s.Owner != owner || s.LastError != "" {
 		t.Errorf("it did not just go on: %v, %v", s, err)
+	}
+}
+
+// Columns of somebody else's, of whatever type, even one that has no binary format, are in
+// nobody's way: neither in a snapshot nor in the log.
+func TestColumnsOfOthers(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t)
+	e.exec(t, "ALTER TABLE organizations ADD COLUMN rights aclitem DEFAULT makeaclitem(0, 10, 'SELECT', false), ADD COLUMN numbers int[] DEFAULT '{1}'")
+	e.exec(t, "INSERT INTO organizations (id, name) VALUES ('o1', 'of the snapshot')")
+	e.instance(t)
+	e.streaming(t)
+	e.exec(t, "INSERT INTO organizations (id, name) VALUES ('o2', 'of the log')")
+	e.exec(t, "UPDATE organizations SET name = 'changed' WHERE id = 'o2'")
+	var got []string
+	for _, ev := range e.events(t, "organizations", 3) {
+		got = append(got, decode(t, ev, &organizationv1.Organization{}).Name)
+	}
+	if want := []string{"of the snapshot", "of the log", "changed"}; !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
 	}
 }
 

@@ -2,7 +2,7 @@ package cdc
 
 import (
 	"fmt"
-	"time"
+	"strings"
 
 	"github.com/jackc/pgx/v5/pgtype"
 	"google.golang.org/protobuf/proto"
@@ -52,15 +52,16 @@ func gateway(v *values) proto.Message {
 		GatewayId: v.text(0), OrganizationId: v.text(1), Name: v.text(2),
 		CreatedAt: v.time(6), UpdatedAt: v.time(7), DeletedAt: v.time(8),
 	}
-	v.note(row.Gateway(g, v.text(3), v.text(4), v.text(5)))
+	v.note(row.Gateway(g, v.text(3), v.text(4), v.json(5)))
 	return g
 }
 
-// values are a row's columns as text, nil for NULL, in the order of the entity's
-// columns. The first that cannot be read is kept as err.
+// values are a row's columns in PostgreSQL's binary formats, nil for NULL, in the order
+// of the entity's columns. The first that cannot be read is kept as err.
 type values struct {
 	of  [][]byte
 	err error
+	at  pgtype.Timestamptz // that was read last
 }
 
 func (v *values) note(err error) {
@@ -69,24 +70,23 @@ func (v *values) note(err error) {
 	}
 }
 
+// text is a text's value.
 func (v *values) text(i int) string { return string(v.of[i]) }
 
-// layout is how PostgreSQL writes a timestamptz with DateStyle ISO.
-const layout = "2006-01-02 15:04:05.999999-07"
+// json is a jsonb's value, its text after the number of its format.
+func (v *values) json(i int) string { return strings.TrimPrefix(string(v.of[i]), "\x01") }
 
+var timestamptz = (&pgtype.TimestamptzCodec{}).PlanScan(nil, pgtype.TimestamptzOID, pgtype.BinaryFormatCode, &pgtype.Timestamptz{})
+
+// time is a timestamptz's value.
 func (v *values) time(i int) *timestamppb.Timestamp {
 	if v.of[i] == nil {
 		return nil
 	}
-	text := string(v.of[i])
-	if t, err := time.Parse(layout, text); err == nil {
-		return timestamppb.New(t)
-	}
-	var t pgtype.Timestamptz // which also knows years that have five digits
-	if err := t.Scan(text); err != nil {
+	if err := timestamptz.Scan(v.of[i], &v.at); err != nil {
 		v.note(err)
-	} else if t.InfinityModifier != pgtype.Finite {
-		v.note(fmt.Errorf("%s is no time that a message can hold", text))
+	} else if v.at.InfinityModifier != pgtype.Finite {
+		v.note(fmt.Errorf("%v is no time that a message can hold", v.at.InfinityModifier))
 	}
-	return timestamppb.New(t.Time)
+	return timestamppb.New(v.at.Time)
 }

@@ -82,7 +82,7 @@ func readTuple(src []byte, width int, t tuple) (tuple, []byte, error) {
 			t = append(t, datum{})
 		case 'u':
 			t = append(t, datum{unchanged: true})
-		case 't':
+		case 'b', 't': // a type that has no binary format comes as text; none of ours
 			if len(src) < 4 {
 				return t, nil, errShort
 			}

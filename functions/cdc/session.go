@@ -25,13 +25,13 @@ type session struct {
 	socket *socket
 }
 
-// settings are those of the session, so that values come as they are read here
-// and PostgreSQL soon gives up an owner that is hung or cut off. The kernel
-// closes the connections of one that is killed.
+// settings are those of the session, so that texts come as they are read here and
+// PostgreSQL soon gives up an owner that is hung or cut off. The kernel closes the
+// connections of one that is killed.
 var settings = map[string]string{
-	"replication":      "database",
-	"application_name": "ponix cdc",
-	"DateStyle":        "ISO", "TimeZone": "UTC", "client_encoding": "UTF8",
+	"replication":       "database",
+	"application_name":  "ponix cdc",
+	"client_encoding":   "UTF8",
 	"statement_timeout": "0", "lock_timeout": "0", "idle_session_timeout": "0",
 	"wal_sender_timeout":                  "4s",
 	"idle_in_transaction_session_timeout": "30s", // between two pieces of the snapshot

@@ -116,7 +116,7 @@ func (s *session) start(ctx context.Context, name, publication string, from pglo
 	err := whenFree(ctx, func() error {
 		return pglogrepl.StartReplication(ctx, s.conn, name, from, pglogrepl.StartReplicationOptions{
 			Mode:       pglogrepl.LogicalReplication,
-			PluginArgs: []string{"proto_version '1'", "publication_names " + literal(identifier(publication))},
+			PluginArgs: []string{"proto_version '1'", "binary 'true'", "publication_names " + literal(identifier(publication))},
 		})
 	})
 	if err != nil {

@@ -3,6 +3,7 @@ package cdc
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/jackc/pglogrepl"
@@ -92,7 +93,11 @@ func (o *owner) waits(making context.Context, lost error) {
 // copyTable publishes every row of a table, and then that these are all, where there
 // were events before: rows that were deleted while nobody read the slot have none.
 func (o *owner) copyTable(ctx context.Context, e *entity, t *transaction, start pglogrepl.LSN, n *uint64) error {
-	if _, err := o.rows(ctx, "DECLARE rows NO SCROLL CURSOR FOR SELECT * FROM "+identifier(e.table)); err != nil {
+	rel, err := relate(e, e.columns)
+	if err != nil {
+		return err
+	}
+	if _, err := o.rows(ctx, "DECLARE rows BINARY NO SCROLL CURSOR FOR SELECT "+strings.Join(e.columns, ", ")+" FROM "+identifier(e.table)); err != nil {
 		return err
 	}
 	first := o.outlets[e].last + 1
@@ -110,14 +115,6 @@ func (o *owner) copyTable(ctx context.Context, e *entity, t *transaction, start 
 				o.publish(ctx, e, t, ev)
 			}
 			_, err := o.rows(ctx, "CLOSE rows")
-			return err
-		}
-		var columns []string
-		for _, f := range r.FieldDescriptions {
-			columns = append(columns, f.Name)
-		}
-		rel, err := relate(e, columns)
-		if err != nil {
 			return err
 		}
 		for _, row := range r.Rows {

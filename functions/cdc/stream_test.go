@@ -111,7 +111,7 @@ func TestSlotMessagesOutOfPlace(t *testing.T) {
 // transactions are such as PostgreSQL sends, message by message ("Logical Streaming
 // Replication Protocol" in its manual).
 func transactions() [][][]byte {
-	row := tupleOf("o1", "acme", "2026-01-02 03:04:05.678901+00", "2026-01-02 03:04:05+00", "")
+	row := tupleOf("o1", "acme", microseconds, microseconds, "")
 	keepalive := append(binary.BigEndian.AppendUint64([]byte{'k'}, 99), 0, 0, 0, 0, 0, 0, 0, 0, 1)
 	update := append(append(append(append(wal('U'), 0, 0, 0, 7), 'O'), row...), append([]byte{'N'}, row...)...)
 	deleted := append(append(append(wal('D'), 0, 0, 0, 7), 'O'), row...)
@@ -131,7 +131,7 @@ func begin() []byte { return append(wal('B'), make([]byte, 20)...) }
 func commit() []byte { return append(wal('C'), make([]byte, 25)...) }
 
 func insert() []byte {
-	return append(append(append(wal('I'), 0, 0, 0, 7), 'N'), tupleOf("o1", "acme", "2026-01-02 03:04:05+00", "2026-01-02 03:04:05+00", "")...)
+	return append(append(append(wal('I'), 0, 0, 0, 7), 'N'), tupleOf("o1", "acme", microseconds, microseconds, "")...)
 }
 
 // describe is the Relation of organizations, with the id 7.
@@ -145,7 +145,10 @@ func describe() []byte {
 	return b
 }
 
-// tupleOf is TupleData; an empty text is NULL.
+// microseconds is a timestamptz, counted from the year 2000.
+const microseconds = "\x00\x02\xea\x5b\x3c\x00\x00\x01"
+
+// tupleOf is TupleData of binary values; an empty one is NULL.
 func tupleOf(columns ...string) []byte {
 	b := binary.BigEndian.AppendUint16(nil, uint16(len(columns)))
 	for _, text := range columns {
@@ -153,7 +156,7 @@ func tupleOf(columns ...string) []byte {
 			b = append(b, 'n')
 			continue
 		}
-		b = append(binary.BigEndian.AppendUint32(append(b, 't'), uint32(len(text))), text...)
+		b = append(binary.BigEndian.AppendUint32(append(b, 'b'), uint32(len(text))), text...)
 	}
 	return b
 }
