@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 	natsserver "github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
@@ -40,7 +41,8 @@ type env struct {
 	js      jetstream.JetStream
 	streams streams.Config
 	config  cdc.Config
-	log     io.Writer // of the instances
+	log     io.Writer       // of the instances
+	dial    pgconn.DialFunc // of their connections to PostgreSQL; nil: as ever
 }
 
 func newEnv(t testing.TB) *env {
@@ -78,6 +80,9 @@ func (e *env) pool(t testing.TB) *pgxpool.Pool {
 	// The tests' PostgreSQL has it off, and then the log gets what was committed
 	// only a fifth of a second later.
 	config.ConnConfig.RuntimeParams["synchronous_commit"] = "on"
+	if e.dial != nil {
+		config.ConnConfig.DialFunc = e.dial
+	}
 	db, err := pgxpool.NewWithConfig(t.Context(), config)
 	if err != nil {
 		t.Fatal(err)

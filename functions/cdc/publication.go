@@ -72,7 +72,7 @@ func (o *owner) publication(ctx context.Context) (mark, gap string, err error) {
 		}
 	}
 	if mend != "" {
-		_, err := o.rows(ctx, mend)
+		_, err := o.wait(ctx, mend)
 		if hasCode(err, insufficientPrivilege) {
 			err = fmt.Errorf("PONIX_POSTGRES_USERNAME may not see to the publication: whoever owns the tables, or a superuser, has to run %s: %w", mend, err)
 		}

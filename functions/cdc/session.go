@@ -111,13 +111,21 @@ func (s *session) close() {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
 	s.conn.Close(ctx) //nolint:errcheck // it may be gone already
+	s.socket.Close()  //nolint:errcheck // pgx keeps one for seconds that a statement was given up on, and PostgreSQL the lock
 }
 
-// rows runs SQL and returns what its last statement does.
+// rows runs SQL that waits for nothing, and returns what its last statement does.
 func (s *session) rows(ctx context.Context, sql string) ([][][]byte, error) {
+	ctx, cancel := unlessSilent(ctx)
+	defer cancel()
+	return s.wait(ctx, sql)
+}
+
+// wait is rows for SQL that may wait for others, however long.
+func (s *session) wait(ctx context.Context, sql string) ([][][]byte, error) {
 	results, err := s.conn.Exec(ctx, sql).ReadAll()
 	if err != nil {
-		return nil, fmt.Errorf("%.60s: %w", strings.TrimSpace(sql), err)
+		return nil, fmt.Errorf("%.60s: %w", strings.TrimSpace(sql), because(ctx, err))
 	}
 	if len(results) == 0 {
 		return nil, nil

@@ -1,9 +1,13 @@
 package cdc_test
 
 import (
+	"bytes"
+	"context"
+	"fmt"
 	"net"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -71,4 +75,53 @@ func TestStandbyWithSilentConnections(t *testing.T) {
 	stop()
 	e.exec(t, "INSERT INTO organizations (id, name) VALUES ('o', 'acme')")
 	e.wantEventOf(t, "acme")
+}
+
+// TestSilentWhileTakingOver holds that an owner gives up a connection that has gone without a
+// word before it reads the slot, whatever it has just asked for, and with it the lock.
+func TestSilentWhileTakingOver(t *testing.T) {
+	t.Parallel()
+	type owner struct {
+		*env
+		statement string
+		log       runtimetest.Text
+		silent    atomic.Bool
+	}
+	var owners []*owner // at the same time: each waits for ten seconds
+	for _, statement := range []string{"pg_is_in_recovery", "IDENTIFY_SYSTEM", "relreplident", "wal_status", "START_REPLICATION"} {
+		o := &owner{env: newEnv(t), statement: statement}
+		o.env.log = &o.log
+		o.dial = func(ctx context.Context, network, addr string) (net.Conn, error) {
+			conn, err := (&net.Dialer{}).DialContext(ctx, network, addr)
+			return &silentAt{Conn: conn, statement: []byte(statement), once: &o.silent}, err
+		}
+		o.instance(t)
+		owners = append(owners, o)
+	}
+	for _, o := range owners {
+		runtimetest.Eventually(t, 20*time.Second, func() error {
+			if !o.silent.Load() || !strings.Contains(o.log.String(), "PostgreSQL is silent for 10s") {
+				return fmt.Errorf("at %s the log has\n%s", o.statement, o.log.String())
+			}
+			return nil
+		})
+		o.exec(t, "INSERT INTO organizations (id, name) VALUES ('o', 'acme')")
+		o.wantEventOf(t, "acme")
+	}
+}
+
+// silentAt is a connection that loses a statement, and all that follows it. It is the first
+// that sends it.
+type silentAt struct {
+	net.Conn
+	statement []byte
+	once      *atomic.Bool
+	silent    bool
+}
+
+func (s *silentAt) Write(b []byte) (int, error) {
+	if s.silent = s.silent || bytes.Contains(b, s.statement) && s.once.CompareAndSwap(false, true); s.silent {
+		return len(b), nil
+	}
+	return s.Conn.Write(b)
 }

@@ -84,7 +84,12 @@ func (o *owner) warnOfUnread(ctx context.Context) {
 // identify returns the id of the PostgreSQL cluster and of its timeline, and where its
 // log ends.
 func (s *session) identify(ctx context.Context) (system, timeline string, end pglogrepl.LSN, err error) {
+	ctx, cancel := unlessSilent(ctx)
+	defer cancel()
 	r, err := pglogrepl.IdentifySystem(ctx, s.conn)
+	if err != nil {
+		err = fmt.Errorf("IDENTIFY_SYSTEM: %w", because(ctx, err))
+	}
 	return r.SystemID, strconv.Itoa(int(r.Timeline)), r.XLogPos, err
 }
 
@@ -113,6 +118,8 @@ func (s *session) drop(ctx context.Context, name string) error {
 // start begins to stream what the slot has from an LSN on: after a crash PostgreSQL may have
 // forgotten how far the slot was.
 func (s *session) start(ctx context.Context, name, publication string, from pglogrepl.LSN) error {
+	ctx, cancel := unlessSilent(ctx)
+	defer cancel()
 	err := whenFree(ctx, func() error {
 		return pglogrepl.StartReplication(ctx, s.conn, name, from, pglogrepl.StartReplicationOptions{
 			Mode:       pglogrepl.LogicalReplication,
@@ -120,7 +127,7 @@ func (s *session) start(ctx context.Context, name, publication string, from pglo
 		})
 	})
 	if err != nil {
-		return fmt.Errorf("read slot %s: %w", name, err)
+		return fmt.Errorf("read slot %s: %w", name, because(ctx, err))
 	}
 	return nil
 }

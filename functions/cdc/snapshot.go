@@ -97,7 +97,7 @@ func (o *owner) copyTable(ctx context.Context, e *entity, t *transaction, start 
 	if err != nil {
 		return err
 	}
-	if _, err := o.rows(ctx, "DECLARE rows BINARY NO SCROLL CURSOR FOR SELECT "+strings.Join(e.columns, ", ")+" FROM "+identifier(e.table)); err != nil {
+	if _, err := o.wait(ctx, "DECLARE rows BINARY NO SCROLL CURSOR FOR SELECT "+strings.Join(e.columns, ", ")+" FROM "+identifier(e.table)); err != nil {
 		return err
 	}
 	first := o.outlets[e].last + 1
