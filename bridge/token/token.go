@@ -25,11 +25,12 @@ import (
 // Config is what tokens are held to. There must be a key set or a secret; with
 // both, each is good for its own algorithms.
 type Config struct {
-	JWKS     string       // file, or https URL, of the key set
-	Secret   []byte       // for HS256, 32 bytes at least
-	Issuer   string       // that the claim iss must be; empty: any
-	Audience string       // that the claim aud must hold; empty: any
-	Logger   *slog.Logger // default slog.Default()
+	JWKS     string                 // file, or https URL, of the key set
+	Secret   []byte                 // for HS256, 32 bytes at least
+	Renew    func() ([]byte, error) // reads the secret again, once a second at most; nil: it stays
+	Issuer   string                 // that the claim iss must be; empty: any
+	Audience string                 // that the claim aud must hold; empty: any
+	Logger   *slog.Logger           // default slog.Default()
 }
 
 // MinSecret is how many bytes a secret has at least (RFC 7518, section 3.2).
@@ -44,24 +45,24 @@ const (
 // Verifier holds tokens to a Config.
 type Verifier struct {
 	parser *jwt.Parser
-	secret []byte
+	secret *secret
 	keys   func() keySet
 }
 
 // New reads the key set. It is read again when it changes, until ctx is done.
 func New(ctx context.Context, c Config) (*Verifier, error) {
-	v := &Verifier{secret: c.Secret}
+	if c.Logger == nil {
+		c.Logger = slog.Default()
+	}
+	v := &Verifier{secret: &secret{renew: c.Renew, log: c.Logger, looked: time.Now(), value: c.Secret}}
 	var methods []string
 	if len(c.Secret) > 0 {
-		if len(c.Secret) < MinSecret {
-			return nil, fmt.Errorf("the secret has %d bytes, and must have %d at least", len(c.Secret), MinSecret)
+		if err := longEnough(c.Secret); err != nil {
+			return nil, err
 		}
 		methods = append(methods, jwt.SigningMethodHS256.Alg())
 	}
 	if c.JWKS != "" {
-		if c.Logger == nil {
-			c.Logger = slog.Default()
-		}
 		keys, err := readKeys(ctx, c.JWKS, c.Logger)
 		if err != nil {
 			return nil, err
@@ -141,7 +142,7 @@ func refusal(err error) error {
 // follows from the algorithm, so that a public key is never taken for a secret.
 func (v *Verifier) key(t *jwt.Token) (any, error) {
 	if t.Method == jwt.SigningMethodHS256 {
-		return v.secret, nil
+		return v.secret.current(), nil
 	}
 	key, err := v.keys()(t)
 	if err != nil {

@@ -38,7 +38,7 @@ func (d door) config(ctx context.Context, e *env) (bridge.Config, error) {
 	if err != nil {
 		return c, err
 	}
-	c.Tokens, err = token.New(ctx, token.Config{JWKS: d.JWKS, Secret: secret, Issuer: d.Issuer, Audience: d.Audience, Logger: e.log})
+	c.Tokens, err = token.New(ctx, token.Config{JWKS: d.JWKS, Secret: secret, Renew: d.Secret, Issuer: d.Issuer, Audience: d.Audience, Logger: e.log})
 	if err != nil {
 		variable := "PONIX_AUTH_JWKS"
 		if secret != nil && len(secret) < token.MinSecret {

@@ -40,7 +40,7 @@ func (c GRPC) TLS() (*tls.Config, error) {
 // set nor a secret.
 type Auth struct {
 	JWKS       string `name:"auth-jwks" help:"JSON Web Key Set that tokens (RS256, EdDSA) are checked with: a file, or an https URL."`
-	SecretFile string `name:"auth-secret-file" type:"path" help:"File with the secret that tokens (HS256) are checked with, 32 bytes at least; or PONIX_AUTH_SECRET."`
+	SecretFile string `name:"auth-secret-file" type:"path" help:"File with the secret that tokens (HS256) are checked with, 32 bytes at least, read again when it changes; or PONIX_AUTH_SECRET."`
 	Issuer     string `name:"auth-issuer" help:"What the claim iss of a token must be; empty: anything."`
 	Audience   string `name:"auth-audience" help:"What the claim aud of a token must hold; empty: anything."`
 }
