@@ -55,7 +55,10 @@ func (p *pipeline) afterFirst(n int) func(context.Context, *Round) error {
 		if err := measure(ctx, newRound(), n, done); err != nil {
 			return err
 		}
-		if err := measure(ctx, r, p.total, done); err != nil {
+		if err := measure(ctx, r, p.total-n, func(ctx context.Context) (int, error) {
+			all, err := done(ctx)
+			return all - n, err
+		}); err != nil {
 			return err
 		}
 		return p.complete(ctx)

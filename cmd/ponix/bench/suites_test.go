@@ -98,3 +98,20 @@ func TestSuites(t *testing.T) {
 		})
 	}
 }
+
+// What fills the cache is not part of the rate.
+func TestDevicesCountsWhatItMeasures(t *testing.T) {
+	t.Parallel()
+	const n, many = 1000, 3000
+	s, err := Devices(t.Context(), world(t, Engines{}), n, many)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := newRound()
+	if err := s.Cases[1].Run(t.Context(), r); err != nil {
+		t.Fatal(err)
+	}
+	if counted := r.values[Rate] * r.spent.wall.Seconds(); counted < 1 || counted > n+0.5 {
+		t.Errorf("%.0f messages are counted, of %d", counted, n)
+	}
+}
