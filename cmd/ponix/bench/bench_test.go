@@ -220,3 +220,28 @@ func TestMedianAndNumber(t *testing.T) {
 		}
 	}
 }
+
+// TestUsageNeverShrinks holds that the CPU of a child which ends while the process table is
+// read is not lost.
+func TestUsageNeverShrinks(t *testing.T) { // by itself: the children of other tests' engines end, too
+	ctx, stop := context.WithTimeout(t.Context(), time.Second)
+	defer stop()
+	ended := make(chan error)
+	go func() {
+		var err error
+		for ctx.Err() == nil && err == nil {
+			err = exec.Command("sh", "-c", "i=0; while [ $i -lt 30000 ]; do i=$((i+1)); done").Run()
+		}
+		ended <- err
+	}()
+	for last := readUsage().ours; ctx.Err() == nil; {
+		now := readUsage().ours
+		if now < last {
+			t.Errorf("%v of CPU are %v later", last, now)
+		}
+		last = now
+	}
+	if err := <-ended; err != nil {
+		t.Fatal(err)
+	}
+}

@@ -50,25 +50,29 @@ func (u usage) others() float64 {
 }
 
 // readUsage takes the time first: to read the process table takes 50 ms where there are
-// hundreds of processes, and what is done meanwhile counts.
+// hundreds of processes, and what is done meanwhile counts. It reads again where a child
+// has ended meanwhile, whose CPU may be in neither sum.
 func readUsage() usage {
-	u := usage{at: time.Now(), ours: ownCPU(), held: heldBack("/proc/self/cgroup", "/sys/fs/cgroup")}
-	u.all, u.known = machineCPU()
-	for _, d := range descendants(os.Getpid(), readProcesses()) {
-		u.ours += d
-	}
-	return u
-}
-
-// ownCPU is this process's, and that of children that have ended.
-func ownCPU() (sum time.Duration) {
-	for _, who := range []int{syscall.RUSAGE_SELF, syscall.RUSAGE_CHILDREN} {
-		var r syscall.Rusage
-		if err := syscall.Getrusage(who, &r); err == nil {
-			sum += time.Duration(r.Utime.Nano() + r.Stime.Nano())
+	for {
+		ended := cpuOf(syscall.RUSAGE_CHILDREN)
+		u := usage{at: time.Now(), ours: ended + cpuOf(syscall.RUSAGE_SELF), held: heldBack("/proc/self/cgroup", "/sys/fs/cgroup")}
+		u.all, u.known = machineCPU()
+		for _, d := range descendants(os.Getpid(), readProcesses()) {
+			u.ours += d
+		}
+		if cpuOf(syscall.RUSAGE_CHILDREN) == ended {
+			return u
 		}
 	}
-	return sum
+}
+
+// cpuOf is the CPU of this process, or of its children that have ended.
+func cpuOf(who int) time.Duration {
+	var r syscall.Rusage
+	if err := syscall.Getrusage(who, &r); err != nil {
+		return 0
+	}
+	return time.Duration(r.Utime.Nano() + r.Stime.Nano())
 }
 
 // machineCPU is the time that all processors were busy, from /proc/stat.
