@@ -11,7 +11,6 @@ import (
 	"net/url"
 	"os"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/MicahParks/jwkset"
@@ -23,7 +22,6 @@ import (
 type keySet = jwt.Keyfunc
 
 const (
-	lookAgain  = time.Second // between looks at a file
 	fetchAgain = time.Hour   // between fetches of a URL
 	fetchSoon  = time.Minute // between fetches because of a key that is not known
 	fetchTime  = 5 * time.Second
@@ -34,8 +32,12 @@ const (
 // readKeys reads a key set from a file or a URL, and follows its changes.
 func readKeys(ctx context.Context, from string, log *slog.Logger) (func() keySet, error) {
 	if !strings.Contains(from, "://") {
-		f := &keyFile{path: from, log: log}
-		return f.keys, f.read()
+		f := &keyFile{path: from}
+		set, err := f.read()
+		if err != nil {
+			return nil, err
+		}
+		return follow(set, f.read, log, "the key set cannot be read again; the keys that were read stay good"), nil
 	}
 	u, err := url.Parse(from)
 	if err != nil {
@@ -70,48 +72,43 @@ func loopback(host string) bool {
 
 // keyFile is a key set in a file, which is read again when it has changed.
 type keyFile struct {
-	path string
-	log  *slog.Logger
-
-	mu      sync.Mutex
-	looked  time.Time
+	path    string
 	changed time.Time // the file's time when it was read, and its size
 	size    int64
 	set     keySet
 }
 
-// read reads the file; what was read before stays where that fails.
-func (f *keyFile) read() error {
+// read returns what the file has.
+func (f *keyFile) read() (keySet, error) {
 	info, err := os.Stat(f.path)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	f.looked = time.Now()
 	if f.set != nil && info.ModTime().Equal(f.changed) && info.Size() == f.size {
-		return nil
+		return f.set, nil
 	}
 	text, err := os.ReadFile(f.path)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	f.changed, f.size = info.ModTime(), info.Size()
 	keys, err := parseKeys(text)
 	if err != nil {
-		return fmt.Errorf("%s is no JSON Web Key Set", f.path)
+		return nil, fmt.Errorf("%s is no JSON Web Key Set", f.path)
 	}
 	if len(keys) == 0 {
-		return fmt.Errorf("%s holds no key", f.path)
+		return nil, fmt.Errorf("%s holds no key", f.path)
 	}
 	store := jwkset.NewMemoryStorage()
 	if err := store.KeyReplaceAll(context.Background(), keys); err != nil {
-		return err
+		return nil, err
 	}
 	k, err := keyfunc.New(keyfunc.Options{Storage: store})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	f.set = k.Keyfunc
-	return nil
+	return f.set, nil
 }
 
 // parseKeys leaves out keys of kinds that are not known (RFC 7517, section 5), as is
@@ -132,17 +129,4 @@ func parseKeys(text []byte) (keys []jwkset.JWK, err error) {
 		keys = append(keys, k)
 	}
 	return keys, nil
-}
-
-// keys is the set as it was a second ago at most.
-func (f *keyFile) keys() keySet {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if time.Since(f.looked) > lookAgain {
-		if err := f.read(); err != nil {
-			f.looked = time.Now()
-			f.log.Warn("the key set cannot be read again; the keys that were read stay good", "error", err)
-		}
-	}
-	return f.set
 }

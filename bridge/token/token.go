@@ -45,7 +45,7 @@ const (
 // Verifier holds tokens to a Config.
 type Verifier struct {
 	parser *jwt.Parser
-	secret *secret
+	secret func() []byte
 	keys   func() keySet
 }
 
@@ -54,11 +54,14 @@ func New(ctx context.Context, c Config) (*Verifier, error) {
 	if c.Logger == nil {
 		c.Logger = slog.Default()
 	}
-	v := &Verifier{secret: &secret{renew: c.Renew, log: c.Logger, looked: time.Now(), value: c.Secret}}
+	v := &Verifier{secret: func() []byte { return c.Secret }}
 	var methods []string
 	if len(c.Secret) > 0 {
 		if err := longEnough(c.Secret); err != nil {
 			return nil, err
+		}
+		if c.Renew != nil { // what was signed before is not valid then: for keys side by side there is a key set
+			v.secret = follow(c.Secret, c.renewed, c.Logger, "the secret of tokens cannot be read again; the one that was read stays good")
 		}
 		methods = append(methods, jwt.SigningMethodHS256.Alg())
 	}
@@ -82,6 +85,21 @@ func New(ctx context.Context, c Config) (*Verifier, error) {
 	}
 	v.parser = jwt.NewParser(options...)
 	return v, nil
+}
+
+func (c Config) renewed() ([]byte, error) {
+	secret, err := c.Renew()
+	if err != nil {
+		return nil, err
+	}
+	return secret, longEnough(secret)
+}
+
+func longEnough(secret []byte) error {
+	if len(secret) < MinSecret {
+		return fmt.Errorf("the secret has %d bytes, and must have %d at least", len(secret), MinSecret)
+	}
+	return nil
 }
 
 type claims struct {
@@ -142,7 +160,7 @@ func refusal(err error) error {
 // follows from the algorithm, so that a public key is never taken for a secret.
 func (v *Verifier) key(t *jwt.Token) (any, error) {
 	if t.Method == jwt.SigningMethodHS256 {
-		return v.secret.current(), nil
+		return v.secret(), nil
 	}
 	key, err := v.keys()(t)
 	if err != nil {

@@ -104,6 +104,49 @@ func TestColumnsOfOthers(t *testing.T) {
 	}
 }
 
+// A column of ours that was dropped, or has got a type that would be read as something else,
+// is told of by its name, in a snapshot as in the log; one with another kind of text is read.
+func TestColumnsThatCannotBeRead(t *testing.T) {
+	t.Parallel()
+	const toNumbers = "ALTER TABLE organizations ALTER COLUMN created_at DROP DEFAULT, ALTER COLUMN created_at TYPE bigint USING 0"
+	const refused = "column created_at of table organizations has the type int8, and must have timestamptz"
+	for name, c := range map[string]struct{ before, after, want string }{
+		"dropped before the snapshot": {"ALTER TABLE end_devices DROP COLUMN payload_conversion", "", `column "payload_conversion" does not exist`},
+		"numbers in the snapshot":     {toNumbers, "", refused},
+		"numbers in the log":          {"", toNumbers, refused},
+		"another kind of text":        {"", "ALTER TABLE organizations ALTER COLUMN name TYPE varchar(300)", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			e := newEnv(t)
+			e.exec(t, "INSERT INTO organizations (id, name) VALUES ('o1', 'of the snapshot')")
+			if c.before != "" {
+				e.exec(t, c.before)
+			}
+			e.instance(t)
+			if c.after != "" {
+				e.streaming(t)
+				e.exec(t, c.after)
+				e.exec(t, "UPDATE organizations SET name = 'of the log'")
+			}
+			if c.want == "" {
+				e.wantEventOf(t, "of the log")
+				return
+			}
+			runtimetest.Eventually(t, 20*time.Second, func() error {
+				s, err := e.status(t)
+				if err != nil {
+					return err
+				}
+				if !strings.Contains(s.LastError, c.want) {
+					return fmt.Errorf("the last error is %q", s.LastError)
+				}
+				return nil
+			})
+		})
+	}
+}
+
 // A value that is kept out of line and not changed is not in the log's new row.
 func TestUnchangedTOAST(t *testing.T) {
 	t.Parallel()

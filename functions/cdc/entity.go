@@ -20,17 +20,37 @@ import (
 type entity struct {
 	table   string
 	stream  streams.Stream
-	columns []string                    // that it must have; it may have more
+	columns []column                    // that it must have; it may have more
 	message func(*values) proto.Message // of these columns
 }
+
+// column is one of a table.
+type column struct {
+	name string
+	oid  uint32 // of its type
+}
+
+const (
+	text        = pgtype.TextOID
+	timestamptz = pgtype.TimestamptzOID
+	jsonb       = pgtype.JSONBOID
+)
 
 // entities are the tables that are followed, in the order of their snapshots:
 // what is referred to comes first.
 func entities(c streams.Config) []*entity {
 	return []*entity{
-		{"organizations", c.OrganizationEvents(), []string{"id", "name", "created_at", "updated_at", "deleted_at"}, organization},
-		{"end_devices", c.EndDeviceEvents(), []string{"id", "organization_id", "name", "payload_conversion", "created_at", "updated_at"}, endDevice},
-		{"gateways", c.GatewayEvents(), []string{"id", "organization_id", "name", "status", "type", "config", "created_at", "updated_at", "deleted_at"}, gateway},
+		{"organizations", c.OrganizationEvents(), []column{
+			{"id", text}, {"name", text}, {"created_at", timestamptz}, {"updated_at", timestamptz}, {"deleted_at", timestamptz},
+		}, organization},
+		{"end_devices", c.EndDeviceEvents(), []column{
+			{"id", text}, {"organization_id", text}, {"name", text}, {"payload_conversion", text},
+			{"created_at", timestamptz}, {"updated_at", timestamptz},
+		}, endDevice},
+		{"gateways", c.GatewayEvents(), []column{
+			{"id", text}, {"organization_id", text}, {"name", text}, {"status", text}, {"type", text}, {"config", jsonb},
+			{"created_at", timestamptz}, {"updated_at", timestamptz}, {"deleted_at", timestamptz},
+		}, gateway},
 	}
 }
 
@@ -76,14 +96,14 @@ func (v *values) text(i int) string { return string(v.of[i]) }
 // json is a jsonb's value, its text after the number of its format.
 func (v *values) json(i int) string { return strings.TrimPrefix(string(v.of[i]), "\x01") }
 
-var timestamptz = (&pgtype.TimestamptzCodec{}).PlanScan(nil, pgtype.TimestamptzOID, pgtype.BinaryFormatCode, &pgtype.Timestamptz{})
+var scanTime = (&pgtype.TimestamptzCodec{}).PlanScan(nil, pgtype.TimestamptzOID, pgtype.BinaryFormatCode, &pgtype.Timestamptz{})
 
 // time is a timestamptz's value.
 func (v *values) time(i int) *timestamppb.Timestamp {
 	if v.of[i] == nil {
 		return nil
 	}
-	if err := timestamptz.Scan(v.of[i], &v.at); err != nil {
+	if err := scanTime.Scan(v.of[i], &v.at); err != nil {
 		v.note(err)
 	} else if v.at.InfinityModifier != pgtype.Finite {
 		v.note(fmt.Errorf("%v is no time that a message can hold", v.at.InfinityModifier))

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/jackc/pgx/v5/pgtype"
 	"google.golang.org/protobuf/proto"
 )
 
@@ -21,17 +22,30 @@ type relation struct {
 	row   values
 }
 
+// alike are types whose binary formats are those of others.
+var alike = map[uint32]uint32{pgtype.VarcharOID: text, pgtype.BPCharOID: text, pgtype.JSONOID: jsonb}
+
 // relate finds the entity's columns among those that there are.
-func relate(e *entity, columns []string) (*relation, error) {
+func relate(e *entity, columns []column) (*relation, error) {
 	r := &relation{entity: e, width: len(columns), row: values{of: make([][]byte, len(e.columns))}}
-	for _, name := range e.columns {
-		i := slices.Index(columns, name)
+	for _, c := range e.columns {
+		i := slices.IndexFunc(columns, func(is column) bool { return is.name == c.name })
 		if i < 0 {
-			return nil, fmt.Errorf("table %s has no column %s", e.table, name)
+			return nil, fmt.Errorf("table %s has no column %s", e.table, c.name)
+		}
+		if is := columns[i].oid; is != c.oid && alike[is] != c.oid {
+			return nil, fmt.Errorf("column %s of table %s has the type %s, and must have %s", c.name, e.table, typeName(is), typeName(c.oid))
 		}
 		r.index = append(r.index, i)
 	}
 	return r, nil
+}
+
+func typeName(oid uint32) string {
+	if t, known := pgtype.NewMap().TypeForOID(oid); known {
+		return t.Name
+	}
+	return fmt.Sprintf("with the OID %d", oid)
 }
 
 // encode makes the payload of a row's event.

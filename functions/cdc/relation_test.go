@@ -3,8 +3,12 @@ package cdc
 import (
 	"errors"
 	"math"
+	"slices"
+	"strings"
 	"testing"
 	"time"
+
+	"github.com/jackc/pgx/v5/pgtype"
 
 	"ponix/nats/streams"
 )
@@ -50,13 +54,19 @@ func TestPartlyLogged(t *testing.T) {
 
 func TestRelateNeedsEveryColumn(t *testing.T) {
 	t.Parallel()
+	another := column{"another", pgtype.PointOID}
 	for _, e := range entities(streams.Config{}) {
-		if _, err := relate(e, append([]string{"another"}, e.columns...)); err != nil {
+		if _, err := relate(e, append([]column{another}, e.columns...)); err != nil {
 			t.Error(err)
 		}
-		for i := range e.columns {
-			if _, err := relate(e, append([]string{"another"}, append(e.columns[:i:i], e.columns[i+1:]...)...)); err == nil {
-				t.Errorf("%s is there without its column %s", e.table, e.columns[i])
+		for i, c := range e.columns {
+			if _, err := relate(e, append([]column{another}, append(e.columns[:i:i], e.columns[i+1:]...)...)); err == nil {
+				t.Errorf("%s is there without its column %s", e.table, c.name)
+			}
+			altered := slices.Clone(e.columns)
+			altered[i].oid = pgtype.Int8OID // which has as many bytes as a time
+			if _, err := relate(e, altered); err == nil || !strings.Contains(err.Error(), "column "+c.name+" of table "+e.table+" has the type int8, and must have ") {
+				t.Errorf("%s with a number in %s: %v", e.table, c.name, err)
 			}
 		}
 	}

@@ -93,12 +93,12 @@ func (o *owner) waits(making context.Context, lost error) {
 // copyTable publishes every row of a table, and then that these are all, where there
 // were events before: rows that were deleted while nobody read the slot have none.
 func (o *owner) copyTable(ctx context.Context, e *entity, t *transaction, start pglogrepl.LSN, n *uint64) error {
-	rel, err := relate(e, e.columns)
-	if err != nil {
-		return err
+	var names []string
+	for _, c := range e.columns {
+		names = append(names, identifier(c.name))
 	}
-	if _, err := o.wait(ctx, "DECLARE rows BINARY NO SCROLL CURSOR FOR SELECT "+strings.Join(e.columns, ", ")+" FROM "+identifier(e.table)); err != nil {
-		return err
+	if _, err := o.wait(ctx, "DECLARE rows BINARY NO SCROLL CURSOR FOR SELECT "+strings.Join(names, ", ")+" FROM "+identifier(e.table)); err != nil {
+		return fmt.Errorf("snapshot of %s: %w", e.table, err)
 	}
 	first := o.outlets[e].last + 1
 	ev := event{lsn: start.String(), committed: t.committed.UTC().Format(time.RFC3339Nano), operation: streams.Snapshot, token: streams.Created}
@@ -115,6 +115,14 @@ func (o *owner) copyTable(ctx context.Context, e *entity, t *transaction, start 
 				o.publish(ctx, e, t, ev)
 			}
 			_, err := o.rows(ctx, "CLOSE rows")
+			return err
+		}
+		var columns []column
+		for _, f := range r.FieldDescriptions {
+			columns = append(columns, column{f.Name, f.DataTypeOID})
+		}
+		rel, err := relate(e, columns)
+		if err != nil {
 			return err
 		}
 		for _, row := range r.Rows {

@@ -139,8 +139,9 @@ func describe() []byte {
 	columns := entities(streams.Config{})[0].columns
 	b := append(append(wal('R'), 0, 0, 0, 7), "public\x00organizations\x00f"...)
 	b = binary.BigEndian.AppendUint16(b, uint16(len(columns)))
-	for _, name := range columns {
-		b = append(append(append(b, 0), name...), 0, 0, 0, 0, 25, 0xff, 0xff, 0xff, 0xff)
+	for _, c := range columns {
+		b = binary.BigEndian.AppendUint32(append(append(append(b, 0), c.name...), 0), c.oid)
+		b = append(b, 0xff, 0xff, 0xff, 0xff)
 	}
 	return b
 }

@@ -170,9 +170,9 @@ func (r *reader) relation(m *pglogrepl.RelationMessage) error {
 	if e == nil {
 		return nil
 	}
-	var columns []string
+	var columns []column
 	for _, c := range m.Columns {
-		columns = append(columns, c.Name)
+		columns = append(columns, column{c.Name, c.DataType})
 	}
 	rel, err := relate(e, columns)
 	if err != nil {
