@@ -1,11 +1,14 @@
 package cdc_test
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 
+	"ponix/runtime/config"
 	"ponix/runtime/runtimetest"
 )
 
@@ -38,8 +41,29 @@ func TestStandby(t *testing.T) {
 	astray.dsn = standby.cluster.PostgresURL("")
 	astray.instance(t)
 	e.wantError(t, "is a standby")
+	wantPrimaryOf(t, standby, primary)
 	e.exec(t, "INSERT INTO organizations (id, name) VALUES ('p', 'second')")
 	if got := kinds(e.events(t, "organizations", 2)); got != "organizations.create/insert organizations.create/insert" {
 		t.Errorf("got %s", got)
+	}
+}
+
+// wantPrimaryOf holds that of servers, of which only one is a primary, that one is used.
+func wantPrimaryOf(t *testing.T, servers ...*server) {
+	t.Helper()
+	c := config.Default[config.Postgres]()
+	var hosts []string
+	for _, s := range servers {
+		hosts = append(hosts, fmt.Sprintf("%s:%d", s.cluster.PostgresHost, s.cluster.PostgresPort))
+	}
+	c.Host, c.Database = strings.Join(hosts, ","), "postgres"
+	db, err := c.Pool(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	var standby bool
+	if err := db.QueryRow(t.Context(), "SELECT pg_is_in_recovery()").Scan(&standby); err != nil || standby {
+		t.Errorf("got standby %v, error %v", standby, err)
 	}
 }

@@ -21,7 +21,7 @@ import (
 
 // Postgres is where organizations, devices and gateways live.
 type Postgres struct {
-	Host         string `name:"postgres-host" default:"${postgres_host=localhost}" help:"PostgreSQL's host."`
+	Host         string `name:"postgres-host" default:"${postgres_host=localhost}" help:"PostgreSQL's host, or several, comma separated, of which the primary is used; each may have a port of its own, host:port."`
 	Port         uint16 `name:"postgres-port" default:"5432" help:"PostgreSQL's port."`
 	Database     string `name:"postgres-database" default:"ponix" help:"PostgreSQL's database."`
 	Username     string `name:"postgres-username" default:"ponix" help:"PostgreSQL's user; the password is PONIX_POSTGRES_PASSWORD or in the file below."`
@@ -53,7 +53,17 @@ func (c Postgres) driver() (*pgx.ConnConfig, error) {
 	if err != nil {
 		return nil, err
 	}
-	query := url.Values{"sslmode": {c.SSLMode}, "application_name": {"ponix"}}
+	servers, err := c.servers()
+	if err != nil {
+		return nil, err
+	}
+	query := url.Values{
+		"sslmode": {c.SSLMode}, "application_name": {"ponix"},
+		"connect_timeout": {strconv.Itoa(int(dialEach(servers).Seconds()))},
+	}
+	if len(servers) > 1 {
+		query.Set("target_session_attrs", "primary")
+	}
 	for name, file := range map[string]string{"sslrootcert": c.RootCert, "sslcert": c.Cert, "sslkey": c.Key} {
 		if file != "" {
 			query.Set(name, file)
@@ -61,7 +71,7 @@ func (c Postgres) driver() (*pgx.ConnConfig, error) {
 	}
 	u := url.URL{
 		Scheme: "postgres", User: url.UserPassword(c.Username, password),
-		Host: net.JoinHostPort(c.Host, strconv.Itoa(int(c.Port))), Path: "/" + c.Database,
+		Host: strings.Join(servers, ","), Path: "/" + c.Database,
 		RawQuery: query.Encode(),
 	}
 	driver, err := pgx.ParseConfig(u.String())
@@ -69,6 +79,29 @@ func (c Postgres) driver() (*pgx.ConnConfig, error) {
 		return nil, c.unusable()
 	}
 	return driver, nil
+}
+
+// servers are host:port.
+func (c Postgres) servers() (servers []string, err error) {
+	for host := range strings.SplitSeq(c.Host, ",") {
+		host = strings.TrimSpace(host)
+		if host == "" {
+			return nil, &Error{"PONIX_POSTGRES_HOST", errors.New("must be a host, or several with commas between")}
+		}
+		if _, _, err := net.SplitHostPort(host); err != nil {
+			host = net.JoinHostPort(host, strconv.Itoa(int(c.Port)))
+		}
+		servers = append(servers, host)
+	}
+	return servers, nil
+}
+
+// dialTimeout is how long a connection to an engine may take, all its servers together: the
+// first of them may say nothing. Each has a second at least.
+const dialTimeout = 5 * time.Second
+
+func dialEach(servers []string) time.Duration {
+	return max(dialTimeout/time.Duration(len(servers)), time.Second)
 }
 
 // pingTimeout is how long a connection that was idle may take to answer before it is taken for
@@ -87,7 +120,6 @@ func (c Postgres) Pool(ctx context.Context) (*pgxpool.Pool, error) {
 		return nil, c.unusable()
 	}
 	pc.MaxConns, pc.MinConns = c.Connections, 0
-	pc.ConnConfig.ConnectTimeout = 5 * time.Second
 	pc.PingTimeout = pingTimeout
 	pc.BeforeConnect = func(_ context.Context, to *pgx.ConnConfig) error {
 		now := current()
@@ -140,9 +172,6 @@ func (c ClickHouse) Password() (string, error) {
 	return secret("CLICKHOUSE_PASSWORD", c.PasswordFile, "ponix")
 }
 
-// chDialTimeout is how long a call waits for one of the pool's connections, and for a new one.
-const chDialTimeout = 5 * time.Second
-
 // Options are the driver's settings.
 func (c ClickHouse) Options() (*clickhouse.Options, error) {
 	password, err := Renewed(c.Password)
@@ -168,8 +197,7 @@ func (c ClickHouse) Options() (*clickhouse.Options, error) {
 	if err != nil {
 		return nil, err
 	}
-	// The driver gives all servers the time of one. The first may say nothing.
-	each := max(chDialTimeout/time.Duration(len(addrs)), time.Second)
+	each := dialEach(addrs) // the driver itself gives all of them the time of one
 	return &clickhouse.Options{
 		Addr:        addrs,
 		TLS:         encrypted(),
@@ -180,7 +208,7 @@ func (c ClickHouse) Options() (*clickhouse.Options, error) {
 			now.Auth.Password, now.DialTimeout = password(), each
 			return clickhouse.DefaultDialStrategy(ctx, id, &now, dial)
 		},
-		DialTimeout:  chDialTimeout,
+		DialTimeout:  dialTimeout, // for one of the pool's connections, too
 		ReadTimeout:  time.Minute,
 		MaxOpenConns: c.Connections, MaxIdleConns: c.Connections,
 		ConnMaxLifetime: time.Hour,

@@ -56,6 +56,30 @@ func TestSilentConnectionsToPostgres(t *testing.T) {
 	}
 }
 
+// TestSilentServerOfPostgres holds that of two servers the second is used where the first takes
+// connections and says nothing, soon enough for a call, and that each has a port.
+func TestSilentServerOfPostgres(t *testing.T) {
+	t.Parallel()
+	silent := runtimetest.Listen(t, func(c net.Conn) { io.Copy(io.Discard, c) }) //nolint:errcheck // until the client gives up
+	at, err := url.Parse(runtimetest.Postgres(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	there, _ := strconv.Atoi(at.Port())
+	c := config.Default[config.Postgres]()
+	c.Host, c.Port, c.Database = silent+", "+at.Hostname(), uint16(there), strings.TrimPrefix(at.Path, "/")
+	pool, err := c.Pool(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer pool.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	if err := pool.Ping(ctx); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestSilentServerOfClickHouse holds that of two servers the second is used where the first takes
 // connections and says nothing.
 func TestSilentServerOfClickHouse(t *testing.T) {

@@ -378,6 +378,8 @@ func TestWhatCannotBeUsedIsNamed(t *testing.T) {
 		"ClickHouse, no key":         {click(config.ClickHouse{TLS: "on", Cert: cert}), "PONIX_CLICKHOUSE_CERT"},
 		"ClickHouse, a path":         {func() error { _, err := (config.ClickHouse{NativeURL: "tcp://h:9000/ponix"}).Options(); return err }(), "PONIX_CLICKHOUSE_NATIVE_URL"},
 		"ClickHouse, a named port":   {func() error { _, err := (config.ClickHouse{NativeURL: "h:nowhere"}).Options(); return err }(), "PONIX_CLICKHOUSE_NATIVE_URL"},
+		"PostgreSQL, a comma":        {func() error { _, err := (config.Postgres{Host: "h,", Port: 1}).DSN(); return err }(), "PONIX_POSTGRES_HOST"},
+		"PostgreSQL, a named port":   {func() error { _, err := (config.Postgres{Host: "h:nowhere", Port: 1}).DSN(); return err }(), "PONIX_POSTGRES_HOST"},
 		"PostgreSQL, no authority":   {postgres(config.Postgres{RootCert: none}), "PONIX_POSTGRES_SSLROOTCERT"},
 		"PostgreSQL, no key":         {postgres(config.Postgres{Cert: cert}), "PONIX_POSTGRES_SSLCERT"},
 		"PostgreSQL, another key":    {postgres(config.Postgres{Cert: cert, Key: otherKey}), "PONIX_POSTGRES_SSLCERT"},
