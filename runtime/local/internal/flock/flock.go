@@ -51,5 +51,8 @@ func Wait(ctx context.Context, path string, waiting func()) (*Lock, error) {
 	}
 }
 
-// Release gives the lock up.
-func (l *Lock) Release() error { return l.Close() }
+// Release gives the lock up. To close the file would not do: a child that is being started
+// has a copy of it for a moment, and with it the lock.
+func (l *Lock) Release() error {
+	return errors.Join(syscall.Flock(int(l.Fd()), syscall.LOCK_UN), l.Close())
+}
