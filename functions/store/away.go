@@ -3,6 +3,9 @@ package store
 import (
 	"context"
 	"errors"
+	"io"
+	"slices"
+	"syscall"
 
 	"github.com/ClickHouse/clickhouse-go/v2"
 	"google.golang.org/grpc/codes"
@@ -31,4 +34,20 @@ func queryError(ctx context.Context, err error) error {
 		return err
 	}
 	return unavailable(ctx, err)
+}
+
+// connected begins a statement again where its connection turns out to be gone, as those do
+// that were idle when ClickHouse failed over: that may be all that there are, and others can
+// be made. To begin twice does no harm: it is a read, or no row was sent yet.
+func (f store) connected(begin func() error) error {
+	for idle := f.db.Stats().Idle; ; idle-- {
+		if err := begin(); idle == 0 || !hungUp(err) {
+			return err
+		}
+	}
+}
+
+// hungUp tells whether err is that of a connection whose other end knows nothing of it.
+func hungUp(err error) bool {
+	return slices.ContainsFunc([]error{io.EOF, syscall.ECONNRESET, syscall.EPIPE}, func(gone error) bool { return errors.Is(err, gone) })
 }

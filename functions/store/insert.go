@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2"
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 	"github.com/rs/xid"
 	"google.golang.org/grpc/codes"
 
@@ -96,8 +97,8 @@ func (f store) insert(ctx context.Context, rows []row) error {
 		"input_format_json_read_bools_as_numbers": 0, "input_format_json_read_bools_as_strings": 0,
 		"input_format_json_read_numbers_as_strings": 0,
 	}))
-	b, err := f.db.PrepareBatch(ctx, insertSQL)
-	if err != nil {
+	var b driver.Batch
+	if err := f.connected(func() (err error) { b, err = f.db.PrepareBatch(ctx, insertSQL); return }); err != nil {
 		return unavailable(ctx, err)
 	}
 	defer b.Close() //nolint:errcheck // after Send it is closed already

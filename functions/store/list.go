@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2"
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/structpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -52,8 +53,8 @@ func (f store) list(ctx context.Context, req *envelopev1.ListProcessedEnvelopesR
 	}
 	// Before ClickHouse 25.8 a large integer would be a text.
 	ctx = clickhouse.Context(ctx, clickhouse.WithSettings(clickhouse.Settings{"output_format_json_quote_64bit_integers": 0}))
-	rows, err := f.db.Query(ctx, sql, args...)
-	if err != nil {
+	var rows driver.Rows
+	if err := f.connected(func() (err error) { rows, err = f.db.Query(ctx, sql, args...); return }); err != nil {
 		return nil, queryError(ctx, err)
 	}
 	defer rows.Close() //nolint:errcheck // Err says more
