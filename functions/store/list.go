@@ -51,8 +51,11 @@ func (f store) list(ctx context.Context, req *envelopev1.ListProcessedEnvelopesR
 	if err != nil {
 		return nil, err
 	}
-	// Before ClickHouse 25.8 a large integer would be a text.
-	ctx = clickhouse.Context(ctx, clickhouse.WithSettings(clickhouse.Settings{"output_format_json_quote_64bit_integers": 0}))
+	// Else numbers may be texts: large integers before ClickHouse 25.8, and all others where a
+	// user's profile says so.
+	ctx = clickhouse.Context(ctx, clickhouse.WithSettings(clickhouse.Settings{
+		"output_format_json_quote_64bit_integers": 0, "output_format_json_quote_64bit_floats": 0,
+	}))
 	var rows driver.Rows
 	if err := f.connected(func() (err error) { rows, err = f.db.Query(ctx, sql, args...); return }); err != nil {
 		return nil, queryError(ctx, err)

@@ -752,11 +752,13 @@ func TestNullsInLists(t *testing.T) {
 }
 
 // TestOldDefaults holds that what is read is what was written also with the settings that
-// the oldest ClickHouse has which we take.
+// the oldest ClickHouse has which we take, and with a profile that has numbers as texts.
 func TestOldDefaults(t *testing.T) {
 	t.Parallel()
-	e := startWith(t, 1<<20, func(o *clickhouse.Options) { o.Settings["compatibility"] = "25.3" })
-	for i, data := range []string{`{"n":9007199254740993}`, `{"l":[9007199254740993,"x"]}`, `{"l":[18446744073709551615,20]}`, `{"l":[1,"x"]}`, `{"l":[["x"],[1.5]]}`} {
+	e := startWith(t, 1<<20, func(o *clickhouse.Options) {
+		o.Settings["compatibility"], o.Settings["output_format_json_quote_64bit_floats"] = "25.3", 1
+	})
+	for i, data := range []string{`{"n":9007199254740993}`, `{"l":[9007199254740993,"x"]}`, `{"l":[18446744073709551615,20]}`, `{"l":[1,"x"]}`, `{"l":[["x"],[1.5]]}`, `{"n":1.5}`} {
 		m := made(t, "e", noon.Add(time.Duration(i)*time.Second), `{}`)
 		m.Data, m.DataJson = nil, []byte(data)
 		if err := e.write(t, m); err != nil {
