@@ -38,7 +38,7 @@ func (o *owner) publication(ctx context.Context) (mark, gap string, err error) {
 		case err != nil:
 			return "", "", err
 		case len(rows) == 0:
-			return "", "", fmt.Errorf("there is no table %s: the migrations have not run", e.table)
+			return "", "", fmt.Errorf("PONIX_POSTGRES_USERNAME sees no table %s: the migrations have not run, or it lacks USAGE on the schema, or its search_path leaves that out", e.table)
 		case string(rows[0][0]) != "t":
 			return "", "", fmt.Errorf("table %s must have REPLICA IDENTITY FULL, so that its deletions and TOAST values are whole", e.table)
 		case string(rows[0][3]) == "t": // they have ids of their own, and a Truncate of one is none of all

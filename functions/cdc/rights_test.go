@@ -36,6 +36,16 @@ func (e *env) least(t *testing.T) *env {
 	return &least
 }
 
+// user is whom the instances connect as.
+func (e *env) user(t *testing.T) string {
+	t.Helper()
+	u, err := url.Parse(e.dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return u.User.Username()
+}
+
 // TestHiddenRows holds that rows which a policy hides from the user are not taken for
 // deleted: the log has them, and a snapshot would not.
 func TestHiddenRows(t *testing.T) {

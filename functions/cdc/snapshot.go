@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/jackc/pglogrepl"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"ponix/nats/streams"
 )
@@ -31,6 +32,9 @@ func (o *owner) snapshot(ctx context.Context, lost error) error {
 	start, err := o.create(ctx, o.Slot)
 	made()
 	if err != nil {
+		return err
+	}
+	if err := o.check(ctx); err != nil {
 		return err
 	}
 	t := o.progress.begin(began)
@@ -90,9 +94,39 @@ func (o *owner) waits(making context.Context, lost error) {
 	}
 }
 
+// check finds out whether every row can become an event before the first one does: what stops a
+// snapshot stops the next one, too, and each would publish all that comes before it once more.
+func (o *owner) check(ctx context.Context) error {
+	for _, e := range o.entities {
+		if err := o.eachRow(ctx, e, func([]byte) {}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // copyTable publishes every row of a table, and then that these are all, where there
 // were events before: rows that were deleted while nobody read the slot have none.
 func (o *owner) copyTable(ctx context.Context, e *entity, t *transaction, start pglogrepl.LSN, n *uint64) error {
+	first := o.outlets[e].last + 1
+	ev := event{lsn: start.String(), committed: t.committed.UTC().Format(time.RFC3339Nano), operation: streams.Snapshot, token: streams.Created}
+	emit := func(payload []byte) {
+		*n++
+		ev.at, ev.payload = position{0, *n}, payload
+		o.publish(ctx, e, t, ev)
+	}
+	if err := o.eachRow(ctx, e, emit); err != nil {
+		return err
+	}
+	if first > 1 {
+		ev.operation, ev.token, ev.since = streams.Complete, streams.Updated, first
+		emit(nil)
+	}
+	return nil
+}
+
+// eachRow calls f with the payload of each row of a table.
+func (o *owner) eachRow(ctx context.Context, e *entity, f func(payload []byte)) error {
 	var names []string
 	for _, c := range e.columns {
 		names = append(names, identifier(c.name))
@@ -100,47 +134,46 @@ func (o *owner) copyTable(ctx context.Context, e *entity, t *transaction, start 
 	if _, err := o.wait(ctx, "DECLARE rows BINARY NO SCROLL CURSOR FOR SELECT "+strings.Join(names, ", ")+" FROM "+identifier(e.table)); err != nil {
 		return fmt.Errorf("snapshot of %s: %w", e.table, err)
 	}
-	first := o.outlets[e].last + 1
-	ev := event{lsn: start.String(), committed: t.committed.UTC().Format(time.RFC3339Nano), operation: streams.Snapshot, token: streams.Created}
 	for {
 		results, err := o.conn.Exec(ctx, fmt.Sprintf("FETCH %d FROM rows", fetchRows)).ReadAll()
 		if err != nil {
 			return fmt.Errorf("snapshot of %s: %w", e.table, err)
 		}
-		r := results[0]
-		if len(r.Rows) == 0 {
-			if first > 1 {
-				*n++
-				ev.at, ev.operation, ev.token, ev.payload, ev.since = position{0, *n}, streams.Complete, streams.Updated, nil, first
-				o.publish(ctx, e, t, ev)
-			}
+		if len(results[0].Rows) == 0 {
 			_, err := o.rows(ctx, "CLOSE rows")
 			return err
 		}
-		var columns []column
-		for _, f := range r.FieldDescriptions {
-			columns = append(columns, column{f.Name, f.DataTypeOID})
-		}
-		rel, err := relate(e, columns)
-		if err != nil {
+		if err := encodeRows(e, results[0], f); err != nil {
 			return err
-		}
-		for _, row := range r.Rows {
-			rel.new = rel.new[:0]
-			for _, v := range row {
-				rel.new = append(rel.new, datum{data: v})
-			}
-			if ev.payload, err = rel.encode(rel.new); err != nil {
-				return err
-			}
-			*n++
-			ev.at = position{0, *n}
-			o.publish(ctx, e, t, ev)
 		}
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
 	}
+}
+
+// encodeRows calls f with the payload of each row that was fetched.
+func encodeRows(e *entity, r *pgconn.Result, f func(payload []byte)) error {
+	var columns []column
+	for _, d := range r.FieldDescriptions {
+		columns = append(columns, column{d.Name, d.DataTypeOID})
+	}
+	rel, err := relate(e, columns)
+	if err != nil {
+		return err
+	}
+	for _, row := range r.Rows {
+		rel.new = rel.new[:0]
+		for _, v := range row {
+			rel.new = append(rel.new, datum{data: v})
+		}
+		payload, err := rel.encode(rel.new)
+		if err != nil {
+			return err
+		}
+		f(payload)
+	}
+	return nil
 }
 
 // settled waits until every event of t is on its stream.
