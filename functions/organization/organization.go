@@ -67,7 +67,8 @@ func (o organizations) update(ctx context.Context, req *pb.UpdateOrganizationReq
 
 func (o organizations) delete(ctx context.Context, req *pb.DeleteOrganizationRequest) (*pb.DeleteOrganizationResponse, error) {
 	var org *pb.Organization
-	err := pgx.BeginFunc(ctx, o.db, func(tx pgx.Tx) error {
+	// A user may have another isolation by default, with which the second statement sees no more than the first.
+	err := pgx.BeginTxFunc(ctx, o.db, pgx.TxOptions{IsoLevel: pgx.ReadCommitted}, func(tx pgx.Tx) error {
 		if _, err := tx.Exec(ctx, lockSQL, req.OrganizationId); err != nil {
 			return err
 		}

@@ -3,6 +3,7 @@ package organization_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -231,10 +232,22 @@ func TestGatewaysEndWithTheirOrganization(t *testing.T) {
 	}
 }
 
-// TestGatewayDuringDeletion makes a gateway while its organization is deleted.
+// TestGatewayDuringDeletion makes a gateway while its organization is deleted, also where
+// transactions of the database have another isolation by default.
 func TestGatewayDuringDeletion(t *testing.T) {
 	t.Parallel()
+	for _, isolation := range []string{"read committed", "repeatable read", "serializable"} {
+		t.Run(isolation, func(t *testing.T) {
+			t.Parallel()
+			gatewayDuringDeletion(t, isolation)
+		})
+	}
+}
+
+func gatewayDuringDeletion(t *testing.T, isolation string) {
 	e, c := start(t)
+	e.Exec(t, fmt.Sprintf("DO $$ BEGIN EXECUTE format('ALTER DATABASE %%I SET default_transaction_isolation = %%L', current_database(), '%s'); END $$", isolation))
+	e.DB.Reset() // connections have what was so when they were made
 	o := e.Organization(t)
 	ctx := context.WithoutCancel(t.Context())
 	tx, err := e.DB.Begin(ctx)
