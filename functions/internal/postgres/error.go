@@ -31,7 +31,7 @@ func as(code codes.Code, reason, message string, cause error) error {
 
 // Error gives an error of PostgreSQL the code that callers see: ALREADY_EXISTS
 // for a unique violation, NOT_FOUND for the organization that a foreign key does
-// not find, UNAVAILABLE where PostgreSQL is away or busy and the same call may
+// not find, INVALID_ARGUMENT for a text that the database cannot hold, UNAVAILABLE where PostgreSQL is away or busy and the same call may
 // succeed later. A caller's own deadline stays what it is. All else is returned
 // as it is, and the caller sees an opaque INTERNAL.
 func Error(err error) error {
@@ -59,6 +59,8 @@ func serverError(pg *pgconn.PgError, err error) error {
 		return as(codes.AlreadyExists, "ALREADY_EXISTS", "it exists already", err)
 	case "23503": // foreign_key_violation
 		return as(codes.NotFound, "ORGANIZATION_NOT_FOUND", "the organization does not exist", err)
+	case "22P05": // untranslatable_character
+		return as(codes.InvalidArgument, "INVALID_ARGUMENT", "a text has a character that the encoding of the database lacks", err)
 	case "25006", // read_only_sql_transaction: after a failover
 		"25P04", // transaction_timeout
 		"40001", // serialization_failure

@@ -54,6 +54,7 @@ func TestErrorsOfTheServer(t *testing.T) {
 		"SELECT * FROM nothing":                                       {codes.Unknown, ""},
 		"DO $$ BEGIN RAISE 'too bad' USING ERRCODE = '40001'; END $$": {codes.Unavailable, "POSTGRES_UNAVAILABLE"},
 		"DO $$ BEGIN RAISE 'too bad' USING ERRCODE = '53200'; END $$": {codes.Unavailable, "POSTGRES_UNAVAILABLE"},
+		"DO $$ BEGIN RAISE 'too bad' USING ERRCODE = '22P05'; END $$": {codes.InvalidArgument, "INVALID_ARGUMENT"},
 		"DO $$ BEGIN RAISE 'too bad' USING ERRCODE = '25P04'; END $$": {codes.Unavailable, "POSTGRES_UNAVAILABLE"},
 	} {
 		_, err := db.Exec(t.Context(), sql, pgx.QueryExecModeSimpleProtocol)
