@@ -59,6 +59,7 @@ func (c Postgres) driver() (*pgx.ConnConfig, error) {
 	}
 	query := url.Values{
 		"sslmode": {c.SSLMode}, "application_name": {"ponix"},
+		"client_encoding": {"UTF8"}, // for which the driver takes texts, whatever a database or a user has by default
 		"connect_timeout": {strconv.Itoa(int(dialEach(servers).Seconds()))},
 	}
 	if len(servers) > 1 {

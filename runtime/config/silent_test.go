@@ -20,15 +20,9 @@ import (
 // say nothing any more, and PostgreSQL takes new ones.
 func TestSilentConnectionsToPostgres(t *testing.T) {
 	t.Parallel()
-	at, err := url.Parse(runtimetest.Postgres(t))
-	if err != nil {
-		t.Fatal(err)
-	}
-	link := runtimetest.NewLink(t, at.Host)
-	host, port, _ := net.SplitHostPort(link.Addr)
-	n, _ := strconv.Atoi(port)
-	c := config.Default[config.Postgres]()
-	c.Host, c.Port, c.Database = host, uint16(n), strings.TrimPrefix(at.Path, "/")
+	c := postgres(t)
+	link := runtimetest.NewLink(t, net.JoinHostPort(c.Host, strconv.Itoa(int(c.Port))))
+	c.Host = link.Addr
 	pool, err := c.Pool(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -56,18 +50,26 @@ func TestSilentConnectionsToPostgres(t *testing.T) {
 	}
 }
 
+// postgres is a database for the test.
+func postgres(t *testing.T) config.Postgres {
+	t.Helper()
+	at, err := url.Parse(runtimetest.Postgres(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	port, _ := strconv.Atoi(at.Port())
+	c := config.Default[config.Postgres]()
+	c.Host, c.Port, c.Database = at.Hostname(), uint16(port), strings.TrimPrefix(at.Path, "/")
+	return c
+}
+
 // TestSilentServerOfPostgres holds that of two servers the second is used where the first takes
 // connections and says nothing, soon enough for a call, and that each has a port.
 func TestSilentServerOfPostgres(t *testing.T) {
 	t.Parallel()
 	silent := runtimetest.Listen(t, func(c net.Conn) { io.Copy(io.Discard, c) }) //nolint:errcheck // until the client gives up
-	at, err := url.Parse(runtimetest.Postgres(t))
-	if err != nil {
-		t.Fatal(err)
-	}
-	there, _ := strconv.Atoi(at.Port())
-	c := config.Default[config.Postgres]()
-	c.Host, c.Port, c.Database = silent+", "+at.Hostname(), uint16(there), strings.TrimPrefix(at.Path, "/")
+	c := postgres(t)
+	c.Host = silent + ", " + c.Host
 	pool, err := c.Pool(t.Context())
 	if err != nil {
 		t.Fatal(err)
