@@ -63,7 +63,7 @@ func (s *session) connect5(ctx context.Context, l *link) (resumed bool, err erro
 		l.mqtt = mqtt5{client}
 		return connack.SessionPresent, nil
 	case connack != nil && connack.ReasonCode != packets.ConnackUnsupportedProtocolVersion && connack.ReasonCode >= 0x80:
-		return false, fmt.Errorf("the broker refuses the session: %s", reason(connack.ReasonCode, connack.Properties))
+		return false, ended{fmt.Errorf("the broker refuses the session: %s", reason(connack.ReasonCode, connack.Properties)), connack.ReasonCode}
 	case ctx.Err() != nil, errors.Is(err, context.DeadlineExceeded):
 		return false, fmt.Errorf("the broker did not answer within %v", connectTimeout)
 	}
@@ -115,7 +115,20 @@ func disconnected(d *paho.Disconnect) error {
 	if d.Properties != nil && d.Properties.ReasonString != "" {
 		text = ": " + d.Properties.ReasonString
 	}
-	return fmt.Errorf("the broker ends the session (0x%02X)%s", d.ReasonCode, text)
+	return ended{fmt.Errorf("the broker ends the session (0x%02X)%s", d.ReasonCode, text), d.ReasonCode}
+}
+
+// ended is why a broker ends a session, or refuses it.
+type ended struct {
+	error
+	code byte
+}
+
+// byRights tells whether somebody may have changed what the user is allowed. mosquitto then takes
+// away what the session is subscribed to, and keeps the session, also where it is allowed again.
+func byRights(err error) bool {
+	var e ended
+	return errors.As(err, &e) && (e.code == packets.DisconnectNotAuthorized || e.code == packets.DisconnectAdministrativeAction)
 }
 
 type mqtt5 struct{ *paho.Client }

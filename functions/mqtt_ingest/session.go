@@ -48,6 +48,7 @@ type session struct {
 	forget atomic.Bool // before cancel, or while it ends
 	done   chan struct{}
 	hungUp bool // the broker, when it was asked for everything
+	doubts bool // whether what the broker has kept is still subscribed to
 
 	stopping bool // for its owner, as told
 	told     told
@@ -91,6 +92,7 @@ func (s *session) run(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
+		s.doubts = s.doubts || byRights(err)
 		s.status.disconnected(s.broker.Clean(err.Error()))
 		select {
 		case <-ctx.Done():
@@ -150,7 +152,11 @@ func (s *session) prepare(ctx context.Context, l *link, resumed bool) error {
 	}
 	close(l.ready)
 	go l.acknowledge()
-	if f := s.ids.subscribed(); f == everything || f == s.narrow() { // and not that of another organization
+	kept := s.ids.subscribed()
+	if kept != everything && kept != s.narrow() { // but that of another organization
+		kept = ""
+	}
+	if kept != "" && !s.doubts {
 		return nil
 	}
 	asking, cancel := context.WithCancel(ctx)
@@ -163,12 +169,12 @@ func (s *session) prepare(ctx context.Context, l *link, resumed bool) error {
 		}
 	}()
 	filter, err := everything, errRefused
-	if !s.hungUp {
+	if !s.hungUp && kept != s.narrow() { // never both: there are brokers that send a message once for each filter
 		err = l.subscribe(asking, filter)
 	}
 	if errors.Is(err, errRefused) {
 		filter, err = s.narrow(), nil
-		if s.hungUp { // it may have granted that first: there are brokers that send a message once for each filter
+		if s.hungUp { // it may have granted that first
 			err = l.unsubscribe(asking, everything)
 		}
 		if err == nil {
@@ -179,9 +185,13 @@ func (s *session) prepare(ctx context.Context, l *link, resumed bool) error {
 		s.hungUp = filter == everything
 		return l.err
 	}
+	if errors.Is(err, errRefused) && kept != "" { // or the next owner would rely on it
+		err = errors.Join(err, s.ids.subscribe(ctx, ""))
+	}
 	if err != nil {
 		return err
 	}
+	s.doubts = false
 	return s.ids.subscribe(ctx, filter)
 }
 
