@@ -31,9 +31,10 @@ func as(code codes.Code, reason, message string, cause error) error {
 
 // Error gives an error of PostgreSQL the code that callers see: ALREADY_EXISTS
 // for a unique violation, NOT_FOUND for the organization that a foreign key does
-// not find, INVALID_ARGUMENT for a text that the database cannot hold, UNAVAILABLE where PostgreSQL is away or busy and the same call may
-// succeed later. A caller's own deadline stays what it is. All else is returned
-// as it is, and the caller sees an opaque INTERNAL.
+// not find, INVALID_ARGUMENT for a text that the database cannot hold, UNAVAILABLE
+// where PostgreSQL is away or busy and the same call may succeed later. A caller's
+// own deadline stays what it is. All else is returned as it is, and the caller sees
+// an opaque INTERNAL.
 func Error(err error) error {
 	var pg *pgconn.PgError
 	switch {
