@@ -16,14 +16,6 @@ import (
 	"ponix/runtime"
 )
 
-// everything is what a gateway subscribes to: all topics but those of the broker
-// itself ($SYS). Brokers that refuse # alone allow it.
-const everything = "+/#"
-
-// narrow is what a gateway subscribes to where the broker does not allow that, or has hung
-// up when it was asked for it (deny_action = disconnect of EMQX).
-func (s *session) narrow() string { return s.gateway.OrganizationId + "/#" }
-
 // settled is how long a connection has to last to count as a success.
 const settled = 10 * time.Second
 
@@ -145,56 +137,6 @@ func (s *session) connect(ctx context.Context) (*link, error) {
 	return l, nil
 }
 
-// prepare lets messages in and subscribes.
-func (s *session) prepare(ctx context.Context, l *link, resumed bool) error {
-	if err := s.ids.begin(ctx, resumed); err != nil {
-		return err
-	}
-	close(l.ready)
-	go l.acknowledge()
-	kept := s.ids.subscribed()
-	if kept != everything && kept != s.narrow() { // but that of another organization
-		kept = ""
-	}
-	if kept != "" && !s.doubts {
-		return nil
-	}
-	asking, cancel := context.WithCancel(ctx)
-	defer cancel()
-	go func() {
-		select {
-		case <-l.done:
-			cancel()
-		case <-asking.Done():
-		}
-	}()
-	filter, err := everything, errRefused
-	if !s.hungUp && kept != s.narrow() { // never both: there are brokers that send a message once for each filter
-		err = l.subscribe(asking, filter)
-	}
-	if errors.Is(err, errRefused) {
-		filter, err = s.narrow(), nil
-		if s.hungUp { // it may have granted that first
-			err = l.unsubscribe(asking, everything)
-		}
-		if err == nil {
-			err = l.subscribe(asking, filter)
-		}
-	}
-	if err != nil && l.gone() {
-		s.hungUp = filter == everything
-		return l.err
-	}
-	if errors.Is(err, errRefused) && kept != "" { // or the next owner would rely on it
-		err = errors.Join(err, s.ids.subscribe(ctx, ""))
-	}
-	if err != nil {
-		return err
-	}
-	s.doubts = false
-	return s.ids.subscribe(ctx, filter)
-}
-
 // stay waits until the link is gone, or ends it.
 func (s *session) stay(ctx context.Context, l *link) error {
 	select {
@@ -205,14 +147,6 @@ func (s *session) stay(ctx context.Context, l *link) error {
 	}
 	l.close(ctx.Err() != nil && s.forget.Load() && s.unsubscribed(ctx))
 	return l.err
-}
-
-// unsubscribed notes that the broker will have no subscription any more: should the
-// gateway come back to it, a session that is there in MQTT 3.1.1 brings nothing.
-func (s *session) unsubscribed(ctx context.Context) bool {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), askTimeout)
-	defer cancel()
-	return s.ids.subscribe(ctx, "") == nil
 }
 
 // receive handles a message: it is on its way to JetStream on return. It waits
