@@ -135,6 +135,7 @@ func (c NATS) Connect(ctx context.Context, name string, log *slog.Logger, opts .
 		return nil, err
 	}
 	often := rate.NewLimiter(1, 20) // what a user may not do may be tried with each message
+	refused := &refusals{log: log, rounds: map[subscription]int{}}
 	connected, failed := make(chan struct{}, 1), make(chan error, 1)
 	opts = append(append(standard,
 		nats.RetryOnFailedConnect(true),
@@ -155,13 +156,14 @@ func (c NATS) Connect(ctx context.Context, name string, log *slog.Logger, opts .
 			}
 		}),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
+			refused.forget()
 			if err != nil {
 				log.Warn("NATS is disconnected", "error", err)
 			}
 		}),
 		nats.ReconnectHandler(func(nc *nats.Conn) { log.Info("NATS is connected again", "server", nc.ConnectedUrlRedacted()) }),
-		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
-			if often.Allow() {
+		nats.ErrorHandler(func(nc *nats.Conn, _ *nats.Subscription, err error) {
+			if !refused.note(nc, err) && often.Allow() {
 				log.Warn("NATS", "error", err)
 			}
 		}),
