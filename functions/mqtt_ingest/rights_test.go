@@ -22,7 +22,7 @@ type rights struct {
 }
 
 func (r *rights) OnACLCheck(_ *mochi.Client, topic string, write bool) bool {
-	return write || !r.taken.Load() && !(r.strict && topic == "+/#")
+	return write || !r.taken.Load() && (!r.strict || topic != "+/#")
 }
 
 // TestRightsAreTakenAndGivenBack does as mosquitto does where a user may not subscribe any more: it
