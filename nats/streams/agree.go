@@ -79,8 +79,10 @@ func streamsAgree(have, want jetstream.StreamConfig) bool {
 // requests for messages may wait.
 const serverMaxWaiting = 512
 
+// consumersAgree leaves out until when somebody has paused a consumer: the server remembers
+// that for ever, and changes it for nobody who writes the rest.
 func consumersAgree(have, want jetstream.ConsumerConfig) bool {
-	have.Metadata, have.Name = want.Metadata, want.Name
+	have.Metadata, have.Name, have.PauseUntil = want.Metadata, want.Name, want.PauseUntil
 	if want.MaxWaiting == 0 && have.MaxWaiting == serverMaxWaiting {
 		have.MaxWaiting = 0
 	}

@@ -257,3 +257,31 @@ func TestWhatIsSetAside(t *testing.T) {
 		t.Errorf("it is %s", gib)
 	}
 }
+
+// TestEnsureLeavesAPause has somebody pause a consumer for a moment, as the server remembers
+// for ever: a user who may not change consumers runs functions on it all the same.
+func TestEnsureLeavesAPause(t *testing.T) {
+	t.Parallel()
+	nc := runtimetest.NATS(t)
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw := config.Default[streams.Config]().RawEnvelopes()
+	if err := streams.Ensure(t.Context(), js, raw); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := js.PauseConsumer(t.Context(), raw.Name, streams.Convert, time.Now().Add(time.Millisecond)); err != nil {
+		t.Fatal(err)
+	}
+	written, err := nc.SubscribeSync("$JS.API.CONSUMER.CREATE.>")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(streams.Ensure(t.Context(), js, raw), nc.Flush()); err != nil {
+		t.Fatal(err)
+	}
+	if n, _, err := written.Pending(); n > 0 || err != nil {
+		t.Errorf("the consumer was written %d times, %v", n, err)
+	}
+}
