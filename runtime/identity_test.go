@@ -2,6 +2,7 @@ package runtime_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"maps"
 	"slices"
@@ -292,13 +293,92 @@ func TestStreamReplaced(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	epoch := strconv.FormatInt(s.CachedInfo().Created.UnixNano(), 36) + "-"
-	if id := <-fresh; id != epoch+"2" {
-		t.Errorf("the id is %s, want %s2", id, epoch)
+	m, err := s.GetMsg(t.Context(), 2)
+	if err != nil {
+		t.Fatal(err)
 	}
+	want := strconv.FormatInt(m.Time.UnixNano(), 36) + "-2"
+	if id := <-fresh; id != want {
+		t.Errorf("the id is %s, want %s", id, want)
+	}
+	created := strconv.FormatInt(s.CachedInfo().Created.UnixNano(), 36)
 	for len(old) > 0 {
-		if id := <-old; strings.HasPrefix(id, epoch) {
-			t.Errorf("%s is of the new stream", id)
+		if id := <-old; id >= created { // both have as many digits
+			t.Errorf("%s is of the new stream, made at %s", id, created)
+		}
+	}
+}
+
+// TestStreamRestored restores a stream from a backup that is older than what was made of its
+// message: that comes again, and is still one.
+func TestStreamRestored(t *testing.T) {
+	t.Parallel()
+	nc := runtimetest.NATS(t)
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := runtime.Config{Conn: nc, Streams: testStreams()}
+	if err := runtime.Prepare(t.Context(), cfg, identity()); err != nil {
+		t.Fatal(err)
+	}
+	sendRaw(t, js, "", "o", "a")
+	restore := backup(t, nc, "raw_envelopes")
+	host, err := runtime.Start(t.Context(), cfg, identity())
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantResults(t, js, 1, "processed_envelopes.o.a")
+	if err := errors.Join(host.Stop(), js.DeleteStream(t.Context(), "raw_envelopes")); err != nil {
+		t.Fatal(err)
+	}
+	restore()
+	start(t, nc, identity())
+	wantResults(t, js, 1, "processed_envelopes.o.a")
+}
+
+// backup is `nats stream backup`, consumers and all, and returns `nats stream restore`.
+func backup(t *testing.T, nc *nats.Conn, stream string) (restore func()) {
+	t.Helper()
+	ask := func(subject string, request []byte) (reply []byte) {
+		t.Helper()
+		m, err := nc.Request(subject, request, 10*time.Second)
+		if err != nil || strings.Contains(string(m.Data), `"error"`) {
+			t.Fatalf("%s: %v, %v", subject, err, m)
+		}
+		return m.Data
+	}
+	chunks, err := nc.SubscribeSync(nc.NewInbox())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var about map[string]any
+	if err := json.Unmarshal(ask("$JS.API.STREAM.SNAPSHOT."+stream, []byte(`{"deliver_subject":"`+chunks.Subject+`"}`)), &about); err != nil {
+		t.Fatal(err)
+	}
+	delete(about, "type") // all else is what the server wants to know again
+	request, err := json.Marshal(about)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all [][]byte
+	for len(all) == 0 || len(all[len(all)-1]) > 0 { // an empty one is the end
+		m, err := chunks.NextMsg(10 * time.Second)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, m.Data)
+		m.Respond(nil) //nolint:errcheck // the server would send no more
+	}
+	return func() {
+		var to struct {
+			Subject string `json:"deliver_subject"`
+		}
+		if err := json.Unmarshal(ask("$JS.API.STREAM.RESTORE."+stream, request), &to); err != nil {
+			t.Fatal(err)
+		}
+		for _, data := range all {
+			ask(to.Subject, data)
 		}
 	}
 }

@@ -18,8 +18,8 @@ import (
 // Message describes the delivery that a trigger's handler works on.
 type Message struct {
 	// ID is derived from the message alone, so every delivery and every replay
-	// has the same: its Nats-Msg-Id if it has one, otherwise the creation time
-	// of its stream and its sequence.
+	// has the same, also of a stream that was restored from a backup: its
+	// Nats-Msg-Id if it has one, otherwise when it was stored and its sequence.
 	ID       string
 	Stored   time.Time   // when the stream stored it first
 	Attempt  int         // 1 for the first delivery
@@ -54,8 +54,7 @@ func (t *trigger) describe(msg jetstream.Msg) Message {
 			m.Stored = at
 		}
 	} else if m.ID = h.Get(jetstream.MsgIDHeader); m.ID == "" {
-		// A message older than its stream came from one of that name that was deleted since.
-		m.ID = streamID(min(t.created.Load(), m.Stored.UnixNano()), m.Sequence)
+		m.ID = streamID(m.Stored, m.Sequence)
 	}
 	if len(m.ID) > maxID || !utf8.ValidString(m.ID) {
 		sum := sha256.Sum256([]byte(m.ID))
@@ -86,8 +85,8 @@ func delivery(reply string) (attempt int, sequence uint64, stored time.Time) {
 }
 
 // streamID is the id of a message without one of its own. The time in it, in nanoseconds,
-// tells apart streams of the same name that were created at different times, whose
-// sequences start again.
-func streamID(created int64, sequence uint64) string {
-	return strconv.FormatInt(created, 36) + "-" + strconv.FormatUint(sequence, 10)
+// tells apart streams of the same name, whose sequences start again where one was deleted.
+// When a stream was created would not do: that of a restored one is when it was restored.
+func streamID(stored time.Time, sequence uint64) string {
+	return strconv.FormatInt(stored.UnixNano(), 36) + "-" + strconv.FormatUint(sequence, 10)
 }

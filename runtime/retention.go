@@ -95,7 +95,6 @@ func (h *Host) purge(ctx context.Context, t *trigger, stream jetstream.Stream) e
 	if err != nil {
 		return err
 	}
-	t.noteCreation(stream) // a trigger that asks for no messages is not told when it is made again
 	spec := t.stream
 	filled := h.filled(info)
 	if info.State.Msgs == 0 {

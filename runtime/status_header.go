@@ -42,7 +42,7 @@ func (h *Host) buryStored(ctx context.Context, stream jetstream.Stream, function
 	info := stream.CachedInfo()
 	letter := deadletter.Letter{
 		Function: function, Reason: "STATUS_HEADER", Error: "the message has no payload and a header Status, which is the server's alone",
-		ID: streamID(info.Created.UnixNano(), m.Sequence), Stored: m.Time, Arrived: m.Time,
+		ID: streamID(m.Time, m.Sequence), Stored: m.Time, Arrived: m.Time,
 		Stream: info.Config.Name, Subject: m.Subject, Sequence: m.Sequence, Header: m.header,
 	}.Message(h.Streams.DeadLetters().Name)
 	if err := h.putLetter(ctx, deadletter.ShortenHeaders(letter)); err != nil {

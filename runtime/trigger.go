@@ -23,7 +23,6 @@ type trigger struct {
 	*binding
 	stream   streams.Stream
 	consumer string
-	created  atomic.Int64 // when the stream was, as it is now, in nanoseconds
 }
 
 // newTrigger finds the consumer, shows it in the service and arranges for the
@@ -40,7 +39,6 @@ func newTrigger(ctx context.Context, b *binding, s streams.Stream, durable strin
 		return nil, nil, err
 	}
 	t := &trigger{binding: b, stream: s, consumer: durable}
-	t.noteCreation(stream)
 	b.service.addTrigger(endpointSpec{
 		name: durable, subject: strings.Join(s.Subjects, ","), group: s.Name + "/" + durable, counters: &b.counters,
 		pending:  func() *uint64 { return b.host.pendingOf(s.Name, durable) },
@@ -48,12 +46,6 @@ func newTrigger(ctx context.Context, b *binding, s streams.Stream, durable strin
 	})
 	b.host.retain(t, stream)
 	return t, c, nil
-}
-
-// noteCreation notes when the stream was made: one that is made again under its name starts
-// its sequences again.
-func (t *trigger) noteCreation(stream jetstream.Stream) {
-	t.created.Store(stream.CachedInfo().Created.UnixNano())
 }
 
 func checkTrigger(s streams.Stream, durable string) func() error {
@@ -162,7 +154,6 @@ func (t *trigger) resume(quit context.Context, begin func(jetstream.Consumer) (j
 		if err != nil {
 			return nil, err
 		}
-		t.noteCreation(stream)
 		return begin(c)
 	}
 	for attempt := 1; !t.host.Conn.IsClosed(); attempt++ {
