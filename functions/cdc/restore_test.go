@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -248,6 +249,34 @@ func TestNATSLosesItsDisk(t *testing.T) {
 		}
 	}
 	e.wantEventOf(t, "before")
+}
+
+// TestStateIsGarbage has somebody write something else over the state: the status says what
+// is to be done, and when that is, a fresh snapshot follows.
+func TestStateIsGarbage(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t)
+	e.config.RetryDelay = 200
+	e.instance(t)
+	e.streaming(t)
+	e.exec(t, "INSERT INTO organizations (id, name) VALUES ('o', 'before')")
+	e.wantEventOf(t, "before")
+	kv, err := e.js.KeyValue(t.Context(), e.streams.CaptureState().Bucket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := kv.PutString(t.Context(), e.config.Slot, "garbage"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := e.status(t); err == nil || !strings.Contains(err.Error(), "key "+e.config.Slot+" of bucket "+kv.Bucket()) || !strings.Contains(err.Error(), "delete the key") {
+		t.Errorf("the status is %v", err)
+	}
+	if err := kv.Delete(t.Context(), e.config.Slot); err != nil {
+		t.Fatal(err)
+	}
+	if all := e.events(t, "organizations", 2); all[1].operation != streams.Snapshot {
+		t.Errorf("after that comes %v", all[1])
+	}
 }
 
 // TestStateIsDeleted has somebody delete the key of the slot's state: a fresh snapshot

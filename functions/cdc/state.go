@@ -10,8 +10,10 @@ import (
 	"github.com/jackc/pglogrepl"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"google.golang.org/grpc/codes"
 
 	"ponix/nats/streams"
+	"ponix/runtime"
 )
 
 // state is how far change data capture is, as the owner of the slot keeps it in
@@ -96,7 +98,10 @@ func (k keeper) read(ctx context.Context, key string, to any, revision *uint64) 
 		return fmt.Errorf("read the state: %w", err)
 	}
 	*revision = entry.Revision()
-	return json.Unmarshal(entry.Value(), to)
+	if err := json.Unmarshal(entry.Value(), to); err != nil {
+		return runtime.Error(codes.FailedPrecondition, "STATE_UNREADABLE", "key %s of bucket %s holds what cdc has not written there (%v): delete the key, and a fresh snapshot follows where it was the state", key, kv.Bucket(), err)
+	}
+	return nil
 }
 
 // save writes the state, unless somebody else did since it was read.
