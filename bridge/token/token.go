@@ -9,9 +9,11 @@ package token
 import (
 	"context"
 	"crypto/rsa"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -106,6 +108,25 @@ type claims struct {
 	jwt.RegisteredClaims
 	Role         string `json:"role"`
 	Organization string `json:"organization_id"`
+}
+
+// claimNames are those that are looked at.
+var claimNames = []string{"iss", "sub", "aud", "exp", "nbf", "iat", "role", "organization_id"}
+
+// UnmarshalJSON leaves out what differs from a claim's name in case: names of claims are
+// exact (RFC 7519, section 10.1.1), and an issuer may let somebody fill in a claim Role.
+func (c *claims) UnmarshalJSON(text []byte) error {
+	var all map[string]json.RawMessage
+	if err := json.Unmarshal(text, &all); err != nil {
+		return err
+	}
+	maps.DeleteFunc(all, func(name string, _ json.RawMessage) bool { return !slices.Contains(claimNames, name) })
+	known, err := json.Marshal(all)
+	if err != nil {
+		return err
+	}
+	type plain claims // without this method
+	return json.Unmarshal(known, (*plain)(c))
 }
 
 // Verify returns who the values of the header authorization belong to. Its

@@ -158,6 +158,8 @@ func TestClaims(t *testing.T) {
 		"an admin of one organization":  {v, sign(t, hs, secret, "", jwt.MapClaims{"role": "admin"}), "TOKEN_INVALID"},
 		"nobody":                        {v, sign(t, hs, secret, "", jwt.MapClaims{"sub": nil}), "TOKEN_INVALID"},
 		"a subject with a space":        {v, sign(t, hs, secret, "", jwt.MapClaims{"sub": "ada "}), "TOKEN_INVALID"},
+		"claims in another case":        {v, sign(t, hs, secret, "", jwt.MapClaims{"ROLE": "admin", "Organization_ID": "", "ſub": "root", "EXP": past, "iſs": "https://evil"}), ""}, // Go takes ſ for an s
+		"a role in another case":        {v, sign(t, hs, secret, "", jwt.MapClaims{"role": nil, "Role": "member"}), "TOKEN_INVALID"},
 		"a subject with a header in it": {v, sign(t, hs, secret, "", jwt.MapClaims{"sub": "ada\r\nPonix-Role: admin"}), "TOKEN_INVALID"},
 	})
 }
