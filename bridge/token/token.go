@@ -155,6 +155,10 @@ func (v *Verifier) Verify(authorization []string) (wire.Principal, error) {
 	return p, nil
 }
 
+// errCritical is of a token that must not be taken by who does not know an extension
+// (RFC 7515, section 4.1.11): none is known here.
+var errCritical = errors.New("the token has critical extensions")
+
 func invalid(why string) error {
 	return wire.Error(codes.Unauthenticated, "TOKEN_INVALID", "the token is not valid: "+why)
 }
@@ -163,6 +167,8 @@ func invalid(why string) error {
 // only looked at where the signature is right.
 func refusal(err error) error {
 	switch {
+	case errors.Is(err, errCritical):
+		return invalid("it has extensions that must be understood (crit), and are not")
 	case errors.Is(err, jwt.ErrTokenExpired):
 		return wire.Error(codes.Unauthenticated, "TOKEN_EXPIRED", "the token has expired")
 	case errors.Is(err, jwt.ErrTokenMalformed):
@@ -180,6 +186,9 @@ func refusal(err error) error {
 // key returns what a token's signature is checked with. Which kind that is
 // follows from the algorithm, so that a public key is never taken for a secret.
 func (v *Verifier) key(t *jwt.Token) (any, error) {
+	if _, ok := t.Header["crit"]; ok {
+		return nil, errCritical
+	}
 	if t.Method == jwt.SigningMethodHS256 {
 		return v.secret(), nil
 	}

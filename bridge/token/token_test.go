@@ -208,6 +208,23 @@ func TestSignatures(t *testing.T) {
 	})
 }
 
+// TestCriticalExtensions holds that a token which asks for what is not known here is refused,
+// whoever has signed it.
+func TestCriticalExtensions(t *testing.T) {
+	t.Parallel()
+	tok := jwt.NewWithClaims(jwt.SigningMethodHS256, jwt.MapClaims{"sub": "root", "role": "admin", "exp": time.Now().Add(time.Hour).Unix()})
+	tok.Header["crit"], tok.Header["urn:example:bound"] = []string{"urn:example:bound"}, "to another door"
+	raw, err := tok.SignedString(secret)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := verifier(t, token.Config{Secret: secret}).Verify([]string{"Bearer " + raw})
+	if err == nil {
+		t.Fatalf("%+v is let in", p)
+	}
+	refused(t, err, "TOKEN_INVALID", raw)
+}
+
 func mustPKIX(t *testing.T, key any) []byte {
 	t.Helper()
 	der, err := x509.MarshalPKIXPublicKey(key)
