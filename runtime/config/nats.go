@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"os"
 	"regexp"
+	"strconv"
 	"strings"
 	"time"
 
@@ -42,8 +43,42 @@ const (
 // inboxPrefix is what a subject can start with.
 var inboxPrefix = regexp.MustCompile(`^[^\s.*>]+(\.[^\s.*>]+)*$`)
 
+// check is an error where no server can have the address, for which a process would wait
+// for ever. What cannot be read as a URL is left to the client.
+func (c NATS) check() error {
+	servers := 0
+	for address := range strings.SplitSeq(c.URL, ",") {
+		address = strings.TrimSpace(address)
+		if address == "" {
+			continue
+		}
+		servers++
+		if !strings.Contains(address, "://") {
+			address = "nats://" + address
+		}
+		u, err := url.Parse(address)
+		if err != nil {
+			continue
+		}
+		port := cmp.Or(u.Port(), "4222")
+		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+			return &Error{"PONIX_NATS_URL", fmt.Errorf("has the port %s: there are 1 to 65535", port)}
+		}
+		if strings.Contains(u.Hostname(), ":") && !strings.HasPrefix(u.Host, "[") {
+			return &Error{"PONIX_NATS_URL", errors.New("has an IPv6 address without brackets: write nats://[::1]:4222")}
+		}
+	}
+	if servers == 0 {
+		return &Error{"PONIX_NATS_URL", errors.New("is empty")}
+	}
+	return nil
+}
+
 // options are those of every connection.
 func (c NATS) options(name string) ([]nats.Option, error) {
+	if err := c.check(); err != nil {
+		return nil, err
+	}
 	opts := []nats.Option{
 		nats.Name(name), nats.Timeout(natsTimeout),
 		nats.SetCustomDialer(&gatheringDialer{net.Dialer{Timeout: natsTimeout}}),
