@@ -90,7 +90,7 @@ func (c Postgres) servers() (servers []string, err error) {
 			return nil, &Error{"PONIX_POSTGRES_HOST", errors.New("must be a host, or several with commas between")}
 		}
 		if _, _, err := net.SplitHostPort(host); err != nil {
-			host = net.JoinHostPort(host, strconv.Itoa(int(c.Port)))
+			host = net.JoinHostPort(strings.Trim(host, "[]"), strconv.Itoa(int(c.Port))) // an IPv6 address may have brackets
 		}
 		servers = append(servers, host)
 	}

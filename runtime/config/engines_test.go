@@ -1,9 +1,12 @@
 package config_test
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
+
+	"ponix/runtime/config"
 )
 
 // TestEncodingOfPostgres holds that texts are UTF-8 on the way to PostgreSQL, whatever a database or
@@ -23,5 +26,16 @@ func TestEncodingOfPostgres(t *testing.T) {
 	var characters int
 	if err := pool.QueryRow(t.Context(), "SELECT char_length($1::text)", "Zürich").Scan(&characters); err != nil || characters != 6 {
 		t.Errorf("got %d characters, %v", characters, err)
+	}
+}
+
+// TestAddressesOfPostgres holds that an IPv6 address may have brackets, with a port and without.
+func TestAddressesOfPostgres(t *testing.T) {
+	t.Parallel()
+	for _, host := range []string{"::1", "[::1]", "[::1]:5432"} {
+		dsn, err := config.Postgres{Host: host, Port: 5432, SSLMode: "disable"}.DSN()
+		if err != nil || !strings.Contains(dsn, "@[::1]:5432/") {
+			t.Errorf("%s: got %s, %v", host, dsn, err)
+		}
 	}
 }
