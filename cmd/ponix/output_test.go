@@ -40,8 +40,12 @@ func TestCells(t *testing.T) {
 		{&at, "2026-11-27 01:02:03.000004", `"2026-11-27T01:02:03.000004Z"`},
 		{map[string]float64{"a": math.NaN()}, "map[a:NaN]", `{"a":null}`},
 		{map[float64]uint8{0.5: 1}, "map[0.5:1]", `{"0.5":1}`},
-		{map[time.Time]uint8{at: 1}, "map[2026-11-27 01:02:03.000004 +0000 UTC:1]", `{"2026-11-27T01:02:03.000004Z":1}`},
+		{map[time.Time]uint8{at: 1}, "map[2026-11-27 01:02:03.000004:1]", `{"2026-11-27T01:02:03.000004Z":1}`},
 		{map[any]any{}, "map[]", "{}"}, // map() of nothing
+		{map[string]*uint8{"b": &one, "a": nil}, "map[a:NULL b:1]", `{"a":null,"b":1}`},
+		{[]json.RawMessage{[]byte(`{"a":1}`)}, `[{"a":1}]`, `[{"a":1}]`},
+		{(*json.RawMessage)(nil), "NULL", "null"},
+		{at.Add(5), "2026-11-27 01:02:03.000004005", `"2026-11-27T01:02:03.000004005Z"`},
 		{at, "2026-11-27 01:02:03.000004", `"2026-11-27T01:02:03.000004Z"`},
 	} {
 		if got := cell(tt.value); got != tt.cell {

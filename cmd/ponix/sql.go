@@ -11,6 +11,7 @@ import (
 	"math/big"
 	"reflect"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -62,7 +63,7 @@ func (c *sqlCommand) Run(e *env) error {
 			return err
 		}
 		if c.Format == "json" {
-			if err := e.out.object(rows.Columns(), types, values); err != nil {
+			if err := e.out.object(rows.Columns(), values); err != nil {
 				return err
 			}
 			continue
@@ -98,14 +99,15 @@ func changes(query string) bool {
 }
 
 // scan reads a row into values of the columns' own Go types; JSON as its text.
-func scan(rows driver.Rows, types []driver.ColumnType) ([]any, error) {
+func scan(rows driver.Rows, types []driver.ColumnType) (values []any, err error) {
+	defer func() {
+		if r := recover(); r != nil { // of the driver, as for a map of large integers
+			err = fmt.Errorf("the driver for ClickHouse cannot read a value of this type, select it as a text with toString: %v", r)
+		}
+	}()
 	into := make([]any, len(types))
 	for i, t := range types {
-		if isJSON(t) {
-			into[i] = new(string)
-			continue
-		}
-		into[i] = reflect.New(t.ScanType()).Interface()
+		into[i] = reflect.New(goType(t)).Interface()
 	}
 	if err := rows.Scan(into...); err != nil {
 		return nil, err
@@ -116,19 +118,33 @@ func scan(rows driver.Rows, types []driver.ColumnType) ([]any, error) {
 	return into, nil
 }
 
-func isJSON(t driver.ColumnType) bool { return strings.HasPrefix(t.DatabaseTypeName(), "JSON") }
+// goType is what the values of a column are read as. JSON comes as text, for which the driver
+// does not account in ScanType: see config.ClickHouse.Options.
+func goType(t driver.ColumnType) reflect.Type {
+	switch name := t.DatabaseTypeName(); {
+	case strings.HasPrefix(name, "JSON"):
+		return reflect.TypeFor[json.RawMessage]()
+	case strings.HasPrefix(name, "Nullable(JSON"):
+		return reflect.TypeFor[*json.RawMessage]()
+	case strings.HasPrefix(name, "Array(JSON"): // as groupArray(data)
+		return reflect.TypeFor[[]json.RawMessage]()
+	}
+	return t.ScanType()
+}
 
 // cell is a value as text.
 func cell(v any) string {
 	switch x := v.(type) {
 	case nil:
 		return "NULL"
+	case json.RawMessage:
+		return string(x)
 	case *time.Time: // else a Stringer, below
 		if x != nil {
 			return cell(*x)
 		}
 	case time.Time:
-		return x.UTC().Format("2006-01-02 15:04:05.999999")
+		return x.UTC().Format("2006-01-02 15:04:05.999999999")
 	case clickhouse.Dynamic: // a path of a JSON column
 		return cell(x.Any())
 	case big.Int:
@@ -150,6 +166,13 @@ func cell(v any) string {
 			items[i] = cell(r.Index(i).Interface())
 		}
 		return "[" + strings.Join(items, " ") + "]"
+	case reflect.Map: // fmt would show where in memory a value is that may be NULL
+		items := make([]string, 0, r.Len())
+		for k, x := range r.Seq2() {
+			items = append(items, cell(k.Interface())+":"+cell(x.Interface()))
+		}
+		slices.Sort(items)
+		return "map[" + strings.Join(items, " ") + "]"
 	}
 	return fmt.Sprint(v)
 }
@@ -198,12 +221,9 @@ func name(key any) string {
 }
 
 // object writes a row as one JSON object, its keys in the order of the columns.
-func (o *output) object(names []string, types []driver.ColumnType, values []any) error {
+func (o *output) object(names []string, values []any) error {
 	var b strings.Builder
 	for i, v := range values {
-		if isJSON(types[i]) {
-			v = json.RawMessage(v.(string))
-		}
 		value, err := json.Marshal(plain(v))
 		if err != nil {
 			return err

@@ -75,6 +75,12 @@ func TestTour(t *testing.T) {
 	if _, err := call(t, c.env, "sql", "INSERT INTO t VALUES (1), ('no number')"); err == nil || !strings.Contains(err.Error(), "code") {
 		t.Errorf("a refused INSERT: %v", err)
 	}
+	if got := must(t, c.env, "sql", "--format", "json", `SELECT ['{"a":1}'::JSON, '{}'::JSON] AS x, NULL::Nullable(JSON) AS y, '{"b":2}'::Nullable(JSON) AS z`); got != `{"x":[{"a":1},{}],"y":null,"z":{"b":2}}`+"\n" {
+		t.Errorf("JSON in other types: %s", got)
+	}
+	if _, err := call(t, c.env, "sql", "SELECT map('a', toInt256(5))"); err == nil || !strings.Contains(err.Error(), "toString") {
+		t.Errorf("a value that the driver cannot read: %v", err)
+	}
 	tail.waitFor(t, 5*time.Second, device+`  \{"temperature_1":-4.1\}$`)
 
 	reply, err := c.nats.Request("ponix.organization.v1.OrganizationService.GetOrganization", []byte(`{"organization_id":"`+org+`"}`), 5*time.Second)
