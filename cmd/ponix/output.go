@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -85,15 +86,12 @@ func plainly(s string) string {
 
 // table shows rows below a header. Cells are never cut.
 func (o *output) table(header []string, rows [][]string) {
+	header = slices.Clone(header)
 	width := make([]int, len(header))
-	for _, r := range rows {
+	for _, r := range append([][]string{header}, rows...) {
 		for i := range r {
 			r[i] = plainly(r[i])
-		}
-	}
-	for _, r := range append([][]string{header}, rows...) {
-		for i, cell := range r {
-			width[i] = max(width[i], utf8.RuneCountInString(cell))
+			width[i] = max(width[i], utf8.RuneCountInString(r[i]))
 		}
 	}
 	b := bufio.NewWriter(o)

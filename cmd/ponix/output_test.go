@@ -56,8 +56,8 @@ func TestCells(t *testing.T) {
 		}
 	}
 	var b strings.Builder
-	(&output{Writer: &b}).table([]string{"NAME"}, [][]string{{"a\nb\x1b]0;owned\x07"}})
-	if want := "NAME\n" + `a\nb\x1b]0;owned\a` + "\n"; b.String() != want {
+	(&output{Writer: &b}).table([]string{"NAME\x1b[2J"}, [][]string{{"a\nb\x1b]0;owned\x07"}})
+	if want := `NAME\x1b[2J` + "\n" + `a\nb\x1b]0;owned\a` + "\n"; b.String() != want {
 		t.Errorf("got %q, want %q", b.String(), want)
 	}
 }
@@ -98,6 +98,14 @@ func TestTailShowsWhatItCan(t *testing.T) {
 		if out := p.out.String(); format == "table" && strings.ContainsAny(out, "\x1b\u009b") {
 			t.Errorf("the terminal gets %q", out)
 		}
+	}
+}
+
+// TestTailBeginsInThePast holds that a negative --since is refused: it was as if none were given.
+func TestTailBeginsInThePast(t *testing.T) {
+	t.Parallel()
+	if _, err := call(t, []string{"PONIX_NATS_URL=nats://127.0.0.1:1"}, "tail", "--since=-1h"); err == nil || !strings.Contains(err.Error(), "exit code 2: ponix: --since must not be negative") {
+		t.Errorf("got %v", err)
 	}
 }
 

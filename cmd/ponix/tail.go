@@ -31,6 +31,9 @@ func (c *tailCommand) Run(e *env) error {
 	if err := cmp.Or(idFlag("--organization", c.Organization), idFlag("--device", c.Device)); err != nil {
 		return err
 	}
+	if c.Since < 0 {
+		return &usageError{errors.New("--since must not be negative")}
+	}
 	err := e.onNATS(c.NATS, "ponix tail", c.run)
 	if e.ctx.Err() != nil { // Ctrl-C is how it ends
 		return nil
