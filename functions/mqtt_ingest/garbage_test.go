@@ -40,6 +40,26 @@ func TestGarbageInTheBucket(t *testing.T) {
 	}
 }
 
+// TestGarbageOverAConnectedGateway holds that the state of a gateway that goes on all the
+// while tells of its connection again, when an event has mended what somebody wrote over it.
+func TestGarbageOverAConnectedGateway(t *testing.T) {
+	t.Parallel()
+	e := start(t)
+	e.instance(t)
+	url := broker(t, "").url
+	e.gateway(t, "create", "g1", url)
+	e.wantState(t, 20*time.Second, "g1", connected)
+	kv, err := e.js.KeyValue(t.Context(), conf.GatewayStates().Bucket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := kv.PutString(t.Context(), "g1", "garbage"); err != nil {
+		t.Fatal(err)
+	}
+	e.gateway(t, "update", "g1", url)
+	e.wantState(t, 20*time.Second, "g1", func(s *pb.GatewayState) bool { return connected(s) && s.Owner != "" })
+}
+
 // TestBucketsAreMadeAgain holds that gateways come back where buckets were deleted, all as
 // by a NATS that lost its disk, or only one.
 func TestBucketsAreMadeAgain(t *testing.T) {

@@ -129,7 +129,17 @@ func (o *owner) learn(e jetstream.KeyValueEntry) bool {
 	if err != nil {
 		o.log.Warn("a gateway's state cannot be read; what was known of it stays", "gateway", e.Key(), "error", err)
 	}
+	o.remind(e.Key())
 	return changed
+}
+
+// remind has a session report again where its gateway's state does not tell of it: somebody
+// has taken that away or written over it, and an event has brought no more than the gateway.
+func (o *owner) remind(id string) {
+	s := o.sessions[id]
+	if known, there := o.view.state(id); there && s != nil && !s.stopping && known.state.Owner == "" {
+		s.status.again()
+	}
 }
 
 // hold keeps the lease alive until stop is called, which waits for its end.
