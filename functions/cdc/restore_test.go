@@ -255,34 +255,27 @@ func TestNATSLosesItsDisk(t *testing.T) {
 // is to be done, and when that is, a fresh snapshot follows.
 func TestStateIsGarbage(t *testing.T) {
 	t.Parallel()
-	e := newEnv(t)
-	e.config.RetryDelay = 200
-	e.instance(t)
-	e.streaming(t)
-	e.exec(t, "INSERT INTO organizations (id, name) VALUES ('o', 'before')")
-	e.wantEventOf(t, "before")
-	kv, err := e.js.KeyValue(t.Context(), e.streams.CaptureState().Bucket)
-	if err != nil {
-		t.Fatal(err)
-	}
+	e, kv := withState(t)
 	if _, err := kv.PutString(t.Context(), e.config.Slot, "garbage"); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := e.status(t); err == nil || !strings.Contains(err.Error(), "key "+e.config.Slot+" of bucket "+kv.Bucket()) || !strings.Contains(err.Error(), "delete the key") {
 		t.Errorf("the status is %v", err)
 	}
-	if err := kv.Delete(t.Context(), e.config.Slot); err != nil {
-		t.Fatal(err)
-	}
-	if all := e.events(t, "organizations", 2); all[1].operation != streams.Snapshot {
-		t.Errorf("after that comes %v", all[1])
-	}
+	e.wantFreshSnapshot(t, kv)
 }
 
 // TestStateIsDeleted has somebody delete the key of the slot's state: a fresh snapshot
 // follows.
 func TestStateIsDeleted(t *testing.T) {
 	t.Parallel()
+	e, kv := withState(t)
+	e.wantFreshSnapshot(t, kv)
+}
+
+// withState has an instance that has published one event, and the bucket of its state.
+func withState(t *testing.T) (*env, jetstream.KeyValue) {
+	t.Helper()
 	e := newEnv(t)
 	e.config.RetryDelay = 200
 	e.instance(t)
@@ -293,6 +286,12 @@ func TestStateIsDeleted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return e, kv
+}
+
+// wantFreshSnapshot holds that one follows when the state's key is deleted, and events after it.
+func (e *env) wantFreshSnapshot(t *testing.T, kv jetstream.KeyValue) {
+	t.Helper()
 	if err := kv.Delete(t.Context(), e.config.Slot); err != nil {
 		t.Fatal(err)
 	}

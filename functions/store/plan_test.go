@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2"
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 
 	"ponix/functions/internal/page"
 	"ponix/migrations"
@@ -15,10 +16,9 @@ import (
 	"ponix/runtime/runtimetest"
 )
 
-// TestListReadsItsPage holds that a page does not cost more where a device has more rows:
-// it is found by the key of the table.
-func TestListReadsItsPage(t *testing.T) {
-	t.Parallel()
+// migrated returns connections to a database that has the tables.
+func migrated(t *testing.T, change func(*clickhouse.Options)) driver.Conn {
+	t.Helper()
 	o := runtimetest.ClickHouse(t)
 	m, err := migrations.ClickHouse(o, migrations.Storage{})
 	if err != nil {
@@ -28,11 +28,20 @@ func TestListReadsItsPage(t *testing.T) {
 	if _, err := m.Up(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+	change(o)
 	db, err := clickhouse.Open(o)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer db.Close()     //nolint:errcheck // the test is over
+	t.Cleanup(func() { db.Close() }) //nolint:errcheck // the test is over
+	return db
+}
+
+// TestListReadsItsPage holds that a page does not cost more where a device has more rows:
+// it is found by the key of the table.
+func TestListReadsItsPage(t *testing.T) {
+	t.Parallel()
+	db := migrated(t, func(*clickhouse.Options) {})
 	const rows = 200_000 // a second apart
 	begin := time.Date(2026, 5, 1, 0, 0, 0, 0, time.UTC)
 	if err := db.Exec(t.Context(), fmt.Sprintf(`INSERT INTO processed_envelopes

@@ -9,9 +9,6 @@ import (
 	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2"
-
-	"ponix/migrations"
-	"ponix/runtime/runtimetest"
 )
 
 // TestReadAfterWrite holds that the end of a write's time does not close the connection that
@@ -19,21 +16,7 @@ import (
 // ClickHouse's client hears in a goroutine of its own, which on a busy machine begins late.
 func TestReadAfterWrite(t *testing.T) {
 	t.Parallel()
-	o := runtimetest.ClickHouse(t)
-	m, err := migrations.ClickHouse(o, migrations.Storage{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer m.Close() //nolint:errcheck // what matters is there
-	if _, err := m.Up(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	o.MaxOpenConns = 1
-	db, err := clickhouse.Open(o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer db.Close() //nolint:errcheck // the test is over
+	db := migrated(t, func(o *clickhouse.Options) { o.MaxOpenConns = 1 })
 	now := time.Now()
 	rows := []row{{organization: "o", device: "d", id: "1", occurred: now, processed: now, text: `{}`}}
 	for range 16 { // whether the connection was closed was up to chance
