@@ -141,7 +141,7 @@ type dlqSome struct {
 	dlqQueue
 	dlqFilter
 	Numbers []uint64 `arg:"" optional:"" help:"Their numbers in the list."`
-	All     bool     `help:"All of them."`
+	All     bool     `env:"-" help:"All of them."`
 }
 
 // each calls f for each selected letter and tells how many there were.

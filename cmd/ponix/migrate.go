@@ -70,7 +70,7 @@ func (c *migrateUpCommand) Run(e *env) error {
 
 type migrateDownCommand struct {
 	tables
-	All bool `help:"Undo every migration."`
+	All bool `env:"-" help:"Undo every migration."`
 }
 
 func (c *migrateDownCommand) Run(e *env) error {

@@ -109,6 +109,21 @@ func TestTailBeginsInThePast(t *testing.T) {
 	}
 }
 
+// TestAllIsNoVariable holds that what cannot be undone is not chosen by a variable that
+// somebody has exported for something else.
+func TestAllIsNoVariable(t *testing.T) {
+	t.Parallel()
+	if _, err := call(t, []string{"PONIX_ALL=true", "PONIX_NATS_URL=nats://127.0.0.1:1"}, "dlq", "drop"); err == nil || !strings.Contains(err.Error(), "name the letters by their numbers") {
+		t.Errorf("got %v", err)
+	}
+	for _, command := range []string{"migrate down", "dlq drop", "dlq replay"} {
+		out, err := call(t, nil, append(strings.Fields(command), "--help")...)
+		if err != nil || !strings.Contains(out, "--all") || strings.Contains(out, "PONIX_ALL") {
+			t.Errorf("%s: %v, %s", command, err, out)
+		}
+	}
+}
+
 // TestPSListsWhatAnswersWell holds that a service of somebody else, which answers with
 // anything, does not hide Ponix's own.
 func TestPSListsWhatAnswersWell(t *testing.T) {
