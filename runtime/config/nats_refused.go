@@ -82,7 +82,6 @@ func (r *refusals) try(nc *nats.Conn) {
 		}
 		if ask(nc, asked) && r.taken() {
 			r.log.Info("NATS takes a subscription that it has refused; connecting again, for all of them")
-			r.forget()
 			nc.ForceReconnect() //nolint:errcheck // it is closed
 		}
 	}
