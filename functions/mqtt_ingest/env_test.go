@@ -217,7 +217,7 @@ func broker(t *testing.T, addr string, hooks ...mochi.Hook) *mqttBroker {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := b.AddListener(local.NewListener(ln)); err != nil {
+	if err := b.AddListener(local.NewListener(ln, b.Server)); err != nil {
 		t.Fatal(err)
 	}
 	if err := b.Serve(); err != nil {

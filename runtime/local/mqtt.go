@@ -41,7 +41,7 @@ func StartBroker(host string, port int, log *slog.Logger) (*Broker, error) {
 			return nil, err
 		}
 	}
-	if err := s.AddListener(listener{NewListener(ln), hold}); err != nil {
+	if err := s.AddListener(listener{NewListener(ln, s), hold}); err != nil {
 		return nil, err
 	}
 	if err := s.Serve(); err != nil {

@@ -6,7 +6,9 @@ import (
 	"sync"
 	"time"
 
+	mochi "github.com/mochi-mqtt/server/v2"
 	"github.com/mochi-mqtt/server/v2/listeners"
+	"github.com/mochi-mqtt/server/v2/packets"
 )
 
 // farewell is how long all clients have to read that the broker ends.
@@ -16,13 +18,14 @@ const farewell = time.Second
 // With the library's own (mochi-mqtt 2.7.9, listeners.Net), who is just being let in is
 // counted while the broker's end waits for that count, and who has connected and says
 // nothing holds the end up for ever.
-func NewListener(ln net.Listener) listeners.Listener {
-	return &mqttListener{ln: ln, conns: map[net.Conn]struct{}{}}
+func NewListener(ln net.Listener, broker *mochi.Server) listeners.Listener {
+	return &mqttListener{ln: ln, broker: broker, conns: map[net.Conn]struct{}{}}
 }
 
 type mqttListener struct {
-	ln  net.Listener
-	log *slog.Logger
+	ln     net.Listener
+	broker *mochi.Server
+	log    *slog.Logger
 
 	mu       sync.Mutex
 	conns    map[net.Conn]struct{} // nil when closed
@@ -67,8 +70,10 @@ func (l *mqttListener) session(c net.Conn, establish listeners.EstablishFn) {
 	})
 }
 
-// Close lets nobody in any more, has the sessions told and waits for their end.
-func (l *mqttListener) Close(tell listeners.CloseFn) {
+// Close lets nobody in any more, tells the sessions and waits for their end. The library's
+// own way to tell them asks for a lock that it has already, and waits for ever where a
+// session ends in between.
+func (l *mqttListener) Close(listeners.CloseFn) {
 	l.ln.Close() //nolint:errcheck // it listens no more
 	l.mu.Lock()
 	conns := l.conns
@@ -80,7 +85,11 @@ func (l *mqttListener) Close(tell listeners.CloseFn) {
 		}
 	}
 	late := time.AfterFunc(farewell, end)
-	tell(l.ID())
+	for _, c := range l.broker.Clients.GetAll() {
+		if c.Net.Listener == l.ID() && !c.Closed() {
+			l.broker.DisconnectClient(c, packets.ErrServerShuttingDown) //nolint:errcheck // it returns the reason
+		}
+	}
 	late.Stop()
 	end()
 	l.sessions.Wait()
