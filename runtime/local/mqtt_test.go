@@ -68,6 +68,36 @@ func TestBrokerStops(t *testing.T) {
 	}
 }
 
+// TestBrokerTellsOfItsEnd holds that a client of MQTT 5 learns why its session ends.
+func TestBrokerTellsOfItsEnd(t *testing.T) {
+	t.Parallel()
+	b, err := local.StartBroker("127.0.0.1", 0, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := net.Dial("tcp", strings.TrimPrefix(b.URL, "mqtt://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()                                                     //nolint:errcheck // the broker has closed it
+	fmt.Fprintf(c, "\x10\x0e\x00\x04MQTT\x05\x02\x00\x00\x00\x00\x01x") // CONNECT
+	connack := make([]byte, 2)
+	if _, err := io.ReadFull(c, connack); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.CopyN(io.Discard, c, int64(connack[1])); err != nil {
+		t.Fatal(err)
+	}
+	b.Stop()
+	last, err := io.ReadAll(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(last) < 3 || last[0] != 0xe0 || last[2] != 0x8b { // DISCONNECT, server shutting down
+		t.Errorf("the broker's last word was % x", last)
+	}
+}
+
 // TestBrokerStopsBesideStalled has more for a subscriber that does not read than the
 // system takes.
 func TestBrokerStopsBesideStalled(t *testing.T) {
