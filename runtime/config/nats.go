@@ -171,7 +171,7 @@ func (c NATS) Connect(ctx context.Context, name string, log *slog.Logger, opts .
 	}
 	often := rate.NewLimiter(1, 20) // what a user may not do may be tried with each message
 	refused := &refusals{log: log, rounds: map[subscription]int{}}
-	connected, failed := make(chan struct{}, 1), make(chan error, 1)
+	connected, away := make(chan struct{}, 1), &absence{url: c.Redacted(), log: log, failed: make(chan error, 1)}
 	opts = append(append(standard,
 		nats.RetryOnFailedConnect(true),
 		nats.MaxReconnects(-1),
@@ -181,15 +181,7 @@ func (c NATS) Connect(ctx context.Context, name string, log *slog.Logger, opts .
 		nats.ReconnectBufSize(-1), // nothing is accepted that may be lost
 		nats.PingInterval(pingInterval), nats.MaxPingsOutstanding(pingsUnanswered),
 		nats.ConnectHandler(func(*nats.Conn) { connected <- struct{}{} }),
-		nats.ReconnectErrHandler(func(_ *nats.Conn, err error) {
-			if errors.Is(err, nats.ErrNoServers) { // of the first try, whose cause it hides
-				return
-			}
-			select {
-			case failed <- err:
-			default: // nobody waits
-			}
-		}),
+		nats.ReconnectErrHandler(away.note),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
 			refused.forget()
 			if err != nil {
@@ -207,30 +199,14 @@ func (c NATS) Connect(ctx context.Context, name string, log *slog.Logger, opts .
 	if err != nil {
 		return nil, &Error{"PONIX_NATS_URL", withoutURL(err)}
 	}
-	if nc.IsConnected() {
-		return nc, nil
-	}
-	remind := time.NewTicker(5 * time.Second)
-	defer remind.Stop()
-	var last error
-	waiting := func() { log.Warn("waiting for NATS", "url", c.Redacted(), "error", cmp.Or(nc.LastError(), last)) }
-	for {
-		select {
-		case <-connected:
-			return nc, nil
-		case err := <-failed:
-			first := last == nil
-			if last = err; first {
-				waiting()
-			}
-		case <-remind.C:
-			waiting()
-		case <-ctx.Done():
-			err := cmp.Or(nc.LastError(), last, ctx.Err())
+	if !nc.IsConnected() {
+		if err := away.wait(ctx, nc, connected); err != nil {
 			nc.Close()
 			return nil, fmt.Errorf("NATS at %s did not answer: %w", c.Redacted(), err)
 		}
 	}
+	go away.watch(nc, nc.StatusChanged(nats.CLOSED))
+	return nc, nil
 }
 
 // Redacted is the URL without its passwords, for people.
