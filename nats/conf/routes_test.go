@@ -3,19 +3,23 @@ package conf_test
 import (
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"net"
 	"net/url"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
 
+	"ponix/runtime/config"
 	"ponix/runtime/runtimetest"
 )
 
-// TestSecuredCluster holds that the servers of secured-cluster.conf find each other, and that no
-// client's certificate makes a server.
+// TestSecuredCluster holds that the servers of secured-cluster.conf find each other, that clients
+// are told of them by their names, and that no client's certificate makes a server.
 func TestSecuredCluster(t *testing.T) {
 	dir, clients := configure(t)
 	routes := runtimetest.NewAuthority(t)
@@ -44,6 +48,14 @@ func TestSecuredCluster(t *testing.T) {
 		return nil
 	})
 	clientCert, clientKey := clients.Issue(t, "client")
+	client := secured{NATS: config.NATS{URL: servers[0].ClientURL(), CA: clients.CA, Cert: clientCert, Key: clientKey, PasswordFile: filepath.Join(dir, "password")}}
+	nc := client.connect(t, "bridge")
+	runtimetest.Eventually(t, 20*time.Second, func() error { // by their names, which are in their certificates
+		if told := nc.DiscoveredServers(); !slices.ContainsFunc(told, func(u string) bool { return strings.Contains(u, "//ponix-2:") }) {
+			return fmt.Errorf("clients are told of %v", told)
+		}
+		return nil
+	})
 	for name, who := range map[string]struct {
 		cert, key string
 		in        bool
