@@ -18,15 +18,15 @@ func fetchKeys(ctx context.Context, u *url.URL, client *http.Client, log *slog.L
 	source, err := jwkset.NewStorageFromHTTP(u.String(), jwkset.HTTPClientStorageOptions{
 		Client: client, Ctx: ctx, Storage: kept{jwkset.NewMemoryStorage()},
 		HTTPTimeout: fetchTime, RefreshInterval: fetchAgain,
-		RefreshErrorHandler: func(context.Context, error) {
-			log.Warn("the key set cannot be fetched; the keys of the last fetch stay good", "url", u.Redacted())
+		RefreshErrorHandler: func(_ context.Context, err error) {
+			log.Warn("the key set cannot be fetched; the keys of the last fetch stay good", "url", u.Redacted(), "error", cause(err))
 		},
 	})
 	if errors.Is(err, errNoKey) {
 		return nil, fmt.Errorf("%s holds no key", u.Redacted())
 	}
 	if err != nil {
-		return nil, fmt.Errorf("the key set at %s cannot be fetched", u.Redacted())
+		return nil, fmt.Errorf("the key set at %s cannot be fetched: %w", u.Redacted(), cause(err))
 	}
 	fetching, err := jwkset.NewHTTPClient(jwkset.HTTPClientOptions{
 		HTTPURLs:          map[string]jwkset.Storage{u.String(): source},
@@ -40,6 +40,21 @@ func fetchKeys(ctx context.Context, u *url.URL, client *http.Client, log *slog.L
 		return nil, err
 	}
 	return func() keySet { return k.Keyfunc }, nil
+}
+
+// cause is why a fetch has failed, without the URL, which may have a password, and without what
+// was sent instead of keys.
+func cause(err error) error {
+	var request *url.Error
+	switch {
+	case errors.As(err, &request):
+		return request.Err
+	case errors.Is(err, errNoKey):
+		return errNoKey
+	case errors.Is(err, jwkset.ErrInvalidHTTPStatusCode):
+		return err
+	}
+	return errors.New("the answer is no JSON Web Key Set")
 }
 
 // sparing has a key that is not known fetched, now and then: the library's own limit would have

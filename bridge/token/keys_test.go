@@ -153,6 +153,32 @@ func TestRedirectsOfKeys(t *testing.T) {
 	}
 }
 
+// TestWhyKeysCannotBeFetched holds that the error has the reason, without a password of the URL
+// and without what was sent.
+func TestWhyKeysCannotBeFetched(t *testing.T) {
+	t.Parallel()
+	answer := func(status int) http.HandlerFunc {
+		return func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(status)
+			io.WriteString(w, "hunter2") //nolint:errcheck // the client sees it
+		}
+	}
+	gone := httptest.NewServer(nil)
+	gone.Close()
+	for want, srv := range map[string]*httptest.Server{
+		"404":                           httptest.NewServer(answer(http.StatusNotFound)),
+		"no JSON Web Key Set":           httptest.NewServer(answer(http.StatusOK)),
+		"certificate signed by unknown": httptest.NewTLSServer(answer(http.StatusOK)),
+		"connect: connection refused":   gone,
+	} {
+		t.Cleanup(srv.Close)
+		_, err := token.New(t.Context(), token.Config{JWKS: strings.Replace(srv.URL, "://", "://u:hunter2@", 1)})
+		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("got %v, want %s", err, want)
+		}
+	}
+}
+
 func TestAURLWithoutKeysIsRefused(t *testing.T) {
 	t.Parallel()
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
