@@ -50,8 +50,8 @@ func (c *dlqQueue) with(e *env, f func(*env, *deadletter.Queue) error) error {
 
 // dlqFilter selects letters.
 type dlqFilter struct {
-	Function string `help:"Only those of this function."`
-	Reason   string `help:"Only those with this reason."`
+	Function string `env:"-" help:"Only those of this function."`
+	Reason   string `env:"-" help:"Only those with this reason."`
 }
 
 func (f dlqFilter) filter() deadletter.Filter {

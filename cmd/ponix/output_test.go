@@ -113,8 +113,10 @@ func TestTailBeginsInThePast(t *testing.T) {
 // somebody has exported for something else.
 func TestAllIsNoVariable(t *testing.T) {
 	t.Parallel()
-	if _, err := call(t, []string{"PONIX_ALL=true", "PONIX_NATS_URL=nats://127.0.0.1:1"}, "dlq", "drop"); err == nil || !strings.Contains(err.Error(), "name the letters by their numbers") {
-		t.Errorf("got %v", err)
+	for _, variable := range []string{"PONIX_ALL=true", "PONIX_FUNCTION=convert", "PONIX_REASON=NO_EXPRESSION"} {
+		if _, err := call(t, []string{variable, "PONIX_NATS_URL=nats://127.0.0.1:1"}, "dlq", "drop"); err == nil || !strings.Contains(err.Error(), "name the letters by their numbers") {
+			t.Errorf("%s: got %v", variable, err)
+		}
 	}
 	for _, command := range []string{"migrate down", "dlq drop", "dlq replay"} {
 		out, err := call(t, nil, append(strings.Fields(command), "--help")...)
