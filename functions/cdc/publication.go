@@ -57,9 +57,10 @@ func (o *owner) publication(ctx context.Context) (mark, gap string, err error) {
 	if err != nil {
 		return "", "", err
 	}
-	mend := ""
+	mend, who := "", "whoever owns it and the tables"
 	switch {
 	case len(rows) == 0:
+		who = "whoever owns the tables and has CREATE on the database"
 		gap, mend = "the publication "+o.Publication+" was gone", "CREATE PUBLICATION "+name+" FOR TABLE "+list
 	default:
 		whole, others, all := string(rows[0][0]) == "t", string(rows[0][1]) == "t", string(rows[0][2]) == "t"
@@ -74,7 +75,7 @@ func (o *owner) publication(ctx context.Context) (mark, gap string, err error) {
 	if mend != "" {
 		_, err := o.wait(ctx, mend)
 		if hasCode(err, insufficientPrivilege) {
-			err = fmt.Errorf("PONIX_POSTGRES_USERNAME may not see to the publication: whoever owns the tables, or a superuser, has to run %s: %w", mend, err)
+			err = fmt.Errorf("PONIX_POSTGRES_USERNAME may not see to the publication: %s, or a superuser, has to run %s: %w", who, mend, err)
 		}
 		if err != nil {
 			return "", "", err
