@@ -8,6 +8,7 @@ package config
 
 import (
 	"fmt"
+	"log/slog"
 	"os"
 	"reflect"
 	"strings"
@@ -58,19 +59,36 @@ func secret(name, file, fallback string) (string, error) {
 }
 
 // Renewed returns what gives each new connection the value that read has by then, such as
-// what is in a file. While read fails, the one before stays good. The error is that of the
-// first.
+// what is in a file. While read fails, the one before stays good, and the log says so. The
+// error is that of the first.
 func Renewed[T any](read func() (T, error)) (func() T, error) {
 	value, err := read()
 	var mu sync.Mutex
+	var r renewal
 	return func() T {
 		mu.Lock()
 		defer mu.Unlock()
-		if now, err := read(); err == nil {
+		now, err := read()
+		if r.tell(err); err == nil {
 			value = now
 		}
 		return value
 	}, err
+}
+
+// renewal is whether what was read last can be used.
+type renewal struct{ failing bool }
+
+// tell has the log tell of an error once, until there is none: whoever has changed a file
+// would hear of it when what was there before is good no more.
+func (r *renewal) tell(err error) {
+	switch {
+	case err != nil && !r.failing:
+		slog.Warn("what has changed cannot be used; what was read before stays in use", "error", err)
+	case err == nil && r.failing:
+		slog.Info("what has changed can be used, and is in use from now on")
+	}
+	r.failing = err != nil
 }
 
 // lookupSecret reads the variable PONIX_<name>, or the file that

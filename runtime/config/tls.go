@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"os"
 	"sync"
 	"time"
@@ -20,10 +21,11 @@ type certificate struct {
 	looked  time.Time
 	changed [2]time.Time
 	pair    *tls.Certificate
+	renewal renewal
 }
 
 // get returns the certificate as it was a second ago at most. While its files
-// cannot be used, the one before stays good; without one, that is the error.
+// cannot be used, the one before stays good, and the log says so; without one, that is the error.
 func (c *certificate) get() (*tls.Certificate, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -38,14 +40,19 @@ func (c *certificate) get() (*tls.Certificate, error) {
 		}
 	}
 	if c.pair != nil && changed == c.changed {
+		c.renewal.tell(nil)
 		return c.pair, nil
 	}
 	pair, err := tls.LoadX509KeyPair(c.cert, c.key)
-	if err == nil {
-		c.pair, c.changed = &pair, changed
-	} else if c.pair == nil {
+	if err != nil && c.pair == nil {
 		return nil, err
 	}
+	if err != nil {
+		err = fmt.Errorf("%s, %s: %w", c.cert, c.key, err)
+	} else {
+		c.pair, c.changed = &pair, changed
+	}
+	c.renewal.tell(err)
 	return c.pair, nil
 }
 
