@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"time"
 
 	"github.com/eclipse/paho.golang/packets"
@@ -67,8 +68,12 @@ func (s *session) connect5(ctx context.Context, l *link) (resumed bool, err erro
 	case ctx.Err() != nil, errors.Is(err, context.DeadlineExceeded):
 		return false, fmt.Errorf("the broker did not answer within %v", connectTimeout)
 	}
-	if l.gone() && errors.Is(l.err, errMethod) {
+	var refused *net.OpError
+	switch {
+	case l.gone() && errors.Is(l.err, errMethod):
 		return false, errMethod
+	case l.gone() && errors.As(l.err, &refused) && refused.Op == "remote error": // by TLS 1.3 it comes after the handshake
+		return false, fmt.Errorf("the broker refuses TLS, as one does that asks clients for certificates, of which Ponix has none: %w", l.err)
 	}
 	// An older broker closes the connection, or answers in its own language.
 	return false, fmt.Errorf("%w: %w", errOlder, err)
