@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -51,8 +52,8 @@ func (c *capture) status(ctx context.Context, _ *cdcv1.GetCdcStatusRequest) (*cd
 	now, err := postgres.Row(ctx, c.db, func(r pgx.CollectableRow) (s standing, err error) {
 		return s, r.Scan(&s.pid, &s.confirmed, &s.server, &s.lag)
 	}, errors.New("no answer"), fmt.Sprintf(statusSQL, holderSQL(c.Slot)), c.Slot)
-	if err != nil {
-		resp.LastError = fmt.Sprintf("%s %s", time.Now().UTC().Format(time.RFC3339), runtime.PublicText(err))
+	if err != nil { // what the owner has met of it says more
+		resp.LastError = strings.TrimSuffix(fmt.Sprintf("%s %s; %s", time.Now().UTC().Format(time.RFC3339), runtime.PublicText(err), resp.LastError), "; ")
 	}
 	if err == nil {
 		resp.ConfirmedLsn, resp.ServerLsn, resp.LagBytes = now.confirmed, now.server, uint64(max(0, now.lag))

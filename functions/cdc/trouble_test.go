@@ -227,7 +227,7 @@ func TestInvalidatedSlot(t *testing.T) {
 	e.wantError(t, "invalidated")
 }
 
-// While PostgreSQL is away, the status tells so.
+// While PostgreSQL is away, the status tells so, and why the owner cannot reach it.
 func TestStatusWithoutPostgres(t *testing.T) {
 	t.Parallel()
 	pg := startServer(t)
@@ -236,7 +236,7 @@ func TestStatusWithoutPostgres(t *testing.T) {
 	e.streaming(t)
 	pg.stop(t)
 	runtimetest.Eventually(t, 20*time.Second, func() error {
-		if s, err := e.status(t); err != nil || s.Active || s.LastError == "" || s.ConfirmedLsn == "" || s.LagSeconds == 0 {
+		if s, err := e.status(t); err != nil || s.Active || !strings.Contains(s.LastError, "PostgreSQL cannot be used now; ") || !strings.Contains(s.LastError, "connection refused") || s.ConfirmedLsn == "" || s.LagSeconds == 0 {
 			return fmt.Errorf("got %v, %w", s, err)
 		}
 		return nil
