@@ -91,6 +91,10 @@ func Refused(nc *nats.Conn, err error) error {
 	if err == nil || !Unanswered(err) || !errors.Is(said, nats.ErrPermissionViolation) {
 		return err
 	}
+	var change errChange
+	if errors.As(err, &change) {
+		said = errChange{change.what, said}
+	}
 	return fmt.Errorf("%w: `ponix streams`, as a user who may, makes streams and buckets with the limits that are configured, which have to be the same here", said)
 }
 
