@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/url"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -56,6 +57,9 @@ func (c Postgres) driver() (*pgx.ConnConfig, error) {
 	servers, err := c.servers()
 	if err != nil {
 		return nil, err
+	}
+	if c.RootCert != "" && slices.Contains([]string{"disable", "allow", "prefer"}, c.SSLMode) {
+		return nil, &Error{"PONIX_POSTGRES_SSLMODE", fmt.Errorf("is %s, by which any server will do: PONIX_POSTGRES_SSLROOTCERT is of use with verify-full, or with verify-ca", c.SSLMode)}
 	}
 	query := url.Values{
 		"sslmode": {c.SSLMode}, "application_name": {"ponix"},

@@ -385,11 +385,15 @@ func TestWhatCannotBeUsedIsNamed(t *testing.T) {
 		"PostgreSQL, a comma":         {func() error { _, err := (config.Postgres{Host: "h,", Port: 1}).DSN(); return err }(), "PONIX_POSTGRES_HOST"},
 		"PostgreSQL, a named port":    {func() error { _, err := (config.Postgres{Host: "h:nowhere", Port: 1}).DSN(); return err }(), "PONIX_POSTGRES_HOST"},
 		"PostgreSQL, no authority":    {postgres(config.Postgres{RootCert: none}), "PONIX_POSTGRES_SSLROOTCERT"},
-		"PostgreSQL, no key":          {postgres(config.Postgres{Cert: cert}), "PONIX_POSTGRES_SSLCERT"},
-		"PostgreSQL, another key":     {postgres(config.Postgres{Cert: cert, Key: otherKey}), "PONIX_POSTGRES_SSLCERT"},
-		"authentication by nothing":   {on(config.Auth{Issuer: "https://id"}), "PONIX_AUTH_JWKS"},
-		"authentication, no file":     {on(config.Auth{SecretFile: none}), "PONIX_AUTH_SECRET_FILE"},
-		"authentication, empty file":  {on(config.Auth{SecretFile: os.DevNull}), "PONIX_AUTH_SECRET"},
+		"PostgreSQL, any server": {func() error {
+			_, err := (config.Postgres{Host: "h", Port: 1, SSLMode: "prefer", RootCert: a.CA}).DSN()
+			return err
+		}(), "PONIX_POSTGRES_SSLMODE"},
+		"PostgreSQL, no key":         {postgres(config.Postgres{Cert: cert}), "PONIX_POSTGRES_SSLCERT"},
+		"PostgreSQL, another key":    {postgres(config.Postgres{Cert: cert, Key: otherKey}), "PONIX_POSTGRES_SSLCERT"},
+		"authentication by nothing":  {on(config.Auth{Issuer: "https://id"}), "PONIX_AUTH_JWKS"},
+		"authentication, no file":    {on(config.Auth{SecretFile: none}), "PONIX_AUTH_SECRET_FILE"},
+		"authentication, empty file": {on(config.Auth{SecretFile: os.DevNull}), "PONIX_AUTH_SECRET"},
 	} {
 		var bad *config.Error
 		if !errors.As(tt.err, &bad) || bad.Variable != tt.variable || strings.Contains(tt.err.Error(), "open :") {
