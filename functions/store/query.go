@@ -32,7 +32,7 @@ func listQuery(req *envelopev1.ListProcessedEnvelopesRequest, size int) (string,
 			continue
 		}
 		where += " AND occurred_at " + bound.operator + " fromUnixTimestamp64Micro({" + bound.name + ":Int64}, 'UTC')"
-		args = append(args, clickhouse.Named(bound.name, clamp(bound.at.AsTime()).UnixMicro()))
+		args = append(args, clickhouse.Named(bound.name, microsecond(bound.at.AsTime())))
 	}
 	if req.PageToken != "" {
 		after, err := page.Parse(scope(req), req.PageToken)
@@ -49,21 +49,25 @@ AND (occurred_at, envelope_id) < (fromUnixTimestamp64Micro({after:Int64}, 'UTC')
 
 // checkList is what is wrong with the request of a list.
 func checkList(req *envelopev1.ListProcessedEnvelopesRequest) (bad []*runtime.Violation) {
-	for field, at := range map[string]*timestamppb.Timestamp{"start_time": req.StartTime, "end_time": req.EndTime} {
-		if at != nil && !at.IsValid() {
-			bad = append(bad, &runtime.Violation{Field: field, Description: "is not a valid time"})
+	for _, bound := range []struct {
+		field string
+		at    *timestamppb.Timestamp
+	}{{"start_time", req.StartTime}, {"end_time", req.EndTime}} {
+		if bound.at != nil && !bound.at.IsValid() {
+			bad = append(bad, &runtime.Violation{Field: bound.field, Description: "is not a valid time"})
 		}
 	}
 	return append(bad, page.Check(scope(req), req.PageToken)...)
 }
 
-// clamp brings t into the range of DateTime64(6).
-func clamp(t time.Time) time.Time {
-	if t.Before(earliest) {
-		return earliest
+// microsecond is that of t, as it is of a row's time, or, where no row is, one next to those
+// that rows have.
+func microsecond(t time.Time) int64 {
+	switch {
+	case t.Before(earliest):
+		return earliest.UnixMicro()
+	case t.After(latest):
+		return latest.UnixMicro() + 1
 	}
-	if t.After(latest) {
-		return latest
-	}
-	return t
+	return t.UnixMicro()
 }

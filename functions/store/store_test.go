@@ -408,6 +408,30 @@ func TestTimes(t *testing.T) {
 	}
 }
 
+// TestBoundsBeyondTimes lists what the last moment that can be stored has, and the first, by
+// bounds that are beyond them.
+func TestBoundsBeyondTimes(t *testing.T) {
+	t.Parallel()
+	e := start(t, 1<<20)
+	first, last := time.Date(1900, 1, 1, 0, 0, 0, 0, time.UTC), time.Date(2261, 12, 31, 23, 59, 59, 999_999_000, time.UTC)
+	for _, at := range []time.Time{first, last} {
+		m := made(t, "1", at, "{}")
+		m.ProcessedAt = m.OccurredAt
+		if err := e.write(t, m); err != nil {
+			t.Fatal(err)
+		}
+	}
+	year := func(y int) *timestamppb.Timestamp { return timestamppb.New(time.Date(y, 1, 1, 0, 0, 0, 0, time.UTC)) }
+	for _, c := range []struct {
+		start, end *timestamppb.Timestamp
+		want       int
+	}{{nil, nil, 2}, {year(1), year(9999), 2}, {year(2000), year(2262), 1}, {year(2262), nil, 0}, {year(2262), year(9999), 0}, {nil, year(1900), 0}, {nil, year(1), 0}} {
+		if got := e.list(t, &envelopev1.ListProcessedEnvelopesRequest{StartTime: c.start, EndTime: c.end}).Envelopes; len(got) != c.want {
+			t.Errorf("from %v to %v: %v", c.start, c.end, got)
+		}
+	}
+}
+
 // TestLargePages reads rows of which a page of the usual size would be larger than NATS
 // takes.
 func TestLargePages(t *testing.T) {
