@@ -8,7 +8,8 @@ import (
 
 // withDoubles gives the doubles beyond 2^53 in what parseJSON has made of ClickHouse's text
 // an exponent, as `convert` does: ClickHouse writes them as it writes integers. path is that
-// of v. What is in an object of a list has no path of its own, and stays as it is written.
+// of v, and of an object what those of its members begin with. What is in an object of a
+// list has no path of its own, and stays as it is written.
 func withDoubles(v any, path string, types map[string]string, changed *bool) any {
 	switch x := v.(type) {
 	case json.Number:
@@ -25,11 +26,12 @@ func withDoubles(v any, path string, types map[string]string, changed *bool) any
 			}
 		}
 	case map[string]any:
-		if path != "" {
-			path += "."
-		}
 		for k, item := range x {
-			x[k] = withDoubles(item, path+k, types, changed)
+			to := path + k
+			if _, ok := item.(map[string]any); ok {
+				to += "."
+			}
+			x[k] = withDoubles(item, to, types, changed)
 		}
 	}
 	return v

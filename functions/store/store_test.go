@@ -733,7 +733,7 @@ func TestExactInMixedLists(t *testing.T) {
 func TestLargeDoubles(t *testing.T) {
 	t.Parallel()
 	e := start(t, 1<<20)
-	want := made(t, "1", noon, `{"x":1152921504606846976,"l":[1e17,2.5],"ll":[[1e18]],"o":{"y":1.2345678901234567e19},"text":"<1152921504606846976>"}`)
+	want := made(t, "1", noon, `{"x":1152921504606846976,"l":[1e17,2.5],"ll":[[1e18]],"o":{"y":1.2345678901234567e19},"":{"y":1e17,"":1e18},"text":"<1152921504606846976>"}`)
 	mixed := made(t, "2", noon.Add(time.Second), `{}`)
 	mixed.Data, mixed.DataJson = nil, []byte(`{"d":1.152921504606846976e18,"n":9007199254740993,"o":{"text":"<&>"}}`)
 	if err := e.write(t, want, mixed); err != nil {
