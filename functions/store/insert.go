@@ -1,7 +1,6 @@
 package store
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"math/rand/v2"
@@ -70,21 +69,13 @@ func (f store) insertPatiently(ctx context.Context, rows []row) error {
 	}
 }
 
-// insert writes rows as one block: all of them or none.
-//
-// ClickHouse takes a list, and in one of many types a number, for the first type of the
-// path that can hold it. One that an earlier row of the block has made may hold a Float64
-// for an integer, and an empty object or list for null. So rows with lists that have
-// integers beyond 2^53 come first, and then those with null in a list.
+// insert writes rows as one block, in their order: all of them or none.
 //
 // Each attempt has a deduplication token of its own. ClickHouse notes a token before the
 // block is in its place: a block that failed after that would be taken for stored when it
 // comes again, and be nowhere. One that is stored twice is one row.
 func (f store) insert(ctx context.Context, rows []row) error {
-	if slices.ContainsFunc(rows, func(r row) bool { return r.first != 0 }) {
-		rows = slices.Clone(rows)
-		slices.SortStableFunc(rows, func(a, b row) int { return cmp.Compare(b.first, a.first) })
-	}
+	rows = inOrder(rows)
 	ctx = clickhouse.Context(ctx, clickhouse.WithSettings(clickhouse.Settings{
 		"insert_deduplication_token": xid.New().String(),
 		// The answer comes when the block is committed, and it is no part of another one.

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"math"
-	"slices"
 	"strconv"
 
 	"github.com/ClickHouse/clickhouse-go/v2"
@@ -76,33 +75,22 @@ const maxExact = 1 << 53
 
 // appendData appends an envelope's data as the JSON text that ClickHouse gets:
 // every number with a point or an exponent, so that one path holds 20 and 20.5
-// as the same type, Float64; only integers beyond 2^53 stay integers. first is 2
-// where one of those is in a list, and 1 where null is.
-func appendData(dst []byte, e *envelopev1.ProcessedEnvelope) (data []byte, first int, err error) {
+// as the same type, Float64; only integers beyond 2^53 stay integers. place is that
+// of its row in a block.
+func appendData(dst []byte, e *envelopev1.ProcessedEnvelope) (data []byte, p place, err error) {
 	if len(e.DataJson) == 0 {
 		data, err = appendStruct(dst, e.Data)
-		return data, nullsInLists(data), err
+		return data, place{nulls: nullsOf(data)}, err
 	}
 	v, err := parseJSON(e.DataJson)
 	if err != nil {
-		return dst, 0, err
+		return dst, place{}, err
 	}
 	if _, ok := v.(map[string]any); !ok {
-		return dst, 0, errors.New("is not a JSON object")
+		return dst, place{}, errors.New("is not a JSON object")
 	}
 	data, err = appendAny(dst, v)
-	if hasInexactList(v) {
-		return data, 2, err
-	}
-	return data, nullsInLists(data), err
-}
-
-// nullsInLists is 1 where JSON without spaces has null in a list, or a text like that.
-func nullsInLists(data []byte) int {
-	if bytes.Contains(data, []byte("[null")) || bytes.Contains(data, []byte(",null")) {
-		return 1
-	}
-	return 0
+	return data, place{kind: kindOf(v), nulls: nullsOf(data)}, err
 }
 
 func appendStruct(dst []byte, s *structpb.Struct) ([]byte, error) {
@@ -148,7 +136,7 @@ func appendAny(dst []byte, v any) ([]byte, error) {
 	case bool:
 		return strconv.AppendBool(dst, x), nil
 	case []any:
-		if holdsInexact(x) {
+		if holds(x, isInexact) {
 			return appendList(dst, x, appendWhole)
 		}
 		return appendList(dst, x, appendAny)
@@ -168,35 +156,6 @@ func appendAny(dst []byte, v any) ([]byte, error) {
 		return append(dst, '}'), nil
 	}
 	return append(dst, "null"...), nil
-}
-
-// holdsInexact tells whether a list has an integer beyond 2^53 in it, or in a list in
-// it: ClickHouse gives all numbers of a list one type.
-func holdsInexact(list []any) bool {
-	return slices.ContainsFunc(list, func(item any) bool {
-		switch x := item.(type) {
-		case json.Number:
-			return !isExact(x)
-		case []any:
-			return holdsInexact(x)
-		}
-		return false
-	})
-}
-
-// hasInexactList tells whether such a list is anywhere in v.
-func hasInexactList(v any) bool {
-	switch x := v.(type) {
-	case []any:
-		return holdsInexact(x) || slices.ContainsFunc(x, hasInexactList)
-	case map[string]any:
-		for _, item := range x {
-			if hasInexactList(item) {
-				return true
-			}
-		}
-	}
-	return false
 }
 
 // appendWhole is appendAny in such a list: beside a Float64 the integer would be none.
@@ -245,6 +204,14 @@ func isExact(n json.Number) bool {
 	}
 	_, err := strconv.ParseUint(string(n), 10, 64)
 	return err != nil
+}
+
+func isInexact(n json.Number) bool { return !isExact(n) }
+
+// isFraction tells whether n is no integer of 64 bits, but a double.
+func isFraction(n json.Number) bool {
+	_, err := strconv.ParseInt(string(n), 10, 64)
+	return err != nil && isExact(n)
 }
 
 // appendFloat appends f so that ClickHouse infers Float64.

@@ -19,7 +19,7 @@ type row struct {
 	text                 string // data as JSON, where it is not
 	id                   string
 	index                int // in the batch or request
-	first                int // the higher, the nearer to the start of its block, see insert
+	place                place
 	work                 int // of ClickHouse, where it is not simple, see work
 }
 
@@ -48,7 +48,7 @@ func newRow(e *envelopev1.ProcessedEnvelope) (row, []*runtime.Violation) {
 			return r, bad
 		}
 	}
-	data, first, err := appendData(nil, e)
+	data, place, err := appendData(nil, e)
 	if r.work = work(data); err == nil && r.work > maxWork {
 		err = errors.New("has too many lists that nest too deep: ClickHouse would work on them for very long")
 	}
@@ -58,7 +58,7 @@ func newRow(e *envelopev1.ProcessedEnvelope) (row, []*runtime.Violation) {
 	if hasManyKeys(data) {
 		r.work = maxWork + 1 // more than a block has: it is alone
 	}
-	r.text, r.first = string(data), first
+	r.text, r.place = string(data), place
 	return r, bad
 }
 

@@ -48,7 +48,7 @@ func (f store) batch(ctx context.Context, rows []row) error {
 			texts = append(texts, r)
 		}
 	}
-	for _, rows := range [][]row{objects, texts, alone} {
+	for _, rows := range [][]row{objects, inOrder(texts), alone} {
 		for len(rows) > 0 { // those that there is no time for come again
 			n := block(rows)
 			f.insertSplitting(ctx, rows[:n], fates)

@@ -84,11 +84,14 @@ func escaped(text []byte) bool {
 // ClickHouse takes some two milliseconds. Clocks of devices may be anywhere.
 const monthWork = maxWork / 500
 
-// block is how many of rows may be one: what takes long does not take all others with it
-// when time is over.
+// block is how many of rows, which are in order, may be one: what takes long does not take
+// all others with it when time is over, and integers of one do not become doubles of another.
 func block(rows []row) int {
 	total, last, seen := 0, 0, map[int]bool{}
 	for i, r := range rows {
+		if r.place.block != rows[0].place.block {
+			return i
+		}
 		year, month, _ := r.occurred.Date()
 		m := 12*year + int(month)
 		if m != last && !seen[m] {

@@ -1,0 +1,33 @@
+package store
+
+import (
+	"encoding/json"
+	"fmt"
+	"testing"
+)
+
+// TestKindsHaveBlocks holds that rows whose integers beyond 2^53 are in different lists are in
+// different blocks, that others are in none of theirs, and that there are never many blocks.
+func TestKindsHaveBlocks(t *testing.T) {
+	t.Parallel()
+	for kinds, want := range map[int]int{0: 1, 1: 2, 15: 16, 16: 16, 200: 16} {
+		rows := []row{{id: "plain"}, {id: "null", place: place{nulls: nullsInLists}}}
+		for i := range 3 * kinds {
+			var v any = map[string]any{fmt.Sprint("k", i%kinds): []any{json.Number("9007199254740993")}}
+			rows = append(rows, row{id: fmt.Sprint(i % kinds), place: place{kind: kindOf(v)}})
+		}
+		blocks := 0
+		for left := inOrder(rows); len(left) > 0; blocks++ {
+			n := block(left)
+			for _, r := range left[1:n] {
+				if r.id != left[0].id && r.place.kind != nil && blocks < maxKinds-1 {
+					t.Errorf("of %d kinds %s and %s are in one block", kinds, left[0].id, r.id)
+				}
+			}
+			left = left[n:]
+		}
+		if blocks != want {
+			t.Errorf("%d kinds are in %d blocks, not %d", kinds, blocks, want)
+		}
+	}
+}
