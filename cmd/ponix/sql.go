@@ -32,13 +32,17 @@ func (c *sqlCommand) Run(e *env) error {
 	if strings.TrimSpace(c.Query) == "" {
 		return &usageError{errors.New("the statement is empty")}
 	}
-	db, err := c.Open()
+	o, err := c.options()
+	if err != nil {
+		return err
+	}
+	db, err := clickhouse.Open(o)
 	if err != nil {
 		return err
 	}
 	defer db.Close() //nolint:errcheck // whatever was to be said was said by the statement
 	// Before the statement can have done something.
-	if err := db.Ping(e.ctx); err != nil {
+	if err := ping(e.ctx, db); err != nil {
 		return c.failure(e.ctx, err)
 	}
 	if changes(c.Query) {
@@ -81,6 +85,23 @@ func (c *sqlCommand) Run(e *env) error {
 		e.out.table(rows.Columns(), cells)
 	}
 	return nil
+}
+
+// options are those of a statement, which takes as long as it takes: to the driver ReadTimeout
+// is the time of all its answer. Whoever has waited enough interrupts it.
+func (c *sqlCommand) options() (*clickhouse.Options, error) {
+	o, err := c.Options()
+	if err == nil {
+		o.ReadTimeout = 365 * 24 * time.Hour
+	}
+	return o, err
+}
+
+// ping tells within a minute whether ClickHouse answers at all.
+func ping(ctx context.Context, db driver.Conn) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	return db.Ping(ctx)
 }
 
 // opening is what comes before a statement's first word, and that word.
