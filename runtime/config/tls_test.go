@@ -1,6 +1,7 @@
 package config_test
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -350,7 +351,7 @@ func TestWhatCannotBeUsedIsNamed(t *testing.T) {
 	grpc := func(c config.GRPC) error { _, err := c.TLS(); return err }
 	click := func(c config.ClickHouse) error { c.NativeURL = "h:1"; _, err := c.Options(); return err }
 	postgres := func(c config.Postgres) error {
-		c.Host, c.Port, c.SSLMode, c.Connections = "h", 1, "verify-full", 1
+		c.Host, c.Port, c.SSLMode, c.Connections = "h", 1, cmp.Or(c.SSLMode, "verify-full"), 1
 		_, err := c.Pool(t.Context())
 		return err
 	}
@@ -385,15 +386,12 @@ func TestWhatCannotBeUsedIsNamed(t *testing.T) {
 		"PostgreSQL, a comma":         {func() error { _, err := (config.Postgres{Host: "h,", Port: 1}).DSN(); return err }(), "PONIX_POSTGRES_HOST"},
 		"PostgreSQL, a named port":    {func() error { _, err := (config.Postgres{Host: "h:nowhere", Port: 1}).DSN(); return err }(), "PONIX_POSTGRES_HOST"},
 		"PostgreSQL, no authority":    {postgres(config.Postgres{RootCert: none}), "PONIX_POSTGRES_SSLROOTCERT"},
-		"PostgreSQL, any server": {func() error {
-			_, err := (config.Postgres{Host: "h", Port: 1, SSLMode: "prefer", RootCert: a.CA}).DSN()
-			return err
-		}(), "PONIX_POSTGRES_SSLMODE"},
-		"PostgreSQL, no key":         {postgres(config.Postgres{Cert: cert}), "PONIX_POSTGRES_SSLCERT"},
-		"PostgreSQL, another key":    {postgres(config.Postgres{Cert: cert, Key: otherKey}), "PONIX_POSTGRES_SSLCERT"},
-		"authentication by nothing":  {on(config.Auth{Issuer: "https://id"}), "PONIX_AUTH_JWKS"},
-		"authentication, no file":    {on(config.Auth{SecretFile: none}), "PONIX_AUTH_SECRET_FILE"},
-		"authentication, empty file": {on(config.Auth{SecretFile: os.DevNull}), "PONIX_AUTH_SECRET"},
+		"PostgreSQL, any server":      {postgres(config.Postgres{SSLMode: "prefer", RootCert: a.CA}), "PONIX_POSTGRES_SSLMODE"},
+		"PostgreSQL, no key":          {postgres(config.Postgres{Cert: cert}), "PONIX_POSTGRES_SSLCERT"},
+		"PostgreSQL, another key":     {postgres(config.Postgres{Cert: cert, Key: otherKey}), "PONIX_POSTGRES_SSLCERT"},
+		"authentication by nothing":   {on(config.Auth{Issuer: "https://id"}), "PONIX_AUTH_JWKS"},
+		"authentication, no file":     {on(config.Auth{SecretFile: none}), "PONIX_AUTH_SECRET_FILE"},
+		"authentication, empty file":  {on(config.Auth{SecretFile: os.DevNull}), "PONIX_AUTH_SECRET"},
 	} {
 		var bad *config.Error
 		if !errors.As(tt.err, &bad) || bad.Variable != tt.variable || strings.Contains(tt.err.Error(), "open :") {
