@@ -13,6 +13,9 @@ import (
 	"golang.org/x/time/rate"
 )
 
+// ErrFetch is what New returns where a key set is not to be had now.
+var ErrFetch = errors.New("the key set cannot be fetched")
+
 // fetchKeys reads a key set from a URL, and follows its changes.
 func fetchKeys(ctx context.Context, u *url.URL, client *http.Client, log *slog.Logger) (func() keySet, error) {
 	source, err := jwkset.NewStorageFromHTTP(u.String(), jwkset.HTTPClientStorageOptions{
@@ -26,7 +29,7 @@ func fetchKeys(ctx context.Context, u *url.URL, client *http.Client, log *slog.L
 		return nil, fmt.Errorf("%s holds no key", u.Redacted())
 	}
 	if err != nil {
-		return nil, fmt.Errorf("the key set at %s cannot be fetched: %w", u.Redacted(), cause(err))
+		return nil, fmt.Errorf("%w: that at %s: %w", ErrFetch, u.Redacted(), cause(err))
 	}
 	fetching, err := jwkset.NewHTTPClient(jwkset.HTTPClientOptions{
 		HTTPURLs:          map[string]jwkset.Storage{u.String(): source},

@@ -39,6 +39,9 @@ func (d door) config(ctx context.Context, e *env) (bridge.Config, error) {
 		return c, err
 	}
 	c.Tokens, err = token.New(ctx, token.Config{JWKS: d.JWKS, Secret: secret, Renew: d.Secret, Issuer: d.Issuer, Audience: d.Audience, Logger: e.log})
+	if errors.Is(err, token.ErrFetch) { // which is no fault of the configuration
+		return c, fmt.Errorf("PONIX_AUTH_JWKS: %w", err)
+	}
 	if err != nil {
 		variable := "PONIX_AUTH_JWKS"
 		if secret != nil && len(secret) < token.MinSecret {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -45,4 +46,14 @@ func TestTheSecretsFileIsReadAgain(t *testing.T) {
 	}
 	write(second)
 	runtimetest.Eventually(t, 10*time.Second, func() error { return accepts(second) })
+}
+
+// TestAKeySetThatIsAway holds that a key set which cannot be fetched now is a failure, and no
+// mistake of the configuration: whoever starts Ponix again after a failure is to do so.
+func TestAKeySetThatIsAway(t *testing.T) {
+	t.Parallel()
+	_, err := door{Auth: config.Auth{JWKS: "https://127.0.0.1:1/jwks"}}.config(t.Context(), &env{log: slog.New(slog.DiscardHandler)})
+	if err == nil || !strings.Contains(err.Error(), "PONIX_AUTH_JWKS") || errors.As(err, new(*config.Error)) {
+		t.Errorf("got %v", err)
+	}
 }
