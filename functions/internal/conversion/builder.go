@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"math"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -197,7 +198,7 @@ func (b *builder) value(key string, v ref.Val) {
 		b.String(key, string(x))
 	case types.Double:
 		if f := float64(x); math.IsNaN(f) || math.IsInf(f, 0) {
-			b.fail(ResultInvalid, "%q is %v, which JSON cannot hold", key, f)
+			b.fail(ResultInvalid, "%s is %v, which JSON cannot hold", named(key), f)
 		}
 		b.add(node{key: key, kind: kindDouble, bits: math.Float64bits(float64(x))}, 1, 25)
 	case types.Int:
@@ -227,8 +228,16 @@ func (b *builder) value(key string, v ref.Val) {
 			b.value(key, x.GetValue())
 			return
 		}
-		b.fail(ResultInvalid, "%q is an optional without a value, which JSON cannot hold", key)
+		b.fail(ResultInvalid, "%s is an optional without a value, which JSON cannot hold", named(key))
 	default:
-		b.fail(ResultInvalid, "%q is %s, which JSON cannot hold", key, v.Type().TypeName())
+		b.fail(ResultInvalid, "%s is %s, which JSON cannot hold", named(key), v.Type().TypeName())
 	}
+}
+
+// named is a value as an error names it. An item of a list has no key.
+func named(key string) string {
+	if key == "" {
+		return "a value without a key"
+	}
+	return strconv.Quote(key)
 }

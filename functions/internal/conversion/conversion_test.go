@@ -133,7 +133,7 @@ func TestConvertErrors(t *testing.T) {
 		{`optional.none()`, ResultNotMap, "the expression yields optional_type, a map is needed"},
 		{`{'a': optional.none()}`, ResultInvalid, `"a" is an optional without a value`},
 		{`{'a': 0.0 / 0.0}`, ResultInvalid, `"a" is NaN, which JSON cannot hold`},
-		{`{'a': [-1.0 / 0.0]}`, ResultInvalid, `-Inf, which JSON cannot hold`},
+		{`{'a': [-1.0 / 0.0]}`, ResultInvalid, `a value without a key is -Inf, which JSON cannot hold`},
 		{`{'a': 0.0 / 0.0, 'b': type(1)}`, ResultInvalid, `"a" is NaN`},
 		{`{'a': type(1)}`, ResultInvalid, `"a" is type, which JSON cannot hold`},
 		{`{'a': 1, 'b': {'x': 1, 'y': 2, 'x': 3}}`, InvalidExpression, "1:32: the map has this key twice"},
