@@ -1,6 +1,8 @@
 package store
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"time"
 	"unicode/utf8"
 
@@ -14,10 +16,25 @@ import (
 
 // read makes a row of a message. What is written as `convert` writes it is scanned;
 // decode, which holds it to the rules of its .proto as well, reads all the rest.
+//
+// What somebody else has written may have no id. It gets one of what it says, so that two
+// such envelopes of a moment are two rows, and one that comes again is one.
 func read(data []byte, decode func([]byte) (*envelopev1.ProcessedEnvelope, error)) (row, error) {
-	if r, ok := scan(data); ok {
-		return r, nil
+	r, ok := scan(data)
+	if !ok {
+		var err error
+		if r, err = readAny(data, decode); err != nil {
+			return r, err
+		}
 	}
+	if r.id == "" {
+		sum := sha256.Sum256(data)
+		r.id = hex.EncodeToString(sum[:16])
+	}
+	return r, nil
+}
+
+func readAny(data []byte, decode func([]byte) (*envelopev1.ProcessedEnvelope, error)) (row, error) {
 	e, err := decode(data)
 	if err != nil {
 		return row{}, err
