@@ -145,7 +145,8 @@ type EnvelopeServiceClient interface {
 	// only with envelopes that may be stored twice.
 	PublishRawEnvelopes(ctx context.Context, in *PublishRawEnvelopesRequest, opts ...grpc.CallOption) (*PublishRawEnvelopesResponse, error)
 	// Writes processed envelopes straight to ClickHouse. They are rows when the
-	// reply arrives; one with the device, the time and the id of a stored one replaces it.
+	// reply arrives; one with the device, the time and the id of a stored one replaces it,
+	// unless that was processed later.
 	WriteProcessedEnvelopes(ctx context.Context, in *WriteProcessedEnvelopesRequest, opts ...grpc.CallOption) (*WriteProcessedEnvelopesResponse, error)
 	// Lists stored envelopes, newest first, each once.
 	ListProcessedEnvelopes(ctx context.Context, in *ListProcessedEnvelopesRequest, opts ...grpc.CallOption) (*ListProcessedEnvelopesResponse, error)
@@ -200,7 +201,8 @@ type EnvelopeServiceServer interface {
 	// only with envelopes that may be stored twice.
 	PublishRawEnvelopes(context.Context, *PublishRawEnvelopesRequest) (*PublishRawEnvelopesResponse, error)
 	// Writes processed envelopes straight to ClickHouse. They are rows when the
-	// reply arrives; one with the device, the time and the id of a stored one replaces it.
+	// reply arrives; one with the device, the time and the id of a stored one replaces it,
+	// unless that was processed later.
 	WriteProcessedEnvelopes(context.Context, *WriteProcessedEnvelopesRequest) (*WriteProcessedEnvelopesResponse, error)
 	// Lists stored envelopes, newest first, each once.
 	ListProcessedEnvelopes(context.Context, *ListProcessedEnvelopesRequest) (*ListProcessedEnvelopesResponse, error)
