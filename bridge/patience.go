@@ -14,14 +14,17 @@ import (
 
 // patience is how long the bridge waits for clients. One that is gone without a word
 // is noticed within twice Config.Keepalive, and its connection closed; so is one that
-// has not called for half an hour, which its client opens again when it calls. A call
-// ends with its deadline, and after Config.MaxTimeout at the latest, also where its
+// has not called for half an hour, which its client opens again when it calls. A client
+// may ask the same of the bridge six times as often; gRPC by itself takes every five minutes
+// for a flood, and ends the connection with the calls that run on it. A call ends with its
+// deadline, and after Config.MaxTimeout at the latest, also where its
 // message does not come. Only streams, of health and of reflection, may stay: so many.
 func (c Config) patience() []grpc.ServerOption {
 	others := &strangers{at: map[string]int{}}
 	return []grpc.ServerOption{
 		grpc.ConnectionTimeout(10 * time.Second),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: c.Keepalive, Timeout: c.Keepalive, MaxConnectionIdle: 30 * time.Minute}),
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: c.Keepalive / 6, PermitWithoutStream: true}),
 		grpc.InTapHandle(func(ctx context.Context, call *tap.Info) (context.Context, error) {
 			ours := strings.HasPrefix(call.FullMethodName, "/ponix.")
 			if !ours {
