@@ -207,14 +207,9 @@ func (s *Server) unary(m protoreflect.MethodDescriptor) grpc.MethodHandler {
 	}
 }
 
-// forward sends one call over NATS. The deadline, the trace and the metadata of
-// the caller go with it.
+// forward sends one call over NATS. The deadline (see patience), the trace and the
+// metadata of the caller go with it.
 func (s *Server) forward(ctx context.Context, subject string, in frame) (*frame, error) {
-	if _, ok := ctx.Deadline(); !ok {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, s.Timeout)
-		defer cancel()
-	}
 	leave, err := s.room.enter(ctx, in)
 	if err != nil {
 		return nil, err
