@@ -109,6 +109,17 @@ func TestArriving(t *testing.T) {
 	}
 }
 
+// TestLargestMessages holds that calls arrive also where the largest message takes more than all
+// the room there is.
+func TestLargestMessages(t *testing.T) {
+	t.Parallel()
+	arrived, err := newArriving(inHand, 2*inHand).enter(t.Context(), wire.Principal{Subject: "ada"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	arrived()
+}
+
 // TestStrangers fills up what there is for strangers of all places.
 func TestStrangers(t *testing.T) {
 	t.Parallel()

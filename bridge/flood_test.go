@@ -235,3 +235,29 @@ func callHeaders(rpc string, more ...[2]string) []byte {
 	}
 	return b.Bytes()
 }
+
+// TestSettings holds that a connection has a bound of calls at a time, and a call one of headers.
+func TestSettings(t *testing.T) {
+	t.Parallel()
+	c := idleConn(t, serveBridge(t, runtimetest.NATS(t), bridge.Config{}, insecure.NewCredentials()).Target(), false)
+	f := http2.NewFramer(c, c)
+	if _, err := io.WriteString(c, http2.ClientPreface); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.WriteSettings(); err != nil {
+		t.Fatal(err)
+	}
+	frame, err := f.ReadFrame()
+	if err != nil {
+		t.Fatal(err)
+	}
+	settings, ok := frame.(*http2.SettingsFrame)
+	if !ok {
+		t.Fatalf("it begins with %v", frame)
+	}
+	for id, most := range map[http2.SettingID]uint32{http2.SettingMaxConcurrentStreams: 1000, http2.SettingMaxHeaderListSize: 64 << 10} {
+		if is, bounded := settings.Value(id); !bounded || is > most {
+			t.Errorf("%v is %d, want %d at most", id, is, most)
+		}
+	}
+}
