@@ -19,7 +19,10 @@ type rights struct {
 	auth.AllowHook
 	strict bool
 	taken  atomic.Bool
+	away   atomic.Bool // the broker, for everybody
 }
+
+func (r *rights) OnConnectAuthenticate(*mochi.Client, packets.Packet) bool { return !r.away.Load() }
 
 func (r *rights) OnACLCheck(_ *mochi.Client, topic string, write bool) bool {
 	return write || !r.taken.Load() && (!r.strict || topic != "+/#")
@@ -54,4 +57,25 @@ func TestRightsAreTakenAndGivenBack(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestRightsAreGivenBackBehindABrokerThatIsAway does the same where the gateway hears nothing of
+// the subscription meanwhile, because nobody may connect.
+func TestRightsAreGivenBackBehindABrokerThatIsAway(t *testing.T) {
+	t.Parallel()
+	e := start(t)
+	e.instance(t)
+	hook := &rights{}
+	b := broker(t, "", hook)
+	e.gateway(t, "create", "g1", b.url)
+	e.wantState(t, 20*time.Second, "g1", connected)
+	hook.away.Store(true)
+	client, _ := b.Clients.Get("ponix-g1")
+	b.UnsubscribeClient(client)
+	b.DisconnectClient(client, packets.ErrAdministrativeAction) //nolint:errcheck // it returns the reason
+	e.wantState(t, 20*time.Second, "g1", func(s *pb.GatewayState) bool { return strings.Contains(s.LastError, "refuses the session") })
+	hook.away.Store(false)
+	e.wantState(t, 20*time.Second, "g1", connected)
+	done(t, publisher(t, b.url).Publish("acme/thermometer", 1, false, "20.5"))
+	e.stored(t, 20*time.Second, 1)
 }
