@@ -2,6 +2,8 @@ package mqttingest_test
 
 import (
 	"fmt"
+	"io"
+	"net"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -10,6 +12,7 @@ import (
 	mochi "github.com/mochi-mqtt/server/v2"
 	"github.com/mochi-mqtt/server/v2/packets"
 
+	pb "ponix/proto/ponix/gateway/v1"
 	"ponix/runtime/runtimetest"
 )
 
@@ -64,4 +67,23 @@ func TestNewPassword(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// TestBrokerTellsThePassword has a broker say the password where it refuses the session: the
+// state has all but that.
+func TestBrokerTellsThePassword(t *testing.T) {
+	t.Parallel()
+	e := start(t)
+	e.instance(t)
+	const reason = "nobody is ponix with s3cret-word"
+	refusal := append([]byte{0x20, 6 + byte(len(reason)), 0, 0x87, 3 + byte(len(reason)), 0x1f, 0, byte(len(reason))}, reason...) // a CONNACK of MQTT 5
+	addr := runtimetest.Listen(t, func(c net.Conn) {
+		if _, err := c.Read(make([]byte, 1024)); err != nil {
+			return
+		}
+		c.Write(refusal)       //nolint:errcheck // then it is not told
+		io.Copy(io.Discard, c) //nolint:errcheck // until it is closed
+	})
+	e.gateway(t, "create", "g1", "mqtt://ponix:s3cret-word@"+addr)
+	e.wantState(t, 20*time.Second, "g1", func(s *pb.GatewayState) bool { return strings.Contains(s.LastError, "nobody is ponix with xxxxx") })
 }
