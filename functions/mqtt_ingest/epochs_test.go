@@ -71,53 +71,6 @@ func TestPacketIDsOfOldEpochsComeAnew(t *testing.T) {
 	}
 }
 
-// TestLostSessionIsForgotten has a broker lose the session with a message that is not acknowledged,
-// and count from one again: the next one with the same content is another.
-func TestLostSessionIsForgotten(t *testing.T) {
-	t.Parallel()
-	kv := records(t)
-	i := begin(t, kv, nil, false)
-	old := mustID(t, i, sent(1, "20.5", false))
-	begin(t, kv, i, false)
-	if got := mustID(t, i, sent(1, "20.5", false)); got == old {
-		t.Errorf("both are %s", got)
-	}
-}
-
-// TestUnmarkedRepetition has a broker send again what is not acknowledged without saying so: a
-// packet id is in use until then, also on the next connection.
-func TestUnmarkedRepetition(t *testing.T) {
-	t.Parallel()
-	kv := records(t)
-	i := begin(t, kv, nil, false)
-	want := mustID(t, i, sent(1, "20.5", false))
-	for range 2 {
-		if got := mustID(t, i, sent(1, "20.5", false)); got != want {
-			t.Errorf("got %s, want %s", got, want)
-		}
-		begin(t, kv, i, true)
-	}
-}
-
-// TestManyOutstanding has a broker send again late: an owner that dies has heard of something new
-// only, and the next one still knows all that the one before it had not acknowledged.
-func TestManyOutstanding(t *testing.T) {
-	t.Parallel()
-	kv := records(t)
-	first := begin(t, kv, nil, false)
-	ids := map[uint16]string{}
-	for p := uint16(1); p <= outstanding; p++ {
-		ids[p] = mustID(t, first, sent(p, "20.5", false))
-	}
-	mustID(t, begin(t, kv, nil, true), sent(outstanding+1, "20.5", false))
-	third := begin(t, kv, nil, true)
-	for p, want := range ids {
-		if got := mustID(t, third, sent(p, "20.5", true)); got != want {
-			t.Fatalf("packet %d: got %s, want %s", p, got, want)
-		}
-	}
-}
-
 // scripted is a broker that keeps its packet ids and its session.
 type scripted struct {
 	anew   bool // counts from one again with each connection
