@@ -74,7 +74,7 @@ func place(addr net.Addr) string {
 	if err != nil {
 		return addr.String()
 	}
-	ip := ap.Addr().Unmap()
+	ip := ap.Addr() // net writes IPv4 in IPv6 as IPv4
 	if ip.Is6() {
 		if network, err := ip.Prefix(64); err == nil {
 			return network.String()
