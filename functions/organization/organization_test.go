@@ -210,6 +210,11 @@ func TestNothingLeaks(t *testing.T) {
 	if strings.Contains(err.Error(), "pool") {
 		t.Errorf("got %v", err)
 	}
+	_, err = c.DeleteOrganization(t.Context(), &pb.DeleteOrganizationRequest{OrganizationId: "o"}) // which has a transaction
+	functiontest.WantError(t, err, codes.Unavailable, "POSTGRES_UNAVAILABLE")
+	if strings.Contains(err.Error(), "pool") {
+		t.Errorf("got %v", err)
+	}
 }
 
 // TestGatewaysEndWithTheirOrganization holds that those of an organization are deleted
