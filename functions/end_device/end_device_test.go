@@ -18,8 +18,11 @@ import (
 	"ponix/runtime"
 )
 
-// check refuses what has "bad" in it.
+// check refuses what has "bad" in it, and what is none: that is for devices without conversion.
 func check(expression string) error {
+	if expression == "" {
+		return errors.New("there is no expression")
+	}
 	if strings.Contains(expression, "bad") {
 		return errors.New("line 1, column 7: 100% bad")
 	}
