@@ -221,7 +221,13 @@ func TestList(t *testing.T) {
 	org, other := e.Organization(t), e.Organization(t)
 	create(t, c, other)
 	foreign := page.Token(pb.EndDeviceService_ListEndDevices_FullMethodName+"\x00"+other, page.Key{Time: time.Now(), ID: "x"})
-	functiontest.Pages(t, list(t, c, org), func() string { return create(t, c, org).DeviceId }, foreign)
+	functiontest.Pages(t, list(t, c, org), func() string {
+		id := create(t, c, org).DeviceId
+		if _, err := c.UpdateEndDevice(t.Context(), &pb.UpdateEndDeviceRequest{DeviceId: id}); err != nil { // which moves nothing
+			t.Fatal(err)
+		}
+		return id
+	}, foreign)
 }
 
 func TestListSizes(t *testing.T) {

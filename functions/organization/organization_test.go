@@ -122,7 +122,13 @@ func TestList(t *testing.T) {
 	e, c := start(t)
 	e.DeleteOrganization(t, e.Organization(t))
 	foreign := page.Token("/ponix.end_device.v1.EndDeviceService/ListEndDevices", page.Key{Time: time.Now(), ID: "x"})
-	functiontest.Pages(t, list(t, c), func() string { return create(t, c, "acme").OrganizationId }, foreign)
+	functiontest.Pages(t, list(t, c), func() string {
+		id := create(t, c, "acme").OrganizationId
+		if _, err := c.UpdateOrganization(t.Context(), &pb.UpdateOrganizationRequest{OrganizationId: id, Name: "acme"}); err != nil { // which moves nothing
+			t.Fatal(err)
+		}
+		return id
+	}, foreign)
 	forged := page.Token(page.Scope(pb.OrganizationService_ListOrganizations_FullMethodName), page.Key{Time: time.Now(), ID: "a\x00b"})
 	_, err := c.ListOrganizations(t.Context(), &pb.ListOrganizationsRequest{PageToken: forged})
 	functiontest.WantInvalid(t, err, "page_token")
