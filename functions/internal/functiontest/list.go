@@ -70,6 +70,9 @@ func walk(t *testing.T, list List, size int32, between func()) (all []string) {
 		if len(ids) == 0 {
 			t.Fatal("an empty page, and yet more follows")
 		}
+		if slices.Contains(all[:len(all)-len(ids)], ids[0]) {
+			t.Fatalf("%s is listed twice", ids[0])
+		}
 		token = next
 		between()
 	}
