@@ -149,8 +149,8 @@ func TestLeaseEndsAfterItsSessions(t *testing.T) {
 	go func() { closed <- o.close() }()
 	<-ended
 	select {
-	case <-closed:
-		t.Fatal("it is closed, and a session has not ended")
+	case err := <-closed:
+		t.Fatalf("it is closed with %v, and a session has not ended", err)
 	case <-time.After(100 * time.Millisecond):
 	}
 	if _, err := o.leases.Get(t.Context(), o.lease.key); err != nil {
