@@ -127,11 +127,11 @@ func (d device) input(payload []byte, received time.Time) conversion.Input {
 	}
 }
 
-// refusal is what callers and dead letters get for err.
-func refusal(err error, details ...protoadapt.MessageV1) error {
+// refusal is what dead letters get for err.
+func refusal(err error) error {
 	var bad *conversion.Error
 	if errors.As(err, &bad) {
-		return wire.Error(codes.InvalidArgument, bad.Reason, bad.Message, details...)
+		return wire.Error(codes.InvalidArgument, bad.Reason, bad.Message)
 	}
 	return err
 }
@@ -155,30 +155,33 @@ func (f converter) dryRun(ctx context.Context, req *envelopev1.ConvertPayloadReq
 	}
 	result, err := f.Convert(ctx, expression, in)
 	if err != nil {
-		return nil, refusal(err, badFields(req, err)...)
+		return nil, refused(req, err)
 	}
 	return &envelopev1.ConvertPayloadResponse{Data: result.Struct()}, nil
 }
 
-// badFields names the field of a request that err is about, where it is one alone.
-func badFields(req *envelopev1.ConvertPayloadRequest, err error) []protoadapt.MessageV1 {
+// refused is what the caller of a dry run gets for err. The expression of a device is in no
+// field of the request.
+func refused(req *envelopev1.ConvertPayloadRequest, err error) error {
 	var bad *conversion.Error
 	if !errors.As(err, &bad) {
-		return nil
+		return err
 	}
 	field := ""
 	switch bad.Reason {
 	case conversion.InvalidExpression, conversion.ExpressionTooLong, conversion.NoExpression:
-		if req.GetDeviceId() == "" {
-			field = "expression"
+		if req.GetDeviceId() != "" {
+			return wire.Error(codes.FailedPrecondition, bad.Reason, bad.Message)
 		}
+		field = "expression"
 	case conversion.PayloadTooLarge:
 		field = "payload"
 	}
-	if field == "" {
-		return nil
+	var details []protoadapt.MessageV1
+	if field != "" {
+		details = append(details, &errdetails.BadRequest{FieldViolations: []*runtime.Violation{{Field: field, Description: bad.Message, Reason: bad.Reason}}})
 	}
-	return []protoadapt.MessageV1{&errdetails.BadRequest{FieldViolations: []*runtime.Violation{{Field: field, Description: bad.Message, Reason: bad.Reason}}}}
+	return wire.Error(codes.InvalidArgument, bad.Reason, bad.Message, details...)
 }
 
 // visible asks for a device as the caller, to whom another tenant's is unknown.

@@ -369,13 +369,15 @@ func TestDryRun(t *testing.T) {
 	}{
 		{"EVALUATION_FAILED", nil, byExpression("{'x': input.u8(4)}")},
 		{"INVALID_EXPRESSION", []string{"expression"}, byExpression("{'x': nothing}")},
-		{"INVALID_EXPRESSION", nil, &envelopev1.ConvertPayloadRequest{Source: &envelopev1.ConvertPayloadRequest_DeviceId{DeviceId: "o-broken"}}},
 		{"PAYLOAD_TOO_LARGE", []string{"payload"}, large},
 		{"NO_EXPRESSION", []string{"expression"}, byExpression("")},
-		{"NO_EXPRESSION", nil, &envelopev1.ConvertPayloadRequest{Source: &envelopev1.ConvertPayloadRequest_DeviceId{DeviceId: "o-2"}}},
 	} {
 		_, err := e.ConvertPayload(t.Context(), tt.req)
 		functiontest.WantError(t, err, codes.InvalidArgument, tt.reason, tt.fields...)
+	}
+	for id, reason := range map[string]string{"o-broken": "INVALID_EXPRESSION", "o-2": "NO_EXPRESSION"} {
+		_, err := e.ConvertPayload(t.Context(), &envelopev1.ConvertPayloadRequest{Source: &envelopev1.ConvertPayloadRequest_DeviceId{DeviceId: id}})
+		functiontest.WantError(t, err, codes.FailedPrecondition, reason) // nothing in the request is wrong
 	}
 	_, err := e.ConvertPayload(t.Context(), &envelopev1.ConvertPayloadRequest{Source: &envelopev1.ConvertPayloadRequest_DeviceId{DeviceId: "o-3"}})
 	functiontest.WantError(t, err, codes.NotFound, "UNKNOWN_DEVICE")
