@@ -127,15 +127,6 @@ func (d device) input(payload []byte, received time.Time) conversion.Input {
 	}
 }
 
-// refusal is what dead letters get for err.
-func refusal(err error) error {
-	var bad *conversion.Error
-	if errors.As(err, &bad) {
-		return wire.Error(codes.InvalidArgument, bad.Reason, bad.Message)
-	}
-	return err
-}
-
 // dryRun converts a payload that a caller sends.
 func (f converter) dryRun(ctx context.Context, req *envelopev1.ConvertPayloadRequest) (*envelopev1.ConvertPayloadResponse, error) {
 	in := conversion.Input{Payload: req.Payload, ReceivedAt: time.Now()}

@@ -10,6 +10,7 @@ import (
 
 	"ponix/functions/internal/conversion"
 	"ponix/runtime"
+	"ponix/runtime/wire"
 )
 
 // patience is how often an envelope of an unknown device is tried again: it may
@@ -32,7 +33,9 @@ const hurries = 4
 func (d *Devices) fate(err error, about runtime.Message) error {
 	var bad *conversion.Error
 	slow := errors.As(err, &bad) && bad.Reason == conversion.TimeExceeded
-	err = refusal(err)
+	if bad != nil {
+		err = wire.Error(codes.InvalidArgument, bad.Reason, bad.Message)
+	}
 	age := time.Since(about.Stored) // of a replayed one, too; by its headers it may come from the future
 	switch {
 	case errors.As(err, new(*unknownDevice)) && (about.Attempt <= patience || age >= 0 && age < halfMinute || time.Since(d.troubled()) < halfMinute):

@@ -69,13 +69,12 @@ func (f store) insertPatiently(ctx context.Context, rows []row) error {
 	}
 }
 
-// insert writes rows as one block, in their order: all of them or none.
+// insert writes rows, which are in order, as one block: all of them or none.
 //
 // Each attempt has a deduplication token of its own. ClickHouse notes a token before the
 // block is in its place: a block that failed after that would be taken for stored when it
 // comes again, and be nowhere. One that is stored twice is one row.
 func (f store) insert(ctx context.Context, rows []row) error {
-	rows = inOrder(rows)
 	ctx = clickhouse.Context(ctx, clickhouse.WithSettings(clickhouse.Settings{
 		"insert_deduplication_token": xid.New().String(),
 		// The answer comes when the block is committed, and it is no part of another one.
