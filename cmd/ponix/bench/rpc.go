@@ -31,7 +31,7 @@ type RPC struct {
 // of them share one, it wakes up once instead of twice, and what is left out of one
 // case would be left in another. The limits live where what they bound lives: bare
 // answers beside ours, the minimal bridge and gRPC without NATS in processes of their
-// own.
+// own. `ponix up`, which has all of it in one process, is a case by itself.
 func (b RPC) Suite(ctx context.Context, w *World) (Suite, error) {
 	c, err := b.calls(ctx, w)
 	if err != nil {
@@ -52,6 +52,7 @@ func (b RPC) Suite(ctx context.Context, w *World) (Suite, error) {
 			{"ponix bridge, 1", one(c.bridge)},
 			{"gRPC direct, 1", one(c.direct)},
 			{"minimal bridge, 1", one(c.minimal)},
+			{"ponix up, 1", one(c.up)},
 			{"NATS request, 64", many(c.raw)},
 			{"micro endpoint, 64", many(c.micro)},
 			{"ponix endpoint, 64", many(c.endpoint)},
@@ -61,6 +62,7 @@ func (b RPC) Suite(ctx context.Context, w *World) (Suite, error) {
 		},
 		Goals: []Goal{
 			{Of: "ponix bridge, 1", Base: "NATS request, 1", Metric: P50, Bound: 2, AtMost: true},
+			{Of: "ponix up, 1", Base: "NATS request, 1", Metric: P50, Bound: 2, AtMost: true},
 			{Of: "ponix bridge, 64", Base: "gRPC direct, 64", Metric: Rate, Bound: 0.6},
 			{Of: "ponix bridge, 64", Base: "minimal bridge, 64", Metric: Rate, Bound: 0.9},
 			{Of: "ponix endpoint, 64", Base: "micro endpoint, 64", Metric: Rate, Bound: 0.9},
@@ -69,8 +71,8 @@ func (b RPC) Suite(ctx context.Context, w *World) (Suite, error) {
 }
 
 // calls are the ways to call the method. The client, who answers and the bridge
-// each have a connection to NATS.
-type calls struct{ raw, micro, endpoint, direct, minimal, bridge call }
+// each have a connection to NATS, but in `ponix up`.
+type calls struct{ raw, micro, endpoint, direct, minimal, bridge, up call }
 
 func (b RPC) calls(ctx context.Context, w *World) (*calls, error) {
 	nc, err := w.dial()
@@ -84,7 +86,7 @@ func (b RPC) calls(ctx context.Context, w *World) (*calls, error) {
 	if _, err := b.peer(ctx, w, answers); err != nil {
 		return nil, err
 	}
-	for role, over := range map[string]*call{alone: &c.direct, minimalBridge: &c.minimal, ourBridge: &c.bridge} {
+	for role, over := range map[string]*call{alone: &c.direct, minimalBridge: &c.minimal, ourBridge: &c.bridge, oneProcess: &c.up} {
 		addr, err := b.peer(ctx, w, role)
 		if err != nil {
 			return nil, err

@@ -9,6 +9,7 @@ import (
 	"net"
 	"slices"
 
+	"github.com/nats-io/nats.go"
 	"google.golang.org/grpc"
 
 	"ponix/bridge"
@@ -26,11 +27,13 @@ const (
 	alone         = "grpc"    // the same answers over gRPC alone
 	ourBridge     = "bridge"
 	minimalBridge = "minimal-bridge"
+	oneProcess    = "up" // a NATS server, who answers and our bridge, like `ponix up`
 )
 
 // peers start a role; each answers at the address that it returns, all but the first by gRPC.
 var peers = map[string]func(*World, context.Context) (addr string, err error){
 	answers: (*World).answers, alone: (*World).grpcAlone, ourBridge: (*World).bridge, minimalBridge: (*World).minimalBridge,
+	oneProcess: (*World).up,
 }
 
 // listening begins the line in which a peer says its address.
@@ -44,9 +47,11 @@ func Peer(ctx context.Context, role, natsURL string, log *slog.Logger, out io.Wr
 		return fmt.Errorf("%q is no role, but one of %q", role, slices.Sorted(maps.Keys(peers)))
 	}
 	w := &World{Cluster: &local.Cluster{NATSURL: natsURL}, log: log, config: config.Default[functions.Config]()}
-	if role == answers {
+	switch role {
+	case answers:
 		heap.Instance()
-	} else {
+	case oneProcess: // as Go has it
+	default:
 		heap.Bridge() // the limits, too: a collector that runs more often is no part of what they leave out
 	}
 	addr, err := start(w, ctx)
@@ -55,7 +60,7 @@ func Peer(ctx context.Context, role, natsURL string, log *slog.Logger, out io.Wr
 	}
 	fmt.Fprintln(out, listening+addr)
 	<-ctx.Done()
-	return nil // the process ends, and all that was started with it
+	return w.Close()
 }
 
 // peer starts a process in that role, and returns where it answers.
@@ -83,9 +88,14 @@ func (w *World) answers(ctx context.Context) (addr string, err error) {
 	if err != nil {
 		return "", err
 	}
-	_, err = w.start(ctx, nc, 0, runtime.Func("organization",
+	return w.NATSURL, w.endpoint(ctx, nc)
+}
+
+// endpoint is ours.
+func (w *World) endpoint(ctx context.Context, nc *nats.Conn) error {
+	_, err := w.start(ctx, nc, 0, runtime.Func("organization",
 		runtime.Endpoint(organizationv1.OrganizationService_GetOrganization_FullMethodName, getOrganization)))
-	return w.NATSURL, err
+	return err
 }
 
 // grpcAlone serves the method over gRPC, in a process of its own.
@@ -101,6 +111,10 @@ func (w *World) bridge(ctx context.Context) (addr string, err error) {
 	if err != nil {
 		return "", err
 	}
+	return w.startBridge(nc)
+}
+
+func (w *World) startBridge(nc *nats.Conn) (addr string, err error) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return "", err
@@ -110,6 +124,24 @@ func (w *World) bridge(ctx context.Context) (addr string, err error) {
 		return "", err
 	}
 	return b.Addr().String(), nil
+}
+
+// up is what `ponix up` is to a call: all that it passes is in one process, with one
+// connection within it.
+func (w *World) up(ctx context.Context) (addr string, err error) {
+	u, err := Open(ctx, Engines{Logger: w.log})
+	if err != nil {
+		return "", err
+	}
+	w.closers = append(w.closers, u.Close)
+	nc, err := u.keep(config.NATS{URL: u.NATSURL}.Connect(ctx, "ponix up", w.log, nats.InProcessServer(u.NATSServer)))
+	if err != nil {
+		return "", err
+	}
+	if err := u.endpoint(ctx, nc); err != nil {
+		return "", err
+	}
+	return u.startBridge(nc)
 }
 
 func serveGRPC(s *grpc.Server) (addr string, err error) {
