@@ -66,7 +66,7 @@ func connect(ctx context.Context, db *pgxpool.Pool) (*session, error) {
 	}
 	conn, err := pgconn.ConnectConfig(ctx, config)
 	if err != nil {
-		return nil, err
+		return nil, unlessPooled(err)
 	}
 	s := &session{conn, last}
 	if _, err := s.rows(ctx, untimedSQL); err != nil {
@@ -74,6 +74,15 @@ func connect(ctx context.Context, db *pgxpool.Pool) (*session, error) {
 		return nil, err
 	}
 	return s, nil
+}
+
+// unlessPooled says what is wrong where a pooler is in front of PostgreSQL: PgBouncer takes
+// none of our settings, whichever comes first.
+func unlessPooled(err error) error {
+	if hasCode(err, "08P01") { // protocol_violation
+		return fmt.Errorf("cdc needs PostgreSQL itself, with no pooler in front of it: %w", err)
+	}
+	return err
 }
 
 // untimedSQL takes the limit off a transaction's time, which PostgreSQL has from version 17

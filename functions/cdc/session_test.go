@@ -3,9 +3,12 @@ package cdc
 import (
 	"context"
 	"errors"
+	"net"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgproto3"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"ponix/runtime/runtimetest"
@@ -53,6 +56,37 @@ func TestCancelledSession(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// TestPooler holds that a pooler in front of PostgreSQL, which refuses settings at the start of a
+// session as PgBouncer does, is called what it is.
+func TestPooler(t *testing.T) {
+	t.Parallel()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close() //nolint:errcheck // nobody asks any more
+	go func() {
+		conn, err := ln.Accept()
+		if err != nil {
+			return
+		}
+		defer conn.Close() //nolint:errcheck // it has said what it had to
+		b := pgproto3.NewBackend(conn, conn)
+		if _, err := b.ReceiveStartupMessage(); err == nil {
+			b.Send(&pgproto3.ErrorResponse{Severity: "FATAL", Code: "08P01", Message: "unsupported startup parameter: lock_timeout"})
+			b.Flush() //nolint:errcheck // connect fails in another way
+		}
+	}()
+	db, err := pgxpool.New(t.Context(), "postgres://ponix@"+ln.Addr().String()+"/ponix?sslmode=disable")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	if _, err := connect(t.Context(), db); err == nil || !strings.Contains(err.Error(), "pooler") || !strings.Contains(err.Error(), "lock_timeout") {
+		t.Error(err)
+	}
 }
 
 // TestNoLimitsOfTime holds that limits of time that the operator gives a user do not end the

@@ -32,6 +32,7 @@ type Postgres struct {
 	Cert         string `name:"postgres-sslcert" type:"path" help:"File with the client's certificate for PostgreSQL."`
 	Key          string `name:"postgres-sslkey" type:"path" help:"File with the key of that certificate."`
 	Connections  int32  `name:"postgres-connections" default:"8" help:"Connections that one process opens at most."`
+	Prepared     string `name:"postgres-prepared-statements" default:"on" enum:"on,off" help:"Whether a connection keeps its statements prepared: ${enum}. Off is for a pooler that shares connections between transactions and does not keep them itself."`
 }
 
 // Password is PONIX_POSTGRES_PASSWORD, what the file holds now, or ponix.
@@ -68,6 +69,9 @@ func (c Postgres) driver() (*pgx.ConnConfig, error) {
 	}
 	if len(servers) > 1 {
 		query.Set("target_session_attrs", "primary")
+	}
+	if c.Prepared == "off" {
+		query.Set("default_query_exec_mode", "cache_describe")
 	}
 	for name, file := range map[string]string{"sslrootcert": c.RootCert, "sslcert": c.Cert, "sslkey": c.Key} {
 		if file != "" {

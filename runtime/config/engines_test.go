@@ -29,6 +29,31 @@ func TestEncodingOfPostgres(t *testing.T) {
 	}
 }
 
+// TestPreparedStatements holds that nothing stays prepared on a connection where it is switched
+// off: behind a pooler, the next transaction may be on another one.
+func TestPreparedStatements(t *testing.T) {
+	t.Parallel()
+	for prepared, want := range map[string]int{"on": 1, "off": 0} {
+		c := postgres(t)
+		c.Prepared, c.Connections = prepared, 1
+		pool, err := c.Pool(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer pool.Close()
+		for range 2 { // what is described the first time is used the second
+			var n int
+			if err := pool.QueryRow(t.Context(), "SELECT $1::int + 1", 1).Scan(&n); err != nil || n != 2 {
+				t.Errorf("%s: got %d, %v", prepared, n, err)
+			}
+		}
+		var n int
+		if err := pool.QueryRow(t.Context(), "SELECT count(*) FROM pg_prepared_statements", pgx.QueryExecModeSimpleProtocol).Scan(&n); err != nil || n != want {
+			t.Errorf("%s: %d statements are prepared, %v", prepared, n, err)
+		}
+	}
+}
+
 // TestAddressesOfPostgres holds that an IPv6 address may have brackets, with a port and without.
 func TestAddressesOfPostgres(t *testing.T) {
 	t.Parallel()
