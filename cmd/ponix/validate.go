@@ -114,6 +114,7 @@ func validateStreams(s streams.Config) error {
 	if err := firstBad(
 		check{s.MaxBytes >= 1<<20, "PONIX_NATS_STREAM_MAX_BYTES", "must be at least 1048576 (1 MiB)"},
 		check{s.LetterBytes >= 1<<20, "PONIX_NATS_DEAD_LETTERS_MAX_BYTES", "must be at least 1048576 (1 MiB)"},
+		check{s.AckPending >= 0, "PONIX_NATS_MAX_ACK_PENDING", "must not be negative"},
 		check{s.ReplayWindow >= 0, "PONIX_NATS_REPLAY_WINDOW", "must not be negative"},
 		check{s.AckWait > 0, "PONIX_NATS_ACK_WAIT", "must be above 0"},
 	); err != nil {

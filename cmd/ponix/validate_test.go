@@ -20,6 +20,7 @@ func TestBadValues(t *testing.T) {
 		"streams --nats-stream-max-bytes=1":           "PONIX_NATS_STREAM_MAX_BYTES",
 		"streams --nats-dead-letters-max-bytes=1":     "PONIX_NATS_DEAD_LETTERS_MAX_BYTES",
 		"streams --nats-replay-window=-1h":            "PONIX_NATS_REPLAY_WINDOW",
+		"streams --nats-max-ack-pending=-1":           "PONIX_NATS_MAX_ACK_PENDING",
 		"streams --nats-ack-wait=-1s":                 "PONIX_NATS_ACK_WAIT",
 		"streams --nats-gateway-stream=dead_letters":  "PONIX_NATS_GATEWAY_STREAM",
 		"streams --nats-raw-stream=ponix":             "PONIX_NATS_RAW_STREAM",

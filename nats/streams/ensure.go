@@ -98,11 +98,12 @@ func Refused(nc *nats.Conn, err error) error {
 	return fmt.Errorf("%w: `ponix streams`, as a user who may, makes streams and buckets with the limits that are configured, which have to be the same here", said)
 }
 
-// What a server says that has no room for all that a stream may hold, and one without a
-// cluster of replicas.
+// What a server says that has no room for all that a stream may hold, one without a
+// cluster of replicas, and one whose account may not have so many messages on their way.
 const (
 	insufficientStorage  = 10047
 	replicasNotSupported = 10074
+	maxAckPendingExceeds = 10121
 )
 
 // explained says what to do about an error that does not.
@@ -112,6 +113,8 @@ func explained(err error) error {
 	case !errors.As(err, &api):
 	case api.ErrorCode == replicasNotSupported:
 		return fmt.Errorf("%w: PONIX_NATS_REPLICAS is above 1, and the server is in no cluster", err)
+	case api.ErrorCode == maxAckPendingExceeds:
+		return fmt.Errorf("%w: set PONIX_NATS_MAX_ACK_PENDING to that", err)
 	case api.ErrorCode == insufficientStorage:
 		return fmt.Errorf("%w: the server sets aside what all streams and buckets may hold, 3.4 GiB, PONIX_NATS_DEAD_LETTERS_MAX_BYTES and twice PONIX_NATS_STREAM_MAX_BYTES. Give it a disk with more room or a larger max_file_store, or lower these", err)
 	}

@@ -23,6 +23,7 @@ type Config struct {
 	MaxBytes     int64         `name:"nats-stream-max-bytes" default:"2147483648" help:"Bytes that each of the two envelope streams holds before it refuses new messages."`
 	LetterBytes  int64         `name:"nats-dead-letters-max-bytes" default:"1073741824" help:"Bytes of dead letters that are kept before there can be no more: then bad messages stay in the streams of envelopes, which fill up."`
 	AckWait      time.Duration `name:"nats-ack-wait" default:"30s" help:"How long a message may be worked on before another instance gets it: after an instance was killed, what it had in hand waits this long."`
+	AckPending   int           `name:"nats-max-ack-pending" help:"Messages of a consumer that may be delivered and not settled, for an account that allows no more; 0: 200000 of convert, for which those of devices that are not known yet count, and 50000 of store."`
 	OwnSubject   bool          `name:"nats-own-subject" help:"Take a raw envelope only from the subject of its own organization and device. With NATS users that may publish to their own subject alone, nobody sends for another."`
 	Atomic       bool          `name:"nats-atomic-batches" help:"Publish what is converted and what comes by MQTT in atomic batches: a NATS server with sync_interval always calls fsync once for a batch and not for each message, and replicas agree once."`
 	ReplayWindow time.Duration `name:"nats-replay-window" default:"24h" help:"How long a settled message is kept, as far as half of the stream's bytes allow."`
@@ -114,6 +115,9 @@ func (c Config) stream(name string, maxBytes int64, consumers ...jetstream.Consu
 }
 
 func (c Config) durable(name string, pending int) jetstream.ConsumerConfig {
+	if c.AckPending > 0 {
+		pending = min(pending, c.AckPending)
+	}
 	return jetstream.ConsumerConfig{
 		Durable:       name,
 		AckPolicy:     jetstream.AckExplicitPolicy,
