@@ -41,6 +41,7 @@ type Config struct {
 	Timeout    time.Duration // of a call whose caller sets no deadline; default wire.DefaultTimeout
 	MaxTimeout time.Duration // of a call, whatever its caller asks for; default 2 min, as in nats/conf/accounts.conf
 	Keepalive  time.Duration // of silence before a client is asked whether it is there; default 30 s
+	MaxAge     time.Duration // of a connection, after which its client makes another; default 30 min
 	Grace      time.Duration // to finish calls on shutdown; default 20 s
 	Logger     *slog.Logger  // default slog.Default()
 
@@ -88,6 +89,9 @@ func Start(ln net.Listener, c Config) (*Server, error) {
 	}
 	if c.Keepalive == 0 {
 		c.Keepalive = 30 * time.Second
+	}
+	if c.MaxAge == 0 {
+		c.MaxAge = 30 * time.Minute
 	}
 	if c.Grace == 0 {
 		c.Grace = 20 * time.Second

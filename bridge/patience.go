@@ -18,12 +18,19 @@ import (
 // may ask the same of the bridge six times as often; gRPC by itself takes every five minutes
 // for a flood, and ends the connection with the calls that run on it. A call ends with its
 // deadline, and after Config.MaxTimeout at the latest, also where its
-// message does not come. Only streams, of health and of reflection, may stay: so many.
+// message does not come. Only streams, of health and of reflection, may stay longer: so many.
+//
+// A connection is told to take no more calls after Config.MaxAge, and closed when those that
+// run have ended. Its client makes another: behind a balancer, calls find the instances that
+// were started since, and a client's certificate is looked at again.
 func (c Config) patience() []grpc.ServerOption {
 	others := &strangers{at: map[string]int{}}
 	return []grpc.ServerOption{
 		grpc.ConnectionTimeout(10 * time.Second),
-		grpc.KeepaliveParams(keepalive.ServerParameters{Time: c.Keepalive, Timeout: c.Keepalive, MaxConnectionIdle: 30 * time.Minute}),
+		grpc.KeepaliveParams(keepalive.ServerParameters{
+			Time: c.Keepalive, Timeout: c.Keepalive, MaxConnectionIdle: 30 * time.Minute,
+			MaxConnectionAge: c.MaxAge, MaxConnectionAgeGrace: c.MaxTimeout, // by when streams end, too
+		}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: c.Keepalive / 6, PermitWithoutStream: true}),
 		grpc.InTapHandle(func(ctx context.Context, call *tap.Info) (context.Context, error) {
 			ours := strings.HasPrefix(call.FullMethodName, "/ponix.")
