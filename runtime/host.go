@@ -174,6 +174,9 @@ func (h *Host) ensureStreams(ctx context.Context, fns []Function) error {
 	if len(need) > 0 {
 		need = append(need, h.Streams.DeadLetters())
 	}
+	if err := streams.Supported(h.Conn); err != nil {
+		return err
+	}
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return streams.EnsureBuckets(ctx, h.js, buckets...) })
 	group.Go(func() error { return streams.Ensure(ctx, h.js, need...) })

@@ -12,7 +12,7 @@ import (
 	"github.com/nats-io/nuid"
 )
 
-// The headers of an atomic batch (ADR-50 of NATS; nats-server 2.12). The server stores
+// The headers of an atomic batch (ADR-50 of NATS; nats-server 2.12.1). The server stores
 // all messages of one or none, and answers the last.
 const (
 	batchIDHeader       = "Nats-Batch-Id"

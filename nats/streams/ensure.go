@@ -13,6 +13,21 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
+// oldest is the first nats-server that has all that is used here: with the one before, a
+// message that has an id cannot be in an atomic batch.
+var oldest = []int{2, 12, 1}
+
+// Supported is an error where the server is too old. One that does not say which version it
+// has is taken.
+func Supported(nc *nats.Conn) error {
+	version, have := nc.ConnectedServerVersion(), make([]int, 3)
+	n, _ := fmt.Sscanf(version, "%d.%d.%d", &have[0], &have[1], &have[2])
+	if n == len(have) && slices.Compare(have, oldest) < 0 {
+		return fmt.Errorf("the NATS server %q is nats-server %s, and %d.%d.%d or newer is needed", nc.ConnectedServerName(), version, oldest[0], oldest[1], oldest[2])
+	}
+	return nil
+}
+
 // electing is how long a cluster may take to elect the leader of a stream, after
 // which an answer that does not come is an error.
 const electing = 30 * time.Second
