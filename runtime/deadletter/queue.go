@@ -16,7 +16,6 @@ import (
 type Queue struct {
 	js     jetstream.JetStream
 	stream jetstream.Stream
-	name   string
 }
 
 // Open returns the queue that stands on the stream of that name.
@@ -28,7 +27,7 @@ func Open(ctx context.Context, js jetstream.JetStream, name string) (*Queue, err
 	if err != nil {
 		return nil, fmt.Errorf("stream %s: %w", name, err)
 	}
-	return &Queue{js, s, name}, nil
+	return &Queue{js, s}, nil
 }
 
 // Filter selects letters; an empty field matches all.

@@ -50,7 +50,7 @@ func Against(ctx context.Context, nc *nats.Conn, c streams.Config, rate int, d t
 	}
 	dev = e.EndDevice.DeviceId
 	raw, processed := c.RawEnvelopes(), c.ProcessedEnvelopes()
-	t := target{js, raw, processed, processed.Subject(org, dev), func(_ int, id string, at time.Time) (*nats.Msg, error) {
+	t := target{js, processed, processed.Subject(org, dev), func(_ int, id string, at time.Time) (*nats.Msg, error) {
 		data, err := proto.Marshal(&envelopev1.RawEnvelope{OrganizationId: org, DeviceId: dev, Payload: sample, ReceivedAt: timestamppb.New(at)})
 		return &nats.Msg{Subject: raw.Subject(org, dev), Data: data, Header: nats.Header{jetstream.MsgIDHeader: {id}}}, err
 	}}

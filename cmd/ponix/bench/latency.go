@@ -69,15 +69,15 @@ func (p *pipeline) purge(ctx context.Context) error {
 
 // target is where envelopes go and come out.
 type target struct {
-	js             jetstream.JetStream
-	raw, processed streams.Stream
-	filter         string                                                        // subject of the processed envelopes
-	envelope       func(i int, id string, at time.Time) (m *nats.Msg, err error) // that is sent
+	js        jetstream.JetStream
+	processed streams.Stream
+	filter    string                                                        // subject of the processed envelopes
+	envelope  func(i int, id string, at time.Time) (m *nats.Msg, err error) // that is sent
 }
 
 func (p *pipeline) target() target {
 	raw, processed := p.config.Streams.RawEnvelopes(), p.config.Streams.ProcessedEnvelopes()
-	return target{p.js, raw, processed, processed.Subject(organization, "*"), func(i int, id string, at time.Time) (*nats.Msg, error) {
+	return target{p.js, processed, processed.Subject(organization, "*"), func(i int, id string, at time.Time) (*nats.Msg, error) {
 		return rawEnvelope(raw, i, id, timestamppb.New(at))
 	}}
 }
