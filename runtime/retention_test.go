@@ -50,7 +50,7 @@ func TestFullStream(t *testing.T) {
 	}
 	cfg := testStreams()
 	cfg.MaxBytes = 1 << 20
-	if err := streams.Ensure(t.Context(), js, cfg.All()...); err != nil {
+	if err := streams.Ensure(t.Context(), js, cfg.RawEnvelopes(), cfg.ProcessedEnvelopes(), cfg.DeadLetters()); err != nil {
 		t.Fatal(err)
 	}
 	sent := fill(t, js, 1000)

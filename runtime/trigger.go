@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -50,7 +51,7 @@ func newTrigger(ctx context.Context, b *binding, s streams.Stream, durable strin
 
 func checkTrigger(s streams.Stream, durable string) func() error {
 	return func() error {
-		if _, ok := s.Consumer(durable); !ok {
+		if !slices.ContainsFunc(s.Consumers, func(c jetstream.ConsumerConfig) bool { return c.Durable == durable }) {
 			return fmt.Errorf("stream %q has no consumer %q in nats/streams", s.Name, durable)
 		}
 		return nil

@@ -77,7 +77,7 @@ func startWith(t *testing.T, maxBytes int64, change func(*clickhouse.Options)) e
 		t.Fatal(err)
 	}
 	s := streams.Config{Raw: "raw_envelopes", Processed: "processed_envelopes", Replicas: 1, MaxBytes: maxBytes, AckWait: 30 * time.Second, ReplayWindow: time.Hour}
-	if err := streams.Ensure(t.Context(), js, s.All()...); err != nil {
+	if err := streams.Ensure(t.Context(), js, s.RawEnvelopes(), s.ProcessedEnvelopes(), s.DeadLetters()); err != nil {
 		t.Fatal(err)
 	}
 	h, err := runtime.Start(t.Context(), runtime.Config{Conn: nc, Streams: s, Logger: slog.New(slog.NewTextHandler(t.Output(), nil))}, // callers are not told why ClickHouse cannot be used

@@ -32,7 +32,7 @@ func TestLimitsOfAnAccount(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	c.AckPending = most
-	if err := streams.Ensure(t.Context(), js, append(c.All(), c.GatewayEvents(), c.EndDeviceEvents(), c.OrganizationEvents())...); err != nil {
+	if err := streams.Ensure(t.Context(), js, everyStream(c)...); err != nil {
 		t.Error(err)
 	}
 	if err := streams.EnsureBuckets(t.Context(), js, c.GatewayStates(), c.Leases(), c.MQTTSessions(), c.CaptureState()); err != nil {

@@ -52,16 +52,6 @@ func (s Stream) Subject(tokens ...string) string {
 	return b.String()
 }
 
-// Consumer returns the consumer of that durable name.
-func (s Stream) Consumer(durable string) (jetstream.ConsumerConfig, bool) {
-	for _, c := range s.Consumers {
-		if c.Durable == durable {
-			return c, true
-		}
-	}
-	return jetstream.ConsumerConfig{}, false
-}
-
 // The durable consumers.
 const (
 	Convert      = "convert"       // of raw envelopes
@@ -89,11 +79,6 @@ func (c Config) DeadLetters() Stream {
 	s := c.stream("dead_letters", c.LetterBytes)
 	s.Window, s.MaxAge = 0, 30*24*time.Hour
 	return s
-}
-
-// All returns every stream that envelopes pass through.
-func (c Config) All() []Stream {
-	return []Stream{c.RawEnvelopes(), c.ProcessedEnvelopes(), c.DeadLetters()}
 }
 
 func (c Config) stream(name string, maxBytes int64, consumers ...jetstream.ConsumerConfig) Stream {

@@ -19,6 +19,10 @@ import (
 
 func TestMain(m *testing.M) { runtimetest.Main(m) }
 
+func everyStream(c streams.Config) []streams.Stream {
+	return []streams.Stream{c.RawEnvelopes(), c.ProcessedEnvelopes(), c.DeadLetters(), c.GatewayEvents(), c.EndDeviceEvents(), c.OrganizationEvents()}
+}
+
 // What agrees is left alone, and what does not is changed.
 func TestEnsureWritesWhatDiffers(t *testing.T) {
 	t.Parallel()
@@ -28,7 +32,7 @@ func TestEnsureWritesWhatDiffers(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := config.Default[streams.Config]()
-	all := append(c.All(), c.GatewayEvents(), c.EndDeviceEvents(), c.OrganizationEvents())
+	all := everyStream(c)
 	if err := streams.Ensure(t.Context(), js, all...); err != nil {
 		t.Fatal(err)
 	}
@@ -84,7 +88,7 @@ func TestSettings(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := config.Default[streams.Config]()
-	all := append(c.All(), c.GatewayEvents(), c.EndDeviceEvents(), c.OrganizationEvents())
+	all := everyStream(c)
 	buckets := []jetstream.KeyValueConfig{c.GatewayStates(), c.Leases(), c.MQTTSessions(), c.CaptureState()}
 	if err := errors.Join(streams.Ensure(t.Context(), js, all...), streams.EnsureBuckets(t.Context(), js, buckets...)); err != nil {
 		t.Fatal(err)
@@ -142,7 +146,7 @@ cdc: File, 16 MiB, history 1, markers 0s`
 func TestReplicas(t *testing.T) {
 	t.Parallel()
 	c := streams.Config{Replicas: 3}
-	for _, s := range append(c.All(), c.GatewayEvents(), c.EndDeviceEvents(), c.OrganizationEvents()) {
+	for _, s := range everyStream(c) {
 		if s.Replicas != c.Replicas {
 			t.Errorf("stream %s has %d", s.Name, s.Replicas)
 		}
