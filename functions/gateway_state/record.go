@@ -11,6 +11,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"ponix/nats/streams"
 	pb "ponix/proto/ponix/gateway/v1"
 	"ponix/runtime"
 )
@@ -53,7 +54,7 @@ func (b *bucket) change(ctx context.Context, id string, g *pb.Gateway, at positi
 		case err == nil:
 			err = put(ctx, kv, g, at, now)
 		}
-		if !written(err) {
+		if !streams.Overtaken(err) {
 			return b.lost(err)
 		}
 	}
@@ -122,11 +123,3 @@ func (b *bucket) remove(ctx context.Context, id string, at position, revision ui
 }
 
 func (b *bucket) subject(key string) string { return "$KV." + b.config.Bucket + "." + key }
-
-// written tells whether err says that somebody has written meanwhile. A replicated
-// bucket says it with another code than one that is not.
-func written(err error) bool {
-	var api *jetstream.APIError
-	return errors.Is(err, jetstream.ErrKeyRevisionMismatch) || errors.As(err, &api) &&
-		(api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence || api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequenceConstant)
-}

@@ -2,7 +2,6 @@ package mqttingest
 
 import (
 	"context"
-	"errors"
 
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -43,7 +42,7 @@ func (o *owner) drop(id string) bool {
 	if err == nil {
 		o.view.claimed(id, claim{revision: c.revision + 1}) // the marker has a revision that is no lower
 	}
-	return !errors.Is(err, jetstream.ErrKeyRevisionMismatch)
+	return !streams.Overtaken(err)
 }
 
 // forget removes what the owners of a gateway that is gone have noted.
@@ -55,7 +54,7 @@ func (o *owner) forget(id string) {
 
 // complain logs what will be tried again.
 func (o *owner) complain(what, id string, err error) {
-	if err == nil || errors.Is(err, jetstream.ErrKeyRevisionMismatch) || errors.Is(err, jetstream.ErrKeyExists) || o.ctx.Err() != nil {
+	if err == nil || streams.Overtaken(err) || o.ctx.Err() != nil {
 		return
 	}
 	o.log.Warn("leases", "action", what, "gateway", id, "error", err)

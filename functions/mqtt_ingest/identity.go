@@ -12,6 +12,8 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/rs/xid"
+
+	"ponix/nats/streams"
 )
 
 // record is what a gateway's next owner must know of the deliveries that its
@@ -230,7 +232,7 @@ func (i *identity) save(ctx context.Context, r record) error {
 	} else {
 		revision, err = i.kv.Update(ctx, i.gateway, data, i.revision)
 	}
-	if errors.Is(err, jetstream.ErrKeyRevisionMismatch) || errors.Is(err, jetstream.ErrKeyExists) {
+	if streams.Overtaken(err) {
 		i.loaded = false
 		return errOtherOwner
 	}

@@ -91,7 +91,6 @@ func (l *lease) hold(ctx context.Context) error {
 		attempt, cancel := context.WithTimeout(ctx, l.ttl/2)
 		err := l.renew(attempt)
 		cancel()
-		var api *jetstream.APIError
 		switch {
 		case ctx.Err() != nil:
 			return nil
@@ -100,7 +99,7 @@ func (l *lease) hold(ctx context.Context) error {
 				err = errors.New("this process stood still since it was renewed")
 			}
 			return fmt.Errorf("the lease has run out: %w", err)
-		case errors.As(err, &api) && (api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence || api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequenceConstant):
+		case streams.Overtaken(err):
 			// A renewal may have come through although its answer did not.
 			if e, failed := l.current(ctx); failed != nil || e == 0 {
 				return fmt.Errorf("the lease is lost: %w", err)

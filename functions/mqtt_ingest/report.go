@@ -2,12 +2,11 @@ package mqttingest
 
 import (
 	"context"
-	"errors"
 	"time"
 
-	"github.com/nats-io/nats.go/jetstream"
 	"google.golang.org/protobuf/proto"
 
+	"ponix/nats/streams"
 	pb "ponix/proto/ponix/gateway/v1"
 	"ponix/runtime"
 )
@@ -66,7 +65,7 @@ func (o *owner) write(id string, s *session) bool {
 		return true
 	}
 	s.status.again()
-	if errors.Is(err, jetstream.ErrKeyRevisionMismatch) {
+	if streams.Overtaken(err) {
 		return true
 	}
 	o.complain("report", id, err)

@@ -87,3 +87,12 @@ func last(ctx context.Context, s jetstream.Stream, bucket, pattern string) (uint
 	}
 	return m.Sequence, nil
 }
+
+// Overtaken tells whether err says that somebody else has written meanwhile what was to be
+// written over one revision, or over none. Where replicas are still at the other's writing,
+// they say so with another code.
+func Overtaken(err error) bool {
+	var api *jetstream.APIError
+	return errors.Is(err, jetstream.ErrKeyRevisionMismatch) || errors.As(err, &api) &&
+		(api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence || api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequenceConstant)
+}
