@@ -1,11 +1,13 @@
 package cdc_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
 	"net/url"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -142,4 +144,46 @@ func startCluster(t testing.TB) *natsserver.Server {
 		return errors.New("the cluster has no leader")
 	})
 	return all[0]
+}
+
+// TestStateIsWrittenByOthers has others write the state of a slot that is read, all the time. Its
+// owner says so each time, also where three servers have the state and are still at the others'
+// writing: then they refuse its own with another code.
+func TestStateIsWrittenByOthers(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t)
+	e.on(t, startCluster(t))
+	e.streams.Replicas = 3
+	e.config.RetryDelay = 100
+	var log runtimetest.Text
+	e.log = &log
+	e.instance(t)
+	e.streaming(t)
+	kv, err := e.js.KeyValue(t.Context(), e.streams.CaptureState().Bucket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	state, err := kv.Get(t.Context(), e.config.Slot)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	for range 4 {
+		go func() {
+			for ctx.Err() == nil {
+				kv.Put(ctx, e.config.Slot, state.Value()) //nolint:errcheck // another one follows
+			}
+		}()
+	}
+	e.exec(t, "INSERT INTO organizations (id, name) VALUES ('o', 'acme')")
+	runtimetest.Eventually(t, 20*time.Second, func() error {
+		if n := strings.Count(log.String(), "written meanwhile"); n < 3 {
+			return fmt.Errorf("%d times: %s", n, log.String())
+		}
+		return nil
+	})
+	if said := log.String(); strings.Contains(said, "wrong last sequence") {
+		t.Errorf("it says what the server does: %s", said)
+	}
 }

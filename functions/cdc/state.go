@@ -131,7 +131,7 @@ func (k keeper) write(ctx context.Context, s *state) error {
 	} else {
 		revision, err = kv.Update(ctx, k.slot, data, s.revision)
 	}
-	if errors.Is(err, jetstream.ErrKeyExists) {
+	if streams.Overtaken(err) {
 		return errTakenOver
 	}
 	if err != nil {
