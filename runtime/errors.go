@@ -1,6 +1,7 @@
 package runtime
 
 import (
+	"cmp"
 	"context"
 	"encoding/base64"
 	"errors"
@@ -55,17 +56,7 @@ func RetryAfter(d time.Duration, err error) error { return &retry{err, d} }
 type BatchError []error
 
 func (b BatchError) Error() string {
-	failed := 0
-	var first error
-	for _, err := range b {
-		if err != nil {
-			if failed == 0 {
-				first = err
-			}
-			failed++
-		}
-	}
-	return fmt.Sprintf("%d of %d messages failed, the first with: %v", failed, len(b), first)
+	return fmt.Sprintf("%d of %d messages failed, the first with: %v", failedOf(b, len(b)), len(b), cmp.Or(b...))
 }
 
 // Unwrap lets errors.Is and errors.As see each message's error.
@@ -149,7 +140,7 @@ func brief(st *status.Status) *status.Status {
 
 // plainStatus has the code's name for a reason.
 func plainStatus(code codes.Code, text string) *status.Status {
-	return status.Convert(Error(code, strings.ToUpper(codeName(code)), "%s", text))
+	return status.Convert(Error(code, codeName(code), "%s", text))
 }
 
 // PublicText is the public message of err, or its whole text where it has none: for
@@ -170,7 +161,7 @@ func reason(err error) string {
 			return info.Reason
 		}
 	}
-	return strings.ToUpper(codeName(st.Code()))
+	return codeName(st.Code())
 }
 
 // codeName is the name of a gRPC code in the notation of the wire: NOT_FOUND.
