@@ -52,10 +52,11 @@ func (c hostCollector) Collect(out chan<- prometheus.Metric) {
 			out <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, v, b.name)
 		}
 	}
-	for stream, full := range c.h.fullness() {
+	c.h.full.Range(func(stream, part any) bool {
 		desc := prometheus.NewDesc("ponix_stream_full_ratio", "Bytes of a stream, as a part of what it may hold; at 1 it refuses messages.", []string{"stream"}, nil)
-		out <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, full, stream)
-	}
+		out <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, part.(float64), stream.(string))
+		return true
+	})
 	c.h.pending.Range(func(key, n any) bool {
 		of := key.(consumerKey)
 		desc := prometheus.NewDesc("ponix_consumer_pending", "Messages of a stream that a consumer has not settled: those that wait, and those that are being worked on.", []string{"stream", "consumer"}, nil)

@@ -135,16 +135,6 @@ func (h *Host) purge(ctx context.Context, t *trigger, stream jetstream.Stream) e
 	return stream.Purge(ctx, jetstream.WithPurgeSequence(upTo+1))
 }
 
-// fullness is how full each watched stream was when it was last looked at.
-func (h *Host) fullness() map[string]float64 {
-	out := map[string]float64{}
-	h.full.Range(func(stream, part any) bool {
-		out[stream.(string)] = part.(float64)
-		return true
-	})
-	return out
-}
-
 // ackFloor is the sequence up to which every durable consumer has settled all. A
 // cluster leaves out those whose leader does not answer: then nothing is settled.
 func (h *Host) ackFloor(ctx context.Context, stream jetstream.Stream, state jetstream.StreamState) (uint64, error) {
