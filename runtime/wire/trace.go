@@ -3,6 +3,7 @@ package wire
 import (
 	"context"
 	"encoding/hex"
+	"maps"
 	"slices"
 
 	"github.com/nats-io/nats.go"
@@ -64,11 +65,4 @@ type carrier nats.Header
 
 func (c carrier) Get(key string) string { return nats.Header(c).Get(key) }
 func (c carrier) Set(key, value string) { c[key] = []string{value} }
-func (c carrier) Keys() []string {
-	var keys []string
-	for k := range c {
-		keys = append(keys, k)
-	}
-	slices.Sort(keys)
-	return keys
-}
+func (c carrier) Keys() []string        { return slices.Sorted(maps.Keys(c)) }
