@@ -15,12 +15,11 @@ import (
 // those that agree already.
 func stream(ctx context.Context, js jetstream.JetStream, s Stream) (jetstream.Stream, error) {
 	have, err := js.Stream(ctx, s.Name)
-	if err == nil {
-		s.Replicas = max(s.Replicas, have.CachedInfo().Config.Replicas) // see Ensure
-	}
 	what := ""
 	if err == nil {
-		if what = streamsDiffer(have.CachedInfo().Config, s.StreamConfig); what == "" {
+		is := have.CachedInfo().Config
+		s.Replicas = max(s.Replicas, is.Replicas) // see Ensure
+		if what = streamsDiffer(is, s.StreamConfig); what == "" {
 			return have, nil
 		}
 	} else if !errors.Is(err, jetstream.ErrStreamNotFound) {
@@ -33,12 +32,11 @@ func stream(ctx context.Context, js jetstream.JetStream, s Stream) (jetstream.St
 // consumer is the same of a stream's durable consumer.
 func consumer(ctx context.Context, s jetstream.Stream, want jetstream.ConsumerConfig) error {
 	have, err := s.Consumer(ctx, want.Durable)
-	if err == nil {
-		want.Replicas = max(want.Replicas, have.CachedInfo().Config.Replicas) // see Ensure
-	}
 	what := ""
 	if err == nil {
-		if what = consumersDiffer(have.CachedInfo().Config, want); what == "" {
+		is := have.CachedInfo().Config
+		want.Replicas = max(want.Replicas, is.Replicas) // see Ensure
+		if what = consumersDiffer(is, want); what == "" {
 			return nil
 		}
 	} else if !errors.Is(err, jetstream.ErrConsumerNotFound) {
