@@ -4,6 +4,7 @@
 package bridge
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -78,27 +79,13 @@ func Start(ln net.Listener, c Config) (*Server, error) {
 	if c.Conn == nil {
 		return nil, errors.New("bridge: Config.Conn is required")
 	}
-	if c.MaxMessage == 0 {
-		c.MaxMessage = 8 << 20
-	}
-	if c.Timeout == 0 {
-		c.Timeout = wire.DefaultTimeout
-	}
-	if c.MaxTimeout == 0 {
-		c.MaxTimeout = max(c.Timeout, 2*time.Minute)
-	}
-	if c.Keepalive == 0 {
-		c.Keepalive = 30 * time.Second
-	}
-	if c.MaxAge == 0 {
-		c.MaxAge = 30 * time.Minute
-	}
-	if c.Grace == 0 {
-		c.Grace = 20 * time.Second
-	}
-	if c.Logger == nil {
-		c.Logger = slog.Default()
-	}
+	c.MaxMessage = cmp.Or(c.MaxMessage, 8<<20)
+	c.Timeout = cmp.Or(c.Timeout, wire.DefaultTimeout)
+	c.MaxTimeout = cmp.Or(c.MaxTimeout, max(c.Timeout, 2*time.Minute))
+	c.Keepalive = cmp.Or(c.Keepalive, 30*time.Second)
+	c.MaxAge = cmp.Or(c.MaxAge, 30*time.Minute)
+	c.Grace = cmp.Or(c.Grace, 20*time.Second)
+	c.Logger = cmp.Or(c.Logger, slog.Default())
 	limits, err := newLimits(c.Rate, c.Burst)
 	if err != nil {
 		return nil, err

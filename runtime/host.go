@@ -1,6 +1,7 @@
 package runtime
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -32,26 +33,16 @@ func (c *Config) validate() error {
 	if c.Conn == nil {
 		return errors.New("runtime: Config.Conn is required")
 	}
-	if c.Version == "" {
-		c.Version = "0.0.0"
-	}
-	if c.Timeout == 0 {
-		c.Timeout = 20 * time.Second
-	}
+	c.Version = cmp.Or(c.Version, "0.0.0")
+	c.Timeout = cmp.Or(c.Timeout, 20*time.Second)
+	c.Concurrency = cmp.Or(c.Concurrency, 256)
+	c.Grace = cmp.Or(c.Grace, 20*time.Second)
+	c.Logger = cmp.Or(c.Logger, slog.Default())
 	if c.Timeout < 0 || c.Streams.AckWait > 0 && c.Timeout >= c.Streams.AckWait {
 		return fmt.Errorf("runtime: Config.Timeout is %v: it must be between 0 and Streams.AckWait, %v, after which a message goes to another instance", c.Timeout, c.Streams.AckWait)
 	}
-	if c.Concurrency == 0 {
-		c.Concurrency = 256
-	}
 	if c.Concurrency < 0 {
 		return fmt.Errorf("runtime: Config.Concurrency is %d: it must be positive", c.Concurrency)
-	}
-	if c.Grace == 0 {
-		c.Grace = 20 * time.Second
-	}
-	if c.Logger == nil {
-		c.Logger = slog.Default()
 	}
 	return nil
 }

@@ -11,6 +11,7 @@ package local
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -75,7 +76,7 @@ type Event struct {
 
 func (o Options) withDefaults() (Options, error) {
 	if o.DataDir == "" {
-		return o, fmt.Errorf("local: DataDir is required")
+		return o, errors.New("local: DataDir is required")
 	}
 	var err error
 	if o.DataDir, err = filepath.Abs(o.DataDir); err != nil {
@@ -90,36 +91,22 @@ func (o Options) withDefaults() (Options, error) {
 		return o, err
 	}
 	o.PostgresBin = cmp.Or(o.PostgresBin, os.Getenv("PONIX_POSTGRES_BIN"))
-	for _, field := range []*string{&o.User, &o.Password, &o.Database} {
-		if *field == "" {
-			*field = "ponix"
-		}
-	}
+	o.User, o.Password, o.Database = cmp.Or(o.User, "ponix"), cmp.Or(o.Password, "ponix"), cmp.Or(o.Database, "ponix")
 	o.ClickHouseUser, o.ClickHousePassword = cmp.Or(o.ClickHouseUser, o.User), cmp.Or(o.ClickHousePassword, o.Password)
 	o.ClickHouseDatabase = cmp.Or(o.ClickHouseDatabase, o.Database)
-	if o.NATSNodes == 0 {
-		o.NATSNodes = 1
-	}
+	o.NATSNodes = cmp.Or(o.NATSNodes, 1)
 	if o.NATSNodes != 1 && o.NATSNodes != 3 && o.NATSNodes != 5 {
 		return o, fmt.Errorf("local: %d NATS servers: 1, 3 or 5 can agree", o.NATSNodes)
 	}
-	if o.Host == "" {
-		o.Host = "127.0.0.1"
-	}
+	o.Host = cmp.Or(o.Host, "127.0.0.1")
 	if ip := net.ParseIP(o.Host); ip == nil || !ip.IsLoopback() {
 		return o, fmt.Errorf("local: %q is not a loopback address; these engines are for one machine", o.Host)
 	}
-	if o.JetStreamSync == 0 {
-		o.JetStreamSync = 100 * time.Millisecond
-	}
-	if o.ClickHouseMemory == 0 {
-		o.ClickHouseMemory = 2 << 30
-	}
+	o.JetStreamSync = cmp.Or(o.JetStreamSync, 100*time.Millisecond)
+	o.ClickHouseMemory = cmp.Or(o.ClickHouseMemory, 2<<30)
+	o.Logger = cmp.Or(o.Logger, slog.Default())
 	if o.Report == nil {
 		o.Report = func(Event) {}
-	}
-	if o.Logger == nil {
-		o.Logger = slog.Default()
 	}
 	o.Report = serialize(o.Report)
 	return o, nil

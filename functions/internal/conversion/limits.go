@@ -1,6 +1,7 @@
 package conversion
 
 import (
+	"cmp"
 	"fmt"
 	"time"
 )
@@ -34,18 +35,12 @@ func (l Limits) withDefaults() (Limits, error) {
 		if *f.value < 0 {
 			return l, fmt.Errorf("conversion: limit %s is negative: %d", f.name, *f.value)
 		}
-		if *f.value == 0 {
-			*f.value = f.preset
-		}
+		*f.value = cmp.Or(*f.value, f.preset)
 	}
 	if l.Time < 0 {
 		return l, fmt.Errorf("conversion: limit time is negative: %s", l.Time)
 	}
-	if l.Time == 0 {
-		l.Time = 100 * time.Millisecond
-	}
-	if l.Cost == 0 {
-		l.Cost = 1_000_000
-	}
+	l.Time = cmp.Or(l.Time, 100*time.Millisecond)
+	l.Cost = cmp.Or(l.Cost, 1_000_000)
 	return l, nil
 }
