@@ -59,7 +59,7 @@ func (f converter) convert(ctx context.Context, raw *envelopev1.RawEnvelope) (*e
 		return nil, f.devices.fate(err, about)
 	}
 	result, err := f.run(ctx, dev, raw, received)
-	if err != nil && dev.staleAfter(time.Now()) {
+	if err != nil && time.Since(dev.at) > fresh {
 		// The device may have been mended since: what was cached decides no fate.
 		if dev, err = f.devices.resolve(ctx, raw.DeviceId, time.Now()); err != nil {
 			return nil, f.devices.fate(err, about)

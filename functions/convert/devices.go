@@ -74,8 +74,6 @@ type owner struct {
 	at      time.Time
 }
 
-func (d device) staleAfter(now time.Time) bool { return now.Sub(d.at) > fresh }
-
 // NewDevices returns a resolver that calls the functions on conn.
 func NewDevices(conn grpc.ClientConnInterface, c Cache) *Devices {
 	size := max(c.Size, 1)

@@ -23,7 +23,7 @@ const remains = 30 * time.Second
 // from now on, and starts with nothing remembered, also where it has lost its place. Now is
 // a sequence: a consumer of what is new begins again with each connection until it has had
 // an event, and nobody is told.
-func (d *Devices) follow(js jetstream.JetStream, s streams.Stream, forget func([]byte) error) func(context.Context) error {
+func (d *Devices) follow(js jetstream.JetStream, s streams.Stream, forget func([]byte)) func(context.Context) error {
 	return func(ctx context.Context) error {
 		stream, err := js.Stream(ctx, s.Name)
 		if err != nil {
@@ -37,9 +37,7 @@ func (d *Devices) follow(js jetstream.JetStream, s streams.Stream, forget func([
 		}
 		lost := make(chan error, 1)
 		cc, err := c.Consume(func(m jetstream.Msg) {
-			if err := forget(m.Data()); err != nil {
-				d.forgetAll() // whatever it was about
-			}
+			forget(m.Data())
 			runtime.InstanceOf(ctx).Handled(1)
 		}, jetstream.ConsumeErrHandler(func(_ jetstream.ConsumeContext, err error) {
 			d.forgetAll() // events may have been missed
@@ -65,33 +63,27 @@ func (d *Devices) follow(js jetstream.JetStream, s streams.Stream, forget func([
 	}
 }
 
-// deviceEvent forgets the device of an event; all, where the event names none.
-func (d *Devices) deviceEvent(data []byte) error {
+// deviceEvent forgets the device of an event; all, where the event names none or cannot be
+// read.
+func (d *Devices) deviceEvent(data []byte) {
 	dev := &enddevicev1.EndDevice{}
-	if err := proto.Unmarshal(data, dev); err != nil {
-		return err
-	}
-	if dev.DeviceId == "" {
+	if proto.Unmarshal(data, dev) != nil || dev.DeviceId == "" {
 		d.forgetAll()
-		return nil
+		return
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.lookups.forget(dev.DeviceId) // what is being fetched of others is as good as before
 	d.forget(dev.DeviceId)
 	d.unknown.Remove(dev.DeviceId)
-	return nil
 }
 
-// organizationEvent forgets an organization and its devices.
-func (d *Devices) organizationEvent(data []byte) error {
+// organizationEvent forgets an organization and its devices; all, as deviceEvent does.
+func (d *Devices) organizationEvent(data []byte) {
 	org := &organizationv1.Organization{}
-	if err := proto.Unmarshal(data, org); err != nil {
-		return err
-	}
-	if org.Id == "" {
+	if proto.Unmarshal(data, org) != nil || org.Id == "" {
 		d.forgetAll()
-		return nil
+		return
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -103,7 +95,6 @@ func (d *Devices) organizationEvent(data []byte) error {
 		t.changed = true
 		delete(d.tenants, org.Id)
 	}
-	return nil
 }
 
 func (d *Devices) forgetAll() {
