@@ -38,7 +38,7 @@ import (
 // New returns the function. It answers CdcService, and tails the slot. Its
 // replication connection goes where the pool's connections go.
 func New(db *pgxpool.Pool, nc *nats.Conn, js jetstream.JetStream, s streams.Config, config Config) runtime.Function {
-	c := &capture{Config: config, db: db, nc: nc, js: js, entities: entities(s), keeper: keeper{js, s, config.Slot}}
+	c := &capture{Config: config, db: db, nc: nc, js: js, entities: entities(s), keeper: keeper{js, s.CaptureState(), config.Slot}}
 	var publishes []streams.Stream
 	for _, e := range c.entities {
 		publishes = append(publishes, e.stream)

@@ -46,9 +46,9 @@ type failure struct {
 
 // keeper keeps the state of one slot.
 type keeper struct {
-	js   jetstream.JetStream
-	conf streams.Config
-	slot string
+	js     jetstream.JetStream
+	config jetstream.KeyValueConfig
+	slot   string
 }
 
 const (
@@ -61,12 +61,12 @@ const (
 var errTakenOver = errors.New("the state was written meanwhile: another instance has taken over, or the answer to a write was lost")
 
 func (k keeper) bucket(ctx context.Context) (jetstream.KeyValue, error) {
-	kv, err := k.js.KeyValue(ctx, k.conf.CaptureState().Bucket)
+	kv, err := k.js.KeyValue(ctx, k.config.Bucket)
 	if errors.Is(err, jetstream.ErrBucketNotFound) { // somebody has deleted it
-		kv, err = k.js.CreateOrUpdateKeyValue(ctx, k.conf.CaptureState())
+		kv, err = k.js.CreateOrUpdateKeyValue(ctx, k.config)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("bucket %s: %w", k.conf.CaptureState().Bucket, err)
+		return nil, fmt.Errorf("bucket %s: %w", k.config.Bucket, err)
 	}
 	return kv, nil
 }
