@@ -153,10 +153,7 @@ func (o *owner) look(ctx context.Context, beat *string) (published string, err e
 	if err = o.beat(ctx, beat); err == nil {
 		err = o.db.QueryRow(ctx, publicationQuery(o.Publication, o.entities)).Scan(nil, nil, nil, &published)
 	}
-	if err != nil && ctx.Err() != nil {
-		err = context.Cause(ctx)
-	}
-	return published, err
+	return published, because(ctx, err)
 }
 
 // beat measures the lag, and writes a heartbeat where there are no changes of ours

@@ -62,11 +62,7 @@ func (c *capture) become(ctx context.Context) (*session, error) {
 func (c *capture) tryLock(ctx context.Context) (s *session, err error) {
 	ctx, cancel := unlessSilent(ctx)
 	defer cancel()
-	defer func() {
-		if err != nil && ctx.Err() != nil {
-			err = context.Cause(ctx)
-		}
-	}()
+	defer func() { err = because(ctx, err) }()
 	var taken bool
 	if err := c.db.QueryRow(ctx, "SELECT "+holderSQL(c.Slot)+" IS NOT NULL").Scan(&taken); taken || err != nil {
 		return nil, err

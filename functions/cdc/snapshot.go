@@ -190,9 +190,9 @@ func (o *owner) settled(ctx context.Context, t *transaction) error {
 	return nil
 }
 
-// because is the error that ended ctx, if one did, and else err.
+// because is err, or what ended ctx in its place, if something did.
 func because(ctx context.Context, err error) error {
-	if ctx.Err() != nil {
+	if err != nil && ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
 	return err
