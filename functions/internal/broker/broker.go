@@ -3,6 +3,7 @@
 package broker
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net"
@@ -47,17 +48,9 @@ func Parse(text string) (Broker, error) {
 	}
 	b := Broker{Host: u.Hostname(), TLS: s.tls, User: u.User.Username()}
 	b.Password, _ = u.User.Password()
-	port := u.Port()
-	if port == "" {
-		port = s.port
-	}
-	b.Address = net.JoinHostPort(b.Host, port)
+	b.Address = net.JoinHostPort(b.Host, cmp.Or(u.Port(), s.port))
 	if s.web {
-		path := u.EscapedPath()
-		if path == "" {
-			path = "/mqtt"
-		}
-		b.WebSocket = strings.ToLower(u.Scheme) + "://" + b.Address + path
+		b.WebSocket = strings.ToLower(u.Scheme) + "://" + b.Address + cmp.Or(u.EscapedPath(), "/mqtt")
 		if u.RawQuery != "" {
 			b.WebSocket += "?" + u.RawQuery
 		}
