@@ -33,6 +33,7 @@ type environment struct {
 
 func newEnvironment(l Limits) (*environment, error) {
 	opts := []cel.EnvOption{
+		cel.StdLib(),
 		cel.Variable("input", cel.BytesType),
 		cel.Variable("received_at", cel.TimestampType),
 		cel.Variable("device", cel.MapType(cel.StringType, cel.StringType)),
@@ -43,7 +44,7 @@ func newEnvironment(l Limits) (*environment, error) {
 	}
 	opts = append(opts, textFunctions()...)
 	opts = append(opts, readerFunctions()...)
-	env, err := cel.NewCustomEnv(append([]cel.EnvOption{cel.StdLib()}, opts...)...)
+	env, err := cel.NewCustomEnv(opts...)
 	if err != nil {
 		return nil, fmt.Errorf("conversion: %w", err)
 	}

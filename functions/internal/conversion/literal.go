@@ -1,6 +1,7 @@
 package conversion
 
 import (
+	"cmp"
 	"errors"
 	"reflect"
 	"slices"
@@ -34,12 +35,7 @@ func (m *meters) literal(c interpreter.InterpretableConstructor) interpreter.Int
 		l.values = append(l.values, values[2*i+1])
 		l.sorted = append(l.sorted, i)
 	}
-	slices.SortFunc(l.sorted, func(a, b int) int {
-		if l.keys[a] < l.keys[b] {
-			return -1
-		}
-		return 1
-	})
+	slices.SortFunc(l.sorted, func(a, b int) int { return cmp.Compare(l.keys[a], l.keys[b]) })
 	return l
 }
 

@@ -78,11 +78,7 @@ func (s *scale) FoldEntry(key, val any) bool {
 	if text, ok := key.(types.String); ok {
 		s.sum += textCost(len(text))
 	}
-	v, ok := val.(ref.Val)
-	if !ok {
-		v = types.DefaultTypeAdapter.NativeToValue(val)
-	}
-	s.sum += weight(v, s.most-min(s.sum, s.most))
+	s.sum += weight(native(val), s.most-min(s.sum, s.most))
 	return s.sum <= s.most
 }
 
