@@ -2,6 +2,7 @@ package mqttingest
 
 import (
 	"bufio"
+	"encoding/binary"
 	"errors"
 	"io"
 	"net"
@@ -102,19 +103,9 @@ func (f *frames) next() error {
 	if err != nil {
 		return err
 	}
-	length := 0
-	for shift := 0; ; shift += 7 {
-		b, err := f.in.ReadByte()
-		if err != nil {
-			return err
-		}
-		if shift > 21 {
-			return errPacket
-		}
-		length |= int(b&0x7f) << shift
-		if b < 0x80 {
-			break
-		}
+	length, _, err := f.number()
+	if err != nil {
+		return err
 	}
 	f.left = length
 	const publish, suback = 3, 9
@@ -138,16 +129,27 @@ func (f *frames) next() error {
 	if kind>>4 == publish {
 		f.add(len(head) + f.left)
 	}
-	f.header = append(f.header[:0:0], kind)
-	for n := len(head) + f.left; ; n >>= 7 {
-		if n < 0x80 {
-			f.header = append(f.header, byte(n))
-			break
-		}
-		f.header = append(f.header, byte(n)|0x80)
-	}
+	f.header = binary.AppendUvarint(append(f.header[:0:0], kind), uint64(len(head)+f.left))
 	f.header = append(f.header, head...)
 	return nil
+}
+
+// number reads a Variable Byte Integer of MQTT, which has four bytes at most, and tells how
+// many it has.
+func (f *frames) number() (n, size int, err error) {
+	for {
+		b, err := f.in.ReadByte()
+		if err != nil {
+			return 0, 0, err
+		}
+		if size == 4 {
+			return 0, 0, errPacket
+		}
+		n |= int(b&0x7f) << (7 * size)
+		if size++; b < 0x80 {
+			return n, size, nil
+		}
+	}
 }
 
 // skipProperties reads a PUBLISH of MQTT 5 up to its payload, and returns that without
@@ -157,7 +159,7 @@ func (f *frames) skipProperties(kind byte, length int) (head []byte, payload int
 	if _, err = io.ReadFull(f.in, head); err != nil {
 		return nil, 0, err
 	}
-	n := int(head[0])<<8 | int(head[1])
+	n := int(binary.BigEndian.Uint16(head))
 	if kind&0x06 != 0 { // a packet id
 		n += 2
 	}
@@ -165,23 +167,11 @@ func (f *frames) skipProperties(kind byte, length int) (head []byte, payload int
 	if _, err = io.ReadFull(f.in, head[2:2+n]); err != nil {
 		return nil, 0, err
 	}
-	payload = length - 2 - n
-	skip := 0
-	for shift := 0; ; shift += 7 {
-		b, err := f.in.ReadByte()
-		if err != nil {
-			return nil, 0, err
-		}
-		if shift > 21 {
-			return nil, 0, errPacket
-		}
-		payload--
-		skip |= int(b&0x7f) << shift
-		if b < 0x80 {
-			break
-		}
+	skip, size, err := f.number()
+	if err != nil {
+		return nil, 0, err
 	}
-	if payload -= skip; payload < 0 {
+	if payload = length - 2 - n - size - skip; payload < 0 {
 		return nil, 0, errPacket
 	}
 	_, err = f.in.Discard(skip)

@@ -2,6 +2,7 @@ package mqttingest
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -126,11 +127,7 @@ type share struct {
 func (v *view) share(me string) share {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	instances := make([]string, 0, len(v.instances))
-	for i := range v.instances {
-		instances = append(instances, i)
-	}
-	slices.SortFunc(instances, func(a, b string) int {
+	instances := slices.SortedFunc(maps.Keys(v.instances), func(a, b string) int {
 		return cmp.Or(cmp.Compare(v.instances[a], v.instances[b]), cmp.Compare(a, b))
 	})
 	var s share
