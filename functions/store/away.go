@@ -7,7 +7,6 @@ import (
 	"slices"
 	"syscall"
 
-	"github.com/ClickHouse/clickhouse-go/v2"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -29,8 +28,7 @@ func (a *away) GRPCStatus() *status.Status {
 // queryError is unavailable for reads, where an exception that speaks of the
 // statement is our mistake.
 func queryError(ctx context.Context, err error) error {
-	var e *clickhouse.Exception
-	if errors.As(err, &e) && (e.Code == 47 || e.Code == 62) { // UNKNOWN_IDENTIFIER, SYNTAX_ERROR
+	if code := codeOf(err); code == 47 || code == 62 { // UNKNOWN_IDENTIFIER, SYNTAX_ERROR
 		return err
 	}
 	return unavailable(ctx, err)

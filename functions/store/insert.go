@@ -124,18 +124,21 @@ var refusals = []int32{
 	6, 26, 27, 33, 34, 38, 41, 53, 69, 70, 72, 117, 128, 131, 167, 321, 349, 432, 441, 467, 469, 636,
 }
 
-// refused tells whether err is about the rows themselves.
-func refused(err error) bool {
+// codeOf is the code of ClickHouse's error, 0 of any other.
+func codeOf(err error) int32 {
 	var e *clickhouse.Exception
-	return errors.As(err, &e) && slices.Contains(refusals, e.Code)
+	if errors.As(err, &e) {
+		return e.Code
+	}
+	return 0
 }
+
+// refused tells whether err is about the rows themselves.
+func refused(err error) bool { return slices.Contains(refusals, codeOf(err)) }
 
 // noMemory tells whether a limit of ClickHouse for memory (MEMORY_LIMIT_EXCEEDED), such as
 // max_memory_usage of the user, was less than an insert takes.
-func noMemory(err error) bool {
-	var e *clickhouse.Exception
-	return errors.As(err, &e) && e.Code == 241
-}
+func noMemory(err error) bool { return codeOf(err) == 241 }
 
 // neverWhole tells whether a block will not get in as it is: for what is in it, or since a
 // smaller one may have memory enough.

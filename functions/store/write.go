@@ -21,7 +21,7 @@ func (f store) write(ctx context.Context, req *envelopev1.WriteProcessedEnvelope
 		rows[i] = r
 	}
 	err := f.insert(ctx, inOrder(rows))
-	if err != nil && refused(err) {
+	if refused(err) {
 		return nil, runtime.InvalidField("envelopes", "ClickHouse refused the rows, none is stored: %s", exceptionText(err))
 	}
 	if err != nil {
