@@ -142,11 +142,7 @@ func (c *capture) capture(ctx context.Context, r *Round) error {
 	return errors.Join(err, h.Close())
 }
 
-// events counts what is on the stream.
+// events counts what has ever been on the stream.
 func (c *capture) events(ctx context.Context) (int, error) {
-	s, err := c.js.Stream(ctx, c.config.Streams.OrganizationEvents().Name)
-	if err != nil {
-		return 0, err
-	}
-	return int(s.CachedInfo().State.LastSeq), nil
+	return c.lastOf(ctx, c.config.Streams.OrganizationEvents())
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"strings"
 
 	"github.com/nats-io/nats.go"
@@ -126,10 +125,7 @@ func (g Growth) devices(ctx context.Context, w *World, a *Axis) error {
 		return err
 	}
 	for _, n := range g.Devices {
-		random := rand.New(rand.NewPCG(1, uint64(n)))
-		p, err := w.raw(ctx, fmt.Sprint("devices_", n), g.Count, func(to streams.Stream, i int) (*nats.Msg, error) {
-			return envelopeOf(to, i, fmt.Sprintf("dc27sm1ksdua0%07d", random.IntN(n)), sample)
-		})
+		p, err := w.random(ctx, fmt.Sprint("devices_", n), g.Count, n)
 		if err != nil {
 			return err
 		}

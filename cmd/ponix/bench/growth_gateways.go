@@ -225,9 +225,5 @@ func (l *gatewayLoad) connected(ctx context.Context, c *child, n int) error {
 
 // stored is how many raw envelopes there have ever been.
 func (l *gatewayLoad) stored(ctx context.Context) (int, error) {
-	s, err := l.js.Stream(ctx, l.config.Streams.Raw)
-	if err != nil {
-		return 0, err
-	}
-	return int(s.CachedInfo().State.LastSeq), nil
+	return l.lastOf(ctx, l.config.Streams.RawEnvelopes())
 }

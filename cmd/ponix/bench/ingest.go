@@ -82,7 +82,7 @@ func newIngest(ctx context.Context, w *World, n int) (*ingest, error) {
 	kept := *w
 	kept.config.Streams.Processed = "kept_envelopes"
 	i.kept = &pipeline{&kept, n}
-	return i, i.kept.run(ctx, &Round{values: map[Metric]float64{}}, i.kept.convert)
+	return i, i.kept.run(ctx, newRound(), i.kept.convert)
 }
 
 // empty makes the table anew: a block that it had before is then no duplicate.

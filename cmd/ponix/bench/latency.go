@@ -40,7 +40,7 @@ func Latency(ctx context.Context, w *World, rates []int, d time.Duration) (Suite
 			start func(context.Context) (io.Closer, error)
 		}{{"limit loop", p.bareLoop}, {"ponix", p.convert}} {
 			s.Cases = append(s.Cases, Case{fmt.Sprintf("%s, %d/s", c.name, rate), func(ctx context.Context, r *Round) error {
-				if err := p.purge(ctx); err != nil {
+				if err := p.emptied(ctx); err != nil { // competitors begin at the first raw envelope
 					return err
 				}
 				if err := p.reset(ctx); err != nil {
@@ -56,15 +56,6 @@ func Latency(ctx context.Context, w *World, rates []int, d time.Duration) (Suite
 		}
 	}
 	return s, nil
-}
-
-// purge removes what was sent before: competitors begin at the first raw envelope.
-func (p *pipeline) purge(ctx context.Context) error {
-	s, err := p.js.Stream(ctx, p.config.Streams.Raw)
-	if err != nil {
-		return err
-	}
-	return s.Purge(ctx)
 }
 
 // target is where envelopes go and come out.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"time"
 
@@ -77,7 +78,7 @@ func newPipeline(ctx context.Context, w *World, n int) (*pipeline, error) {
 
 // rawEnvelope is what the i-th device sends: the sample, with another temperature.
 func rawEnvelope(to streams.Stream, i int, id string, at *timestamppb.Timestamp) (*nats.Msg, error) {
-	payload := append([]byte(nil), sample...)
+	payload := slices.Clone(sample)
 	payload[2], payload[3] = byte(i>>8)&3, byte(i)
 	data, err := proto.Marshal(&envelopev1.RawEnvelope{OrganizationId: organization, DeviceId: deviceID(i), Payload: payload, ReceivedAt: at})
 	return &nats.Msg{
@@ -154,6 +155,15 @@ func (w *World) settled(s streams.Stream, durable string) func(context.Context) 
 		i := c.CachedInfo()
 		return int(i.Delivered.Stream) - i.NumAckPending, nil
 	}
+}
+
+// lastOf is a stream's last sequence.
+func (w *World) lastOf(ctx context.Context, of streams.Stream) (int, error) {
+	s, err := w.js.Stream(ctx, of.Name)
+	if err != nil {
+		return 0, err
+	}
+	return int(s.CachedInfo().State.LastSeq), nil
 }
 
 // convert is the product.

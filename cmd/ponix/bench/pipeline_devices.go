@@ -28,16 +28,21 @@ func Devices(ctx context.Context, w *World, n, many int) (Suite, error) {
 		name    string
 		devices int
 	}{{"one device", 1}, {"many devices", many}} {
-		random := rand.New(rand.NewPCG(1, uint64(c.devices)))
-		p, err := w.raw(ctx, fmt.Sprint("of_", c.devices), many+n, func(to streams.Stream, i int) (*nats.Msg, error) {
-			return envelopeOf(to, i, fmt.Sprintf("dc27sm1ksdua0%07d", random.IntN(c.devices)), sample)
-		})
+		p, err := w.random(ctx, fmt.Sprint("of_", c.devices), many+n, c.devices)
 		if err != nil {
 			return Suite{}, err
 		}
 		s.Cases = append(s.Cases, Case{c.name, p.afterFirst(many)})
 	}
 	return s, nil
+}
+
+// random returns a pipeline of n raw envelopes of so many devices in random order.
+func (w *World) random(ctx context.Context, name string, n, devices int) (*pipeline, error) {
+	r := rand.New(rand.NewPCG(1, uint64(devices)))
+	return w.raw(ctx, name, n, func(to streams.Stream, i int) (*nats.Msg, error) {
+		return envelopeOf(to, i, fmt.Sprintf("dc27sm1ksdua0%07d", r.IntN(devices)), sample)
+	})
 }
 
 // afterFirst measures the conversion of what follows the first so many envelopes.
