@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"strconv"
-	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -74,7 +73,7 @@ func room(n int, m *nats.Msg) int64 { return max(1<<30, int64(n)*int64(2*len(m.D
 
 // envelopeOf is a raw envelope of a device with a payload.
 func envelopeOf(to streams.Stream, i int, device string, payload []byte) (*nats.Msg, error) {
-	data, err := proto.Marshal(&envelopev1.RawEnvelope{OrganizationId: organization, DeviceId: device, Payload: payload, ReceivedAt: timestamppb.New(time.Now())})
+	data, err := proto.Marshal(&envelopev1.RawEnvelope{OrganizationId: organization, DeviceId: device, Payload: payload, ReceivedAt: timestamppb.Now()})
 	return &nats.Msg{
 		Subject: to.Subject(organization, device), Data: data,
 		Header: nats.Header{jetstream.MsgIDHeader: {to.Name + strconv.Itoa(i)}},

@@ -89,7 +89,7 @@ func processedEnvelope(to streams.Stream, i int) (*nats.Msg, error) {
 	id := "processed-" + strconv.Itoa(i)
 	data, err := proto.Marshal(&envelopev1.ProcessedEnvelope{
 		OrganizationId: organization, EndDeviceId: deviceID(i), EnvelopeId: id, OccurredAt: now, ProcessedAt: now,
-		DataJson: []byte(fmt.Sprintf(`{"temperature_1":%d.5,"humidity_2":65.5,"barometer_4":1013.2,"gps_6":{"latitude":42.3519,"longitude":-87.9094,"altitude":10}}`, i%40)),
+		DataJson: fmt.Appendf(nil, `{"temperature_1":%d.5,"humidity_2":65.5,"barometer_4":1013.2,"gps_6":{"latitude":42.3519,"longitude":-87.9094,"altitude":10}}`, i%40),
 	})
 	return &nats.Msg{
 		Subject: to.Subject(organization, deviceID(i)), Data: data,

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"io"
 	"strconv"
-	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -65,7 +64,7 @@ func (p *pipeline) bareLoop(ctx context.Context) (io.Closer, error) {
 		id := m.Headers().Get(jetstream.MsgIDHeader)
 		processed := &envelopev1.ProcessedEnvelope{
 			OrganizationId: in.OrganizationId, EndDeviceId: in.DeviceId, EnvelopeId: id,
-			OccurredAt: in.ReceivedAt, ProcessedAt: timestamppb.New(time.Now()),
+			OccurredAt: in.ReceivedAt, ProcessedAt: timestamppb.Now(),
 		}
 		if err := bare(ctx, decodeAll, in.Payload, processed); err != nil {
 			return

@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -136,10 +137,8 @@ func (w *World) host(ctx context.Context, d functions.Deps, only ...string) (io.
 	}
 	var fns []runtime.Function
 	for _, f := range all {
-		for _, name := range only {
-			if f.Name == name {
-				fns = append(fns, f)
-			}
+		if slices.Contains(only, f.Name) {
+			fns = append(fns, f)
 		}
 	}
 	return w.start(ctx, nc, 0, fns...)
