@@ -66,7 +66,7 @@ func setClock(pid int, by time.Duration) error {
 		if outside {
 			_, err = memory.WriteAt(append(bytes.Clone(clockCode[:len(begin)]), offset...), at)
 		}
-		if err := errors.Join(err, syscall.Kill(pid, sigcont)); err != nil || outside {
+		if err := errors.Join(err, syscall.Kill(pid, syscall.SIGCONT)); err != nil || outside {
 			return err
 		}
 		time.Sleep(time.Millisecond)

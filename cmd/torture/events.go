@@ -61,8 +61,7 @@ func (v *verdict) countEvents(ctx context.Context, w *world, l *load) error {
 		if err := proto.Unmarshal(msg.Data(), d); err != nil {
 			return err
 		}
-		switch operation {
-		case streams.Insert, streams.Snapshot:
+		if operation == streams.Insert || operation == streams.Snapshot {
 			created[d.DeviceId] = true
 		}
 		if at < last || !created[d.DeviceId] {

@@ -11,11 +11,6 @@ import (
 	"ponix/runtime/local"
 )
 
-const (
-	sigterm = syscall.SIGTERM
-	sigcont = syscall.SIGCONT
-)
-
 // fault breaks something and mends it before it returns.
 type fault struct {
 	name string
@@ -32,7 +27,7 @@ var faults = []fault{
 		return pick(r, w.instances()).restart(syscall.SIGKILL, "")
 	}},
 	{"SIGTERM an instance", "instances", func(_ context.Context, w *world, r *rand.Rand) error {
-		return pick(r, w.instances()).restart(sigterm, "")
+		return pick(r, w.instances()).restart(syscall.SIGTERM, "")
 	}},
 	{"pause an instance", "instances", pause},
 	{"set an instance's clock", "instances", setClocks},
@@ -85,7 +80,7 @@ func stopped(ctx context.Context, pid int, d time.Duration) error {
 		return err
 	}
 	err := wait(ctx, d)
-	return errors.Join(err, syscall.Kill(pid, sigcont))
+	return errors.Join(err, syscall.Kill(pid, syscall.SIGCONT))
 }
 
 // setClocks sets the wall clock of an instance forth or back, and right again.
@@ -115,7 +110,7 @@ func scale(ctx context.Context, w *world, r *rand.Rand) error {
 func roll(_ context.Context, w *world, _ *rand.Rand) error {
 	w.path, w.next = w.next, w.path
 	for _, i := range append(w.instances(), w.bridge) {
-		if err := i.restart(sigterm, w.path); err != nil {
+		if err := i.restart(syscall.SIGTERM, w.path); err != nil {
 			return err
 		}
 	}

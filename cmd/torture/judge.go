@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -58,7 +59,7 @@ func judge(ctx context.Context, w *world, l *load, before levels) (verdict, erro
 	if err == nil {
 		v.leaks, err = settled(ctx, w, before)
 	}
-	if suspects := append(append([]key(nil), v.lost...), v.doubled...); len(suspects) > 0 {
+	if suspects := slices.Concat(v.lost, v.doubled); len(suspects) > 0 {
 		v.where = whereabouts(ctx, w, suspects)
 	}
 	return v, errors.Join(err, v.broken())

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -172,7 +173,7 @@ func (w *world) scale(n int) error {
 	for len(w.serve) > n {
 		i := w.serve[0]
 		w.serve = w.serve[1:]
-		if err := i.end(sigterm); err != nil {
+		if err := i.end(syscall.SIGTERM); err != nil {
 			return err
 		}
 		i.close()
@@ -184,7 +185,7 @@ func (w *world) scale(n int) error {
 func (w *world) instances() []*instance {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return append([]*instance(nil), w.serve...)
+	return slices.Clone(w.serve)
 }
 
 // stop ends everything, by id.
@@ -205,7 +206,7 @@ func (w *world) stop() {
 	var errs []error
 	for _, i := range all {
 		if i.cmd != nil {
-			errs = append(errs, i.signal(sigcont), i.end(sigterm))
+			errs = append(errs, i.signal(syscall.SIGCONT), i.end(syscall.SIGTERM))
 		}
 		i.close()
 	}
