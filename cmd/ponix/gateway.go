@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"strconv"
@@ -76,12 +77,8 @@ func stateRow(s *gatewayv1.GatewayState) []string {
 	if s.LastMessageAt != nil {
 		last = s.LastMessageAt.AsTime().Format(time.DateTime)
 	}
-	owner := s.Owner
-	if owner == "" {
-		owner = "-"
-	}
 	connection := strings.ToLower(strings.TrimPrefix(s.Connection.String(), "CONNECTION_STATUS_"))
-	return []string{s.Gateway.GetGatewayId(), s.Gateway.GetName(), owner, connection, strconv.FormatUint(s.MessagesReceived, 10), last, s.LastError}
+	return []string{s.Gateway.GetGatewayId(), s.Gateway.GetName(), cmp.Or(s.Owner, "-"), connection, strconv.FormatUint(s.MessagesReceived, 10), last, s.LastError}
 }
 
 func everyOrganization(ctx context.Context, client organizationv1.OrganizationServiceClient) (ids []string, err error) {

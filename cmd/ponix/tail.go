@@ -55,7 +55,7 @@ func (c *tailCommand) run(e *env, nc *nats.Conn) error {
 	}
 	from := jetstream.OrderedConsumerConfig{ // not what is new: that begins again with each connection
 		DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: stream.CachedInfo().State.LastSeq + 1,
-		FilterSubjects: []string{c.ProcessedEnvelopes().Subject(orAny(c.Organization), orAny(c.Device))},
+		FilterSubjects: []string{c.ProcessedEnvelopes().Subject(cmp.Or(c.Organization, "*"), cmp.Or(c.Device, "*"))},
 	}
 	if c.Since > 0 {
 		start := time.Now().Add(-c.Since)
@@ -119,11 +119,4 @@ func (c *tailCommand) show(out *output, env *envelopev1.ProcessedEnvelope, data 
 	}
 	_, err := fmt.Fprintf(out, "%s  %s  %s\n", out.paint(dim, env.OccurredAt.AsTime().Format("2006-01-02 15:04:05.000000")), out.paint(cyan, plainly(env.EndDeviceId)), plainly(string(data)))
 	return err
-}
-
-func orAny(token string) string {
-	if token == "" {
-		return "*"
-	}
-	return token
 }

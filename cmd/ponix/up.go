@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -130,14 +131,9 @@ func (c *upCommand) startEngines(e *env, show *progress) (*local.Cluster, error)
 	if err != nil {
 		return nil, err
 	}
-	if c.NATS.URL == "" {
-		c.NATS.URL = cluster.NATSURL
-	}
+	c.NATS.URL, c.NativeURL = cmp.Or(c.NATS.URL, cluster.NATSURL), cmp.Or(c.NativeURL, cluster.ClickHouseAddr)
 	if c.Postgres.Host == "" {
 		c.Postgres.Host, c.Postgres.Port, c.SSLMode = cluster.PostgresHost, uint16(cluster.PostgresPort), "disable"
-	}
-	if c.NativeURL == "" {
-		c.NativeURL = cluster.ClickHouseAddr
 	}
 	return cluster, nil
 }
