@@ -103,8 +103,6 @@ func (c *Conn) next(stream ptr, f func(Chunk) error) (more bool, err error) {
 	return true, nil
 }
 
-type statement func(conn, sql ptr, sqlLen uintptr, format ptr, formatLen uintptr, names, nameLens, values, valueLens ptr, n uintptr) ptr
-
 func (c *Conn) call(run statement, format, sql string, params []Param) ptr {
 	names, nameLens := pack(params, func(p Param) string { return p.Name })
 	values, valueLens := pack(params, func(p Param) string { return p.Value })

@@ -24,8 +24,8 @@ type Library struct {
 	connect           func(argc int32, argv *ptr) *ptr
 	close             func(conn *ptr)
 
-	query  func(conn, sql ptr, sqlLen uintptr, format ptr, formatLen uintptr, names, nameLens, values, valueLens ptr, n uintptr) ptr
-	stream func(conn, sql ptr, sqlLen uintptr, format ptr, formatLen uintptr, names, nameLens, values, valueLens ptr, n uintptr) ptr
+	query  statement
+	stream statement
 	fetch  func(conn, stream ptr) ptr
 	cancel func(conn, stream ptr)
 
@@ -42,6 +42,8 @@ type Library struct {
 	insertError   func(insert ptr) string
 	destroyInsert func(insert ptr)
 }
+
+type statement func(conn, sql ptr, sqlLen uintptr, format ptr, formatLen uintptr, names, nameLens, values, valueLens ptr, n uintptr) ptr
 
 // Load opens the shared library at path. Its signal handlers are turned off, so that Go's stay in
 // force.

@@ -74,7 +74,7 @@ func Open(config Config, log *slog.Logger) (*Server, error) {
 	return s, nil
 }
 
-// connect opens a session of the engine; caches are sized for a machine that has other work.
+// connect opens a session of the engine.
 func (s *Server) connect() (*chdb.Conn, error) {
 	return s.lib.Connect("--path=" + s.config.Path)
 }
