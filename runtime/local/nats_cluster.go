@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -110,12 +111,10 @@ func untilReady(ctx context.Context, urls string, probe func(context.Context, je
 
 func (nodes natsCluster) stop(ctx context.Context) error {
 	errs := make([]error, len(nodes))
-	var group errgroup.Group
+	var all sync.WaitGroup
 	for i, n := range nodes {
-		group.Go(func() error {
-			errs[i] = n.Stop(ctx)
-			return nil
-		})
+		all.Go(func() { errs[i] = n.Stop(ctx) })
 	}
-	return errors.Join(group.Wait(), errors.Join(errs...))
+	all.Wait()
+	return errors.Join(errs...)
 }
