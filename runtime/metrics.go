@@ -40,8 +40,7 @@ func (n *counters) count(messages int, err error) {
 	n.requests.Add(int64(messages))
 	if err != nil {
 		n.failures.Add(failedOf(err, messages))
-		text := publicStatus(err).Message()
-		n.lastError.Store(&text)
+		n.lastError.Store(new(publicStatus(err).Message()))
 	}
 }
 

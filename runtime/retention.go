@@ -176,8 +176,7 @@ func (h *Host) pendingOf(stream, consumer string) *uint64 {
 	if !ok {
 		return nil
 	}
-	known := n.(uint64)
-	return &known
+	return new(n.(uint64))
 }
 
 // eachPending calls f for each consumer of a stream whose messages are counted.

@@ -58,8 +58,7 @@ func (c *tailCommand) run(e *env, nc *nats.Conn) error {
 		FilterSubjects: []string{c.ProcessedEnvelopes().Subject(cmp.Or(c.Organization, "*"), cmp.Or(c.Device, "*"))},
 	}
 	if c.Since > 0 {
-		start := time.Now().Add(-c.Since)
-		from.DeliverPolicy, from.OptStartSeq, from.OptStartTime = jetstream.DeliverByStartTimePolicy, 0, &start
+		from.DeliverPolicy, from.OptStartSeq, from.OptStartTime = jetstream.DeliverByStartTimePolicy, 0, new(time.Now().Add(-c.Since))
 	}
 	consumer, err := stream.OrderedConsumer(e.ctx, from)
 	if err != nil {

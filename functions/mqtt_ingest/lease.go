@@ -66,10 +66,7 @@ func (l *lease) renew(ctx context.Context) error {
 	return nil
 }
 
-func (l *lease) begin(asked time.Time) {
-	until := asked.Add(l.ttl)
-	l.until.Store(&until)
-}
+func (l *lease) begin(asked time.Time) { l.until.Store(new(asked.Add(l.ttl))) }
 
 // alive goes by both clocks: the wall's may be set back, and the other stands still while
 // a machine sleeps.

@@ -31,7 +31,6 @@ func (s *session) connect5(ctx context.Context, l *link) (resumed bool, err erro
 		return false, err
 	}
 	conn.properties = true
-	expiry, receive := uint32(sessionExpiry), uint16(receiveMaximum)
 	acks := state.NewInMemory()
 	client := paho.NewClient(paho.ClientConfig{
 		ClientID: s.clientID(), Conn: conn, PacketTimeout: connectTimeout,
@@ -57,7 +56,7 @@ func (s *session) connect5(ctx context.Context, l *link) (resumed bool, err erro
 		ClientID: s.clientID(), KeepAlive: keepAlive,
 		Username: s.broker.User, UsernameFlag: s.broker.User != "",
 		Password: []byte(s.broker.Password), PasswordFlag: s.broker.Password != "",
-		Properties: &paho.ConnectProperties{SessionExpiryInterval: &expiry, ReceiveMaximum: &receive},
+		Properties: &paho.ConnectProperties{SessionExpiryInterval: new(uint32(sessionExpiry)), ReceiveMaximum: new(uint16(receiveMaximum))},
 	})
 	switch {
 	case err == nil:
@@ -158,8 +157,7 @@ func (c mqtt5) unsubscribe(ctx context.Context, filter string) error {
 func (c mqtt5) close(forget bool) {
 	d := &paho.Disconnect{ReasonCode: packets.DisconnectNormalDisconnection}
 	if forget {
-		now := uint32(0)
-		d.Properties = &paho.DisconnectProperties{SessionExpiryInterval: &now}
+		d.Properties = &paho.DisconnectProperties{SessionExpiryInterval: new(uint32(0))}
 	}
 	c.Disconnect(d) //nolint:errcheck // it may be gone already
 }

@@ -138,8 +138,7 @@ func (costs) CallCost(function, _ string, args []ref.Val, result ref.Val) *uint6
 	default:
 		return nil
 	}
-	cost := textCost(size)
-	return &cost
+	return new(textCost(size))
 }
 
 // trackers replaces what the extensions charge in a way that cannot be used:
@@ -148,8 +147,7 @@ func (costs) CallCost(function, _ string, args []ref.Val, result ref.Val) *uint6
 func trackers() []interpreter.CostTrackerOption {
 	opts := []interpreter.CostTrackerOption{
 		interpreter.OverloadCostTracker("json_encode_dyn", func(_ []ref.Val, result ref.Val) *uint64 {
-			cost := textCost(int(textSize(result)))
-			return &cost
+			return new(textCost(int(textSize(result))))
 		}),
 		interpreter.OverloadCostTracker("list_distinct", trackList(surcharges["distinct"])),
 	}
@@ -166,7 +164,6 @@ func trackers() []interpreter.CostTrackerOption {
 
 func trackList(s surcharge) interpreter.FunctionTracker {
 	return func(args []ref.Val, _ ref.Val) *uint64 {
-		cost := s(args) + common.ListCreateBaseCost
-		return &cost
+		return new(s(args) + common.ListCreateBaseCost)
 	}
 }
