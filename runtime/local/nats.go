@@ -2,6 +2,7 @@ package local
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -90,12 +91,7 @@ func (c *Cluster) startNATS(ctx context.Context) error {
 		return ctx.Err()
 	}
 	if !srv.ReadyForConnections(10*time.Second) || !srv.JetStreamEnabled() {
-		select {
-		case err := <-log.fatal:
-			return err
-		default:
-			return fmt.Errorf("the server did not get ready")
-		}
+		return log.notReady()
 	}
 	c.NATSServer, c.NATSURL = srv, "nats://"+net.JoinHostPort(o.Host, strconv.Itoa(srv.Addr().(*net.TCPAddr).Port))
 	go func() {
@@ -127,6 +123,16 @@ type natsLog struct {
 	log      *slog.Logger
 	fatal    chan error
 	stopping atomic.Bool
+}
+
+// notReady is why a server did not get ready.
+func (l *natsLog) notReady() error {
+	select {
+	case err := <-l.fatal:
+		return err
+	default:
+		return errors.New("the server did not get ready")
+	}
 }
 
 func (l *natsLog) Noticef(format string, args ...any) { l.log.Debug(fmt.Sprintf(format, args...)) }

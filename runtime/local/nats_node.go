@@ -2,7 +2,6 @@ package local
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"net"
 	"net/url"
@@ -101,12 +100,7 @@ func runNATS() error {
 	srv.SetLoggerV2(log, false, false, false)
 	srv.Start()
 	if !srv.ReadyForConnections(30 * time.Second) {
-		select {
-		case err := <-log.fatal:
-			return err
-		default:
-			return fmt.Errorf("the server did not get ready")
-		}
+		return log.notReady()
 	}
 	if err := reportReady(); err != nil {
 		return err
