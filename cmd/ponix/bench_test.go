@@ -105,9 +105,9 @@ func TestBenchRPC(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	measuredWhole(t, out, "p50 µs of ponix bridge, 1 ÷ NATS request, 1 ≤ 2", "per second of ponix bridge, 64 ÷ gRPC direct, 64 ≥ 0.6",
+	measuredWhole(t, out, "p50 µs of ponix bridge, 1 ÷ NATS request, 1 ≤ 2", "p50 µs of ponix up, 1 ÷ NATS request, 1 ≤ 2", "per second of ponix bridge, 64 ÷ gRPC direct, 64 ≥ 0.6",
 		"per second of ponix bridge, 64 ÷ minimal bridge, 64 ≥ 0.9", "per second of ponix endpoint, 64 ÷ micro endpoint, 64 ≥ 0.9")
-	for _, of := range []string{"", ".answers", ".bridge", ".minimal-bridge"} {
+	for _, of := range []string{"", ".answers", ".bridge", ".minimal-bridge", ".up"} {
 		if f, err := os.Stat(profile + of); err != nil || f.Size() == 0 {
 			t.Errorf("%v, %v", f, err)
 		}
