@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"cmp"
 	"context"
 
 	"google.golang.org/grpc/metadata"
@@ -14,14 +15,9 @@ func (s *Server) admit(ctx context.Context, m protoreflect.MethodDescriptor, rpc
 	if s.Tokens == nil {
 		return ctx, wire.Principal{}, s.limits.admit(ctx, wire.Principal{})
 	}
+	// Who is refused is nobody, and is counted where the call comes from.
 	principal, refused := s.Tokens.Verify(metadata.ValueFromIncomingContext(ctx, "authorization"))
-	if refused != nil {
-		if err := s.limits.admit(ctx, wire.Principal{}); err != nil {
-			return nil, principal, err
-		}
-		return nil, principal, refused
-	}
-	if err := s.limits.admit(ctx, principal); err != nil {
+	if err := cmp.Or(s.limits.admit(ctx, principal), refused); err != nil {
 		return nil, principal, err
 	}
 	if !principal.May(m) {
