@@ -27,21 +27,16 @@ func (w *world) natsURL() string {
 func (w *world) startNATS(ctx context.Context, count int) error {
 	var routes []int
 	for i := range count {
-		port, err := freePort()
-		if err != nil {
-			return err
-		}
-		route, err := freePort()
-		if err != nil {
-			return err
-		}
-		profile, err := freePort()
-		if err != nil {
-			return err
-		}
 		name := "ponix-" + strconv.Itoa(i+1)
-		w.nodes = append(w.nodes, &local.NATSNode{Name: name, DataDir: filepath.Join(w.dir, name), Host: "127.0.0.1", Port: port, RoutePort: route, Profile: profile, Sync: 100 * time.Millisecond, Alone: true})
-		routes = append(routes, route)
+		n := &local.NATSNode{Name: name, DataDir: filepath.Join(w.dir, name), Host: "127.0.0.1", Sync: 100 * time.Millisecond, Alone: true}
+		for _, port := range []*int{&n.Port, &n.RoutePort, &n.Profile} {
+			var err error
+			if *port, err = freePort(); err != nil {
+				return err
+			}
+		}
+		w.nodes = append(w.nodes, n)
+		routes = append(routes, n.RoutePort)
 	}
 	for _, n := range w.nodes {
 		n.Routes = routes
