@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -128,11 +129,8 @@ func (s *service) stats() micro.Stats {
 	out := micro.Stats{ServiceIdentity: s.id(), Type: micro.StatsResponseType, Started: s.started, Endpoints: []*micro.EndpointStats{}}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, e := range s.endpoints {
+	for _, e := range slices.Concat(s.endpoints, s.triggers) {
 		out.Endpoints = append(out.Endpoints, e.stats())
-	}
-	for _, t := range s.triggers {
-		out.Endpoints = append(out.Endpoints, t.stats())
 	}
 	return out
 }
