@@ -64,17 +64,14 @@ func (f *states) list(ctx context.Context, req *pb.ListGatewayStatesRequest) (*p
 		if proto.Unmarshal(e.Value(), state) != nil { // nobody's, until its next event
 			return nil
 		}
-		if state.Gateway.GetOrganizationId() == req.OrganizationId && (req.PageToken == "" || older(key(state), after)) {
+		if state.Gateway.GetOrganizationId() == req.OrganizationId && (req.PageToken == "" || newestFirst(key(state), after) > 0) {
 			found = append(found, present(state, alive[streams.InstanceLease(state.Owner)]))
 		}
 		return nil
 	}); err != nil {
 		return nil, err
 	}
-	slices.SortFunc(found, func(a, b *pb.GatewayState) int {
-		ka, kb := key(a), key(b)
-		return cmp.Or(kb.Time.Compare(ka.Time), cmp.Compare(kb.ID, ka.ID))
-	})
+	slices.SortFunc(found, func(a, b *pb.GatewayState) int { return newestFirst(key(a), key(b)) })
 	size := page.Size(req.PageSize)
 	states, next := page.Cut(found[:min(len(found), size+1)], size, scope, key)
 	return &pb.ListGatewayStatesResponse{States: states, NextPageToken: next}, nil
@@ -84,10 +81,9 @@ func key(s *pb.GatewayState) page.Key {
 	return page.Key{Time: s.Gateway.CreatedAt.AsTime(), ID: s.Gateway.GatewayId}
 }
 
-// older tells whether k comes after the last one of a page.
-func older(k, last page.Key) bool {
-	c := k.Time.Compare(last.Time)
-	return c < 0 || c == 0 && k.ID < last.ID
+// newestFirst is the order of a list.
+func newestFirst(a, b page.Key) int {
+	return cmp.Or(b.Time.Compare(a.Time), cmp.Compare(b.ID, a.ID))
 }
 
 // present is what callers see: no owner that is gone, no password, and not where
