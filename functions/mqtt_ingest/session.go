@@ -166,25 +166,24 @@ func (s *session) receive(l *link, m message, ack func()) {
 		return
 	}
 	s.status.received(m.received)
+	var id string // of the envelope, if it becomes one
 	d := &delivery{stored: make(chan struct{}), ack: func() {
+		if id != "" {
+			s.ids.acknowledged(m.packet, id)
+		}
 		ack()
 		l.held.give(size)
 	}}
 	device, why := m.check(s.gateway.OrganizationId)
 	var out *nats.Msg
 	if why == accepted {
-		id, err := s.identify(l, m)
-		if err == nil {
+		var err error
+		if id, err = s.identify(l, m); err == nil {
 			out, err = m.envelope(s.raw, s.gateway.OrganizationId, device, id)
 		}
 		if err != nil {
 			l.fail(err)
 			return
-		}
-		d.ack = func() {
-			s.ids.acknowledged(m.packet, id)
-			ack()
-			l.held.give(size)
 		}
 	} else {
 		s.status.rejected(why)
