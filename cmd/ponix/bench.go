@@ -46,7 +46,7 @@ type measured struct {
 // show runs a suite and shows what came of it; then gets it, too.
 func (m measured) show(e *env, s bench.Suite, then ...func(*bench.Report) error) error {
 	if m.Rounds < 1 || m.Tries < 1 || m.Tolerance <= 0 || m.Tolerance > 1 {
-		return &usageError{fmt.Errorf("--rounds and --tries must be at least 1, --tolerance above 0 and 1 at most")}
+		return &usageError{errors.New("--rounds and --tries must be at least 1, --tolerance above 0 and 1 at most")}
 	}
 	if m.Only != "" {
 		if err := s.Only(m.Only); err != nil {
@@ -54,7 +54,7 @@ func (m measured) show(e *env, s bench.Suite, then ...func(*bench.Report) error)
 		}
 	}
 	if m.Check && len(s.Goals) == 0 {
-		return &usageError{fmt.Errorf("there is no goal to check: these cases have none")}
+		return &usageError{errors.New("there is no goal to check: these cases have none")}
 	}
 	stop, err := profiling(m.Profile)
 	if err != nil {

@@ -148,7 +148,7 @@ type dlqSome struct {
 func (c *dlqSome) each(e *env, did string, f func(context.Context, *deadletter.Queue, deadletter.Letter) error) error {
 	filtered := c.All || c.dlqFilter != (dlqFilter{})
 	if filtered == (len(c.Numbers) > 0) {
-		return &usageError{fmt.Errorf("name the letters by their numbers, or choose by --function, --reason or --all")}
+		return &usageError{errors.New("name the letters by their numbers, or choose by --function, --reason or --all")}
 	}
 	return c.with(e, func(e *env, q *deadletter.Queue) error {
 		numbers := slices.Compact(slices.Sorted(slices.Values(c.Numbers)))

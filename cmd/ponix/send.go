@@ -40,7 +40,7 @@ func (c *sendCommand) Run(e *env) error {
 		return err
 	}
 	if c.Count < 1 {
-		return &usageError{fmt.Errorf("--count must be at least 1")}
+		return &usageError{errors.New("--count must be at least 1")}
 	}
 	return e.onNATS(c.NATS, "ponix send", func(e *env, nc *nats.Conn) error { return c.send(e, nc, payload) })
 }

@@ -116,7 +116,7 @@ func (p *process) end(ctx context.Context, steps escalation) error {
 		}
 	}
 	p.kill()
-	return fmt.Errorf("it had to be killed")
+	return errors.New("it had to be killed")
 }
 
 // kill ends the child with those of its own that are in its process group: initdb has some.

@@ -1,7 +1,6 @@
 package wire
 
 import (
-	"fmt"
 	"strings"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
@@ -27,5 +26,5 @@ func Error(code codes.Code, reason, message string, details ...protoadapt.Messag
 
 // RoleRequired is what a caller gets whose role may not call an rpc.
 func RoleRequired(rpc string) error {
-	return Error(codes.PermissionDenied, "ROLE_REQUIRED", fmt.Sprintf("the role of the caller may not call %s", Subject(rpc)))
+	return Error(codes.PermissionDenied, "ROLE_REQUIRED", "the role of the caller may not call "+Subject(rpc))
 }
