@@ -47,7 +47,7 @@ func ofVersion(t *testing.T, version string) string {
 		fmt.Fprintf(conn, "INFO {\"server_name\":\"old one\",\"version\":%q,\"max_payload\":1048576}\r\n", version)
 		for lines := bufio.NewScanner(conn); lines.Scan(); {
 			if lines.Text() == "PING" {
-				fmt.Fprint(conn, "PONG\r\n")
+				fmt.Fprintf(conn, "PONG\r\n")
 			}
 		}
 	}()
