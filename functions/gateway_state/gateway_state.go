@@ -80,9 +80,10 @@ func (b *bucket) open(ctx context.Context) (jetstream.KeyValue, jetstream.Stream
 	return kv, stream, nil
 }
 
-// lost has the bucket opened, and made, again where it is gone.
+// lost has the bucket opened, and made, again where it is gone. A watch says so with an error
+// of its own.
 func (b *bucket) lost(err error) error {
-	if errors.Is(err, nats.ErrNoResponders) || errors.Is(err, jetstream.ErrNoStreamResponse) || errors.Is(err, jetstream.ErrStreamNotFound) {
+	if errors.Is(err, nats.ErrNoResponders) || errors.Is(err, jetstream.ErrNoStreamResponse) || errors.Is(err, jetstream.ErrStreamNotFound) || errors.Is(err, nats.ErrStreamNotFound) {
 		b.mu.Lock()
 		b.kv = nil
 		b.mu.Unlock()
