@@ -1,6 +1,7 @@
 package runtime
 
 import (
+	"log/slog"
 	"strings"
 	"testing"
 	"time"
@@ -9,6 +10,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"ponix/nats/streams"
 	"ponix/runtime/runtimetest"
 )
 
@@ -150,4 +152,69 @@ func TestFloorOfAFilter(t *testing.T) {
 	if _, err := h.nextMessage(t.Context(), "another", 1, ">"); err == nil {
 		t.Error("a stream that is not there is one without messages")
 	}
+}
+
+// TestNothingIsSettledWithoutConsumers has a stream that is more than half full lose its last
+// consumer, as where somebody deletes it: what waits for it is not purged.
+func TestNothingIsSettledWithoutConsumers(t *testing.T) {
+	t.Parallel()
+	h, js := hostOf(t)
+	s, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "s", MaxBytes: 2000})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const all = 3
+	for range all {
+		if _, err := js.Publish(t.Context(), "s", make([]byte, 500)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	tr := &trigger{binding: &binding{host: h}, stream: streams.Stream{StreamConfig: jetstream.StreamConfig{Name: "s"}}}
+	if err := h.purge(t.Context(), tr, s); err != nil {
+		t.Fatal(err)
+	}
+	if info, err := s.Info(t.Context()); err != nil || info.State.Msgs != all {
+		t.Errorf("%d of %d messages are left, %v", info.State.Msgs, all, err)
+	}
+}
+
+// TestStatusHeaderStaysUntilItsLetterIs has a stream of dead letters that takes none: the
+// message that would be one is not deleted.
+func TestStatusHeaderStaysUntilItsLetterIs(t *testing.T) {
+	t.Parallel()
+	h, js := hostOf(t)
+	s, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "s"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	letters := jetstream.StreamConfig{Name: "dead_letters", Subjects: []string{"dead_letters.>"}, MaxMsgSize: 1}
+	if _, err := js.CreateStream(t.Context(), letters); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := js.PublishMsg(t.Context(), &nats.Msg{Subject: "s", Header: nats.Header{"Status": {"100"}}}); err != nil {
+		t.Fatal(err)
+	}
+	err = h.buryStatus(t.Context(), s, "f", 1)
+	if m, lost := h.nextMessage(t.Context(), "s", 1, ">"); err == nil || lost != nil || m == nil {
+		t.Errorf("%v: the message is %v, %v", err, m, lost)
+	}
+	letters.MaxMsgSize = -1
+	if _, err := js.UpdateStream(t.Context(), letters); err != nil {
+		t.Fatal(err)
+	}
+	err = h.buryStatus(t.Context(), s, "f", 1)
+	if m, gone := h.nextMessage(t.Context(), "s", 1, ">"); err != nil || gone != nil || m != nil {
+		t.Errorf("%v: the message is %v, %v", err, m, gone)
+	}
+}
+
+// hostOf has a server of its own, and no functions.
+func hostOf(t *testing.T) (*Host, jetstream.JetStream) {
+	t.Helper()
+	nc := runtimetest.NATS(t)
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &Host{Config: Config{Conn: nc, Logger: slog.New(slog.DiscardHandler)}, js: js}, js
 }

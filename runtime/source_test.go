@@ -199,3 +199,55 @@ func TestSourceFailuresAreLogged(t *testing.T) {
 type writerFunc func([]byte) (int, error)
 
 func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
+
+// TestAnswerThatIsNone publishes where something answers that is no stream: nothing counts as
+// stored.
+func TestAnswerThatIsNone(t *testing.T) {
+	t.Parallel()
+	nc := runtimetest.NATS(t)
+	p, err := runtime.NewPublisher(nc, 1, 10*time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, answer := range []string{"", "+OK", `"stored"`, `{"error":{"code":503}}`} {
+		sub, err := nc.Subscribe("s", func(m *nats.Msg) { m.Respond([]byte(answer)) }) //nolint:errcheck // then none comes in time
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.Publish(&nats.Msg{Subject: "s"}, func(err error) {
+			if err == nil {
+				t.Errorf("%q counts as stored", answer)
+			}
+		})
+		p.Await(1)
+		if err := sub.Unsubscribe(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p.Close()
+}
+
+// TestAbortedPublisher holds that what comes after something that has failed is not published.
+func TestAbortedPublisher(t *testing.T) {
+	t.Parallel()
+	nc := runtimetest.NATS(t)
+	p, err := runtime.NewPublisher(nc, 1, 10*time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sent, err := nc.SubscribeSync("s")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.Abort()
+	failed := false
+	p.Publish(&nats.Msg{Subject: "s"}, func(err error) { failed = err != nil })
+	if err := nc.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	if n, _, err := sent.Pending(); err != nil || n > 0 || !failed {
+		t.Errorf("%d messages are sent, and it has failed: %v, %v", n, failed, err)
+	}
+	p.Abort()
+	p.Close()
+}

@@ -44,3 +44,16 @@ func TestSchemaThatIsRefused(t *testing.T) {
 	least.instance(t)
 	e.wantError(t, "lacks USAGE")
 }
+
+// TestOldRowsAreNotWhole holds that a table whose log lacks the old rows is not followed, until
+// that is mended: its deletions would be of nothing.
+func TestOldRowsAreNotWhole(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t)
+	e.config.RetryDelay = 100
+	e.exec(t, "ALTER TABLE gateways REPLICA IDENTITY DEFAULT")
+	e.instance(t)
+	e.wantError(t, "gateways must have REPLICA IDENTITY FULL")
+	e.exec(t, "ALTER TABLE gateways REPLICA IDENTITY FULL")
+	e.streaming(t)
+}

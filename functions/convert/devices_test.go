@@ -119,6 +119,95 @@ func TestWhatIsNotRemembered(t *testing.T) {
 	}
 }
 
+// TestChangedWhileAway holds that what was known before an event, and is good enough while nobody
+// can be asked, does not take the place of what has come since.
+func TestChangedWhileAway(t *testing.T) {
+	t.Parallel()
+	d := NewDevices(&oneDevice{}, Cache{Size: 10, TTL: time.Minute})
+	before, since := device{id: "d", name: "before", tenant: &tenant{id: "o"}}, device{id: "d", name: "since", tenant: &tenant{id: "o"}}
+	d.add(since)
+	if kept := d.keep(before); kept.name != "before" {
+		t.Errorf("got %v", kept)
+	}
+	if known, ok := d.recall("d"); !ok || known.name != "since" {
+		t.Errorf("known is %v", known)
+	}
+}
+
+// TestOrganizationChangesWhileAsked has an organization be deleted while it is asked for: what was
+// read before is not remembered. Nor is what is remembered enough where it has to be newer.
+func TestOrganizationChangesWhileAsked(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var d *Devices
+		asked := 0
+		d = NewDevices(&directory{
+			asked: func(string) {},
+			organization: func() error {
+				if asked++; asked > 1 {
+					return status.Error(codes.NotFound, "deleted")
+				}
+				d.organizationEvent([]byte("\x0a\x01o")) // its id
+				return nil
+			},
+		}, Cache{Size: 10, TTL: time.Hour})
+		for i, want := range []int{1, 2, 2, 3} {
+			notBefore := time.Time{}
+			if i == 3 {
+				time.Sleep(time.Millisecond)
+				notBefore = time.Now()
+			}
+			dev, err := d.resolve(t.Context(), strconv.Itoa(i), notBefore)
+			if err != nil || dev.organizationDeleted != (i > 0) || asked != want {
+				t.Errorf("device %d, with the organization asked for %d times: %v, %v", i, asked, dev, err)
+			}
+		}
+	})
+}
+
+// TestAskedBeforeAnEvent has an organization be deleted while it is asked for: who wants to know
+// after that asks again, and does not wait for what was read before.
+func TestAskedBeforeAnEvent(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var calls atomic.Int32
+		d := NewDevices(&directory{
+			asked: func(string) {},
+			organization: func() error {
+				if calls.Add(1) > 1 {
+					return status.Error(codes.NotFound, "deleted")
+				}
+				time.Sleep(time.Second)
+				return nil
+			},
+		}, Cache{Size: 10, TTL: time.Hour})
+		go d.resolve(t.Context(), "1", time.Time{}) //nolint:errcheck // what it gets was so
+		synctest.Wait()
+		d.organizationEvent([]byte("\x0a\x01o")) // its id
+		if dev, err := d.resolve(t.Context(), "2", time.Time{}); err != nil || !dev.organizationDeleted {
+			t.Errorf("got %v, %v", dev, err)
+		}
+		time.Sleep(2 * time.Second) // the first call ends
+	})
+}
+
+// TestOrganizationIsForgotten holds that an event of an organization is in force for a device of it
+// that was never asked for.
+func TestOrganizationIsForgotten(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var deleted error
+		d := NewDevices(&directory{asked: func(string) {}, organization: func() error { return deleted }}, Cache{Size: 10, TTL: time.Hour})
+		for _, id := range []string{"1", "2"} {
+			if dev, err := d.resolve(t.Context(), id, time.Time{}); err != nil || dev.organizationDeleted != (deleted != nil) {
+				t.Errorf("got %v, %v", dev, err)
+			}
+			deleted = status.Error(codes.NotFound, "deleted")
+			d.organizationEvent([]byte("\x0a\x01o")) // its id
+		}
+	})
+}
+
 // TestTenants holds that an event of an organization concerns the devices that are known to
 // be its, and that organizations without any are not remembered.
 func TestTenants(t *testing.T) {

@@ -20,6 +20,7 @@ type registry struct {
 	asked   map[string]int    // for devices and organizations, by id
 	calls   int               // for devices
 	broken  error
+	hidden  error                 // what a member gets who asks for a device
 	held    func(context.Context) // called with what was read, before it is sent
 }
 
@@ -56,6 +57,12 @@ func (r *registry) lookups() int {
 
 // visible answers a member who asks for a device.
 func (r *registry) visible(ctx context.Context, req *enddevicev1.GetEndDeviceRequest) (*enddevicev1.GetEndDeviceResponse, error) {
+	r.mu.Lock()
+	hidden := r.hidden
+	r.mu.Unlock()
+	if hidden != nil {
+		return nil, hidden
+	}
 	resp, err := r.batch(ctx, &enddevicev1.BatchGetEndDevicesRequest{DeviceIds: []string{req.DeviceId}})
 	if err != nil {
 		return nil, err

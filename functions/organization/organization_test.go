@@ -224,7 +224,7 @@ func TestNothingLeaks(t *testing.T) {
 }
 
 // TestGatewaysEndWithTheirOrganization holds that those of an organization are deleted
-// with it, and no others.
+// with it, and no others: one that was deleted before stays as it was.
 func TestGatewaysEndWithTheirOrganization(t *testing.T) {
 	t.Parallel()
 	e, c := start(t)
@@ -233,12 +233,17 @@ func TestGatewaysEndWithTheirOrganization(t *testing.T) {
 		e.Exec(t, `INSERT INTO gateways (id, organization_id, name, status, type, config)
 			VALUES ('g-' || $1, $1, 'roof', 'GATEWAY_STATUS_ACTIVE', 'GATEWAY_TYPE_EMQX', '{"broker_url": "mqtt://h"}')`, o)
 	}
+	e.Exec(t, `INSERT INTO gateways (id, organization_id, name, status, type, config, deleted_at)
+		VALUES ('before', $1, 'roof', 'GATEWAY_STATUS_ACTIVE', 'GATEWAY_TYPE_EMQX', '{"broker_url": "mqtt://h"}', 'epoch')`, org)
 	if _, err := c.DeleteOrganization(t.Context(), &pb.DeleteOrganizationRequest{OrganizationId: org}); err != nil {
 		t.Fatal(err)
 	}
 	var same bool
+	if err := e.DB.QueryRow(t.Context(), "SELECT deleted_at = 'epoch' FROM gateways WHERE id = 'before'").Scan(&same); err != nil || !same {
+		t.Errorf("one that was deleted before is deleted again: %v", err)
+	}
 	if err := e.DB.QueryRow(t.Context(), `SELECT bool_and((g.organization_id = $1) = (g.deleted_at IS NOT NULL)) AND bool_and(g.deleted_at IS NOT DISTINCT FROM o.deleted_at)
-		FROM gateways g JOIN organizations o ON o.id = g.organization_id`, org).Scan(&same); err != nil || !same {
+		FROM gateways g JOIN organizations o ON o.id = g.organization_id WHERE g.id <> 'before'`, org).Scan(&same); err != nil || !same {
 		t.Errorf("other gateways, or at other times: %v, %v", same, err)
 	}
 }

@@ -1,7 +1,9 @@
 package store
 
 import (
+	"bytes"
 	"math"
+	"strings"
 	"testing"
 	"time"
 
@@ -55,6 +57,11 @@ func TestScan(t *testing.T) {
 		"a field twice":           {append(protowire.AppendTag(append([]byte{}, plain...), 6, protowire.BytesType), 1, 'f'), false},
 		"a field of the future":   {append(protowire.AppendTag(append([]byte{}, plain...), 9, protowire.BytesType), 1, 'f'), false},
 		"an end that comes early": {plain[:len(plain)-1], false},
+		"an id that is too long":  {envelope(t, object, func(e *envelopev1.ProcessedEnvelope) { e.EnvelopeId = strings.Repeat("e", 256) }), false},
+		"an id that is no text":   {bytes.Replace(plain, []byte("2\x01e"), []byte("2\x01\xff"), 1), false},
+		"a key that is no text":   {bytes.Replace(plain, []byte("\n\x01s"), []byte("\n\x01\xff"), 1), false},
+		"a value that is no text": {bytes.Replace(plain, []byte("\x1a\x01x"), []byte("\x1a\x01\xff"), 1), false},
+		"too many nanoseconds":    {envelope(t, object, func(e *envelopev1.ProcessedEnvelope) { e.OccurredAt.Nanos = 1e9 }), false},
 		"JSON":                    {[]byte(`{"endDeviceId":"d"}`), false},
 	} {
 		if _, ok := scan(c.encoded); ok != c.scanned {

@@ -89,3 +89,31 @@ func TestDropTwice(t *testing.T) {
 		}
 	}
 }
+
+// TestReplayThatFails has nobody take the message of a letter, and then somebody, while the letter
+// has only a part of it: the letter stays, and nothing is published.
+func TestReplayThatFails(t *testing.T) {
+	t.Parallel()
+	nc, q := queue(t, 1, 10)
+	l, err := q.Get(t.Context(), 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := q.Replay(t.Context(), l); err == nil {
+		t.Error("it was replayed, and no stream has its subject")
+	}
+	published, err := nc.SubscribeSync("s.x")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.Size = 20
+	if err := q.Replay(t.Context(), l); !errors.Is(err, deadletter.ErrIncomplete) {
+		t.Errorf("with a part of its payload: %v", err)
+	}
+	if _, err := q.Get(t.Context(), 1); err != nil {
+		t.Error(err)
+	}
+	if n, _, err := published.Pending(); err != nil || n > 0 {
+		t.Errorf("%d messages were published, %v", n, err)
+	}
+}

@@ -1,0 +1,84 @@
+package runtime_test
+
+import (
+	"context"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	envelopev1 "ponix/proto/ponix/envelope/v1"
+	"ponix/runtime"
+	"ponix/runtime/runtimetest"
+)
+
+// TestStopEndsABatch stops while a batch is collected, which has all the time: its messages are
+// handled, or given back to another instance, and wait in nobody's hand.
+func TestStopEndsABatch(t *testing.T) {
+	t.Parallel()
+	nc := runtimetest.NATS(t)
+	s := testStreams().RawEnvelopes()
+	var done atomic.Int64
+	instance := func(wait time.Duration) *runtime.Host {
+		return start(t, nc, runtime.Func("convert", runtime.OnBatch(s, "convert", runtime.Batch{Wait: wait},
+			func(payload []byte, decode func([]byte) (*envelopev1.RawEnvelope, error)) (*envelopev1.RawEnvelope, error) {
+				return decode(payload)
+			},
+			func(_ context.Context, batch []*envelopev1.RawEnvelope) error {
+				done.Add(int64(len(batch)))
+				return nil
+			})))
+	}
+	first := instance(time.Hour)
+	publish(t, nc, "one", "two", "three")
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "all are in hand", func() bool {
+		c, err := js.Consumer(t.Context(), s.Name, "convert")
+		return err == nil && c.CachedInfo().NumAckPending == 3
+	})
+	if err := first.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	instance(time.Millisecond)
+	eventually(t, "all are handled", func() bool { return done.Load() == 3 })
+}
+
+// TestStreamDeletedWhileBusy does so while the instance asks for nothing, so that the server has
+// nobody to tell: the stream is made again, and what comes then is handled.
+func TestStreamDeletedWhileBusy(t *testing.T) {
+	t.Parallel()
+	nc := runtimetest.NATS(t)
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	goOn := make(chan struct{})
+	start(t, nc, runtime.Func("convert", runtime.OnMessage(testStreams().RawEnvelopes(), "convert", func(context.Context, *envelopev1.RawEnvelope) error {
+		<-goOn
+		return nil
+	})))
+	for range 100 {
+		publish(t, nc, "d")
+	}
+	eventually(t, "no request for messages waits", func() bool {
+		c, err := js.Consumer(t.Context(), "raw_envelopes", "convert")
+		return err == nil && c.CachedInfo().NumAckPending > 0 && c.CachedInfo().NumWaiting == 0
+	})
+	if err := js.DeleteStream(t.Context(), "raw_envelopes"); err != nil {
+		t.Fatal(err)
+	}
+	close(goOn)
+	eventually(t, "the stream is there again", func() bool {
+		_, err := js.Consumer(t.Context(), "raw_envelopes", "convert")
+		return err == nil
+	})
+	publish(t, nc, "d")
+	eventually(t, "what comes then is done", func() bool {
+		c, err := js.Consumer(t.Context(), "raw_envelopes", "convert")
+		return err == nil && c.CachedInfo().AckFloor.Stream == 1
+	})
+}
