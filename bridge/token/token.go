@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -41,6 +42,7 @@ const (
 	minRSA   = 2048 // bits, RFC 7518, section 3.3
 	maxToken = 16 << 10
 	leeway   = 30 * time.Second // by which clocks may differ
+	farthest = 1 << 53          // seconds from 1970 that a time may be: far beyond, it overflows, and what is to come is past
 )
 
 // Verifier holds tokens to a Config.
@@ -114,6 +116,14 @@ func (c *claims) UnmarshalJSON(text []byte) error {
 	var all map[string]json.RawMessage
 	if err := json.Unmarshal(text, &all); err != nil {
 		return err
+	}
+	for _, name := range []string{"exp", "nbf", "iat"} {
+		var seconds json.Number
+		if value, ok := all[name]; ok && json.Unmarshal(value, &seconds) == nil {
+			if at, err := seconds.Float64(); err == nil && math.Abs(at) > farthest {
+				return fmt.Errorf("%s is no time: %s", name, seconds)
+			}
+		}
 	}
 	for name, to := range map[string]any{
 		"iss": &c.Issuer, "sub": &c.Subject, "aud": &c.Audience, "exp": &c.ExpiresAt, "nbf": &c.NotBefore, "iat": &c.IssuedAt,
