@@ -68,15 +68,23 @@ func (o *output) paint(code, s string) string {
 	return "\x1b[" + code + "m" + s + "\x1b[0m"
 }
 
-// plainly shows control characters as what they are: a name may have any.
+// unseen are the characters that act on a terminal, or change how what is around them reads,
+// as those do that turn a text's direction. U+200C and U+200D, which some scripts are written
+// with, do not.
+func unseen(r rune) bool {
+	return unicode.In(r, unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp) && !unicode.Is(unicode.Join_Control, r)
+}
+
+// plainly shows characters that are unseen as what they are: a name may have any.
 func plainly(s string) string {
-	if !strings.ContainsFunc(s, unicode.IsControl) {
+	s = strings.ToValidUTF8(s, "\uFFFD")
+	if !strings.ContainsFunc(s, unseen) {
 		return s
 	}
 	var b strings.Builder
 	for _, r := range s {
-		if unicode.IsControl(r) {
-			b.WriteString(strings.Trim(strconv.QuoteRune(r), "'"))
+		if unseen(r) {
+			b.WriteString(strings.Trim(strconv.QuoteRuneToASCII(r), "'"))
 		} else {
 			b.WriteRune(r)
 		}
@@ -118,7 +126,7 @@ func (o *output) table(header []string, rows [][]string) {
 func (o *output) pairs(kv ...string) {
 	w := tabwriter.NewWriter(o, 0, 0, 2, ' ', 0)
 	for i := 0; i+1 < len(kv); i += 2 {
-		fmt.Fprintf(w, "%s\t%s\n", kv[i], plainly(kv[i+1]))
+		fmt.Fprintf(w, "%s\t%s\n", plainly(kv[i]), plainly(kv[i+1]))
 	}
 	w.Flush() //nolint:errcheck // see failure
 }

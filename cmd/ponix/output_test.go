@@ -60,6 +60,11 @@ func TestCells(t *testing.T) {
 	if want := `NAME\x1b[2J` + "\n" + `a\nb\x1b]0;owned\a` + "\n"; b.String() != want {
 		t.Errorf("got %q, want %q", b.String(), want)
 	}
+	b.Reset()
+	(&output{Writer: &b}).pairs("header a\u202e", "b\u2066\u2028c\u00ad\x9b2J é\u3000می\u200cخواهم")
+	if want := `header a\u202e  b\u2066\u2028c\u00ad` + "\uFFFD2J é\u3000می\u200cخواهم\n"; b.String() != want {
+		t.Errorf("got %q, want %q", b.String(), want)
+	}
 }
 
 // TestTailShowsWhatItCan holds that `ponix tail` goes on after an envelope that cannot
