@@ -58,7 +58,7 @@ func (d door) open(e *env) (c bridge.Config, ln net.Listener, exposed bool, err 
 	if c, err = d.config(e.ctx, e); err != nil {
 		return c, nil, false, err
 	}
-	if ln, err = listen(d.Address(), "--grpc-host", "--grpc-port"); err != nil {
+	if ln, err = listen(d.Address(int(d.Port)), "--grpc-host", "--grpc-port"); err != nil {
 		return c, nil, false, err
 	}
 	addr, ok := ln.Addr().(*net.TCPAddr)

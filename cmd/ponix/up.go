@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"strconv"
 	"strings"
 	"time"
 
@@ -95,7 +94,7 @@ func (c *upCommand) Run(e *env) (err error) {
 	if err != nil {
 		return errors.Join(err, h.Stop())
 	}
-	grpc := net.JoinHostPort(c.GRPC.Host, strconv.Itoa(b.Addr().(*net.TCPAddr).Port))
+	grpc := c.Address(b.Addr().(*net.TCPAddr).Port)
 	show.done("bridge", "gRPC on "+grpc, time.Since(partBegan))
 	c.ready(e.out, grpc, conf, time.Since(began))
 

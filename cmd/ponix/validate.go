@@ -96,7 +96,11 @@ func (c *upCommand) validatePostgresBin() error {
 
 // validate names the variable that has a value which cannot work.
 func (d door) validate() error {
-	return firstBad(check{d.GRPCMaxMessage >= 1<<10, "PONIX_GRPC_MAX_MESSAGE", "must be at least 1024 (1 KiB)"})
+	_, _, withPort := net.SplitHostPort(d.Host)
+	return firstBad(
+		check{withPort != nil && !strings.Contains(d.Host, "/"), "PONIX_GRPC_HOST", fmt.Sprintf("must be a name or an address alone, beside PONIX_GRPC_PORT: %q", d.Host)},
+		check{d.GRPCMaxMessage >= 1<<10, "PONIX_GRPC_MAX_MESSAGE", "must be at least 1024 (1 KiB)"},
+	)
 }
 
 // canListen tells whether addr is an address to listen on; empty is none.

@@ -47,6 +47,8 @@ func TestBadValues(t *testing.T) {
 		"migrate up --postgres-sslcert=/none --postgres-sslkey=/none":                "PONIX_POSTGRES_SSLCERT",
 		"migrate up --postgres-port=1 --clickhouse-ttl=1ms":                          "PONIX_CLICKHOUSE_TTL",
 		"bridge --grpc-rate=NaN":                             "PONIX_GRPC_RATE",
+		"bridge --grpc-host=127.0.0.1:50051":                 "PONIX_GRPC_HOST",
+		"up --grpc-host=http://localhost":                    "PONIX_GRPC_HOST",
 		"bridge --metrics-addr=nope":                         "PONIX_METRICS_ADDR",
 		"serve --metrics-addr=nope":                          "PONIX_METRICS_ADDR",
 		"serve --metrics-addr=localhost:nope":                "PONIX_METRICS_ADDR",

@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"strconv"
+	"strings"
 )
 
 // GRPC is where the bridge listens, and how.
@@ -20,8 +21,10 @@ type GRPC struct {
 	Reflection  bool    `name:"grpc-reflection" help:"List the services to anybody although authentication is on."`
 }
 
-// Address is host:port.
-func (c GRPC) Address() string { return net.JoinHostPort(c.Host, strconv.Itoa(int(c.Port))) }
+// Address is host:port, of that port. An IPv6 address may have brackets.
+func (c GRPC) Address(port int) string {
+	return net.JoinHostPort(strings.Trim(c.Host, "[]"), strconv.Itoa(port))
+}
 
 // TLS is how the bridge proves what it is, nil for plaintext.
 func (c GRPC) TLS() (*tls.Config, error) {

@@ -64,3 +64,13 @@ func TestAddressesOfPostgres(t *testing.T) {
 		}
 	}
 }
+
+// TestAddressOfGRPC holds the same of where the bridge listens.
+func TestAddressOfGRPC(t *testing.T) {
+	t.Parallel()
+	for host, want := range map[string]string{"::1": "[::1]:22", "[::1]": "[::1]:22", "localhost": "localhost:22", "": ":22"} {
+		if got := (config.GRPC{Host: host}).Address(22); got != want {
+			t.Errorf("%s: got %s", host, got)
+		}
+	}
+}
