@@ -42,15 +42,16 @@ func (c Postgres) Password() (string, error) {
 
 // DSN is the connection URL, password included. The files that it names can be used.
 func (c Postgres) DSN() (string, error) {
-	driver, err := c.driver()
+	driver, err := c.driver(new(validity))
 	if err != nil {
 		return "", err
 	}
 	return driver.ConnString(), nil
 }
 
-// driver is the driver's configuration, with what is in the files now.
-func (c Postgres) driver() (*pgx.ConnConfig, error) {
+// driver is the driver's configuration, with what is in the files now. What there is to tell of
+// the certificate in them it tells by v.
+func (c Postgres) driver(v *validity) (*pgx.ConnConfig, error) {
 	password, err := c.Password()
 	if err != nil {
 		return nil, err
@@ -87,6 +88,9 @@ func (c Postgres) driver() (*pgx.ConnConfig, error) {
 	if err != nil {
 		return nil, c.unusable()
 	}
+	if t := driver.TLSConfig; c.Cert != "" && t != nil && len(t.Certificates) > 0 {
+		v.tell("PONIX_POSTGRES_SSLCERT", c.Cert, &t.Certificates[0])
+	}
 	return driver, nil
 }
 
@@ -120,7 +124,8 @@ const pingTimeout = 2 * time.Second
 // Pool returns a pool that connects when it is first used. Each connection is made with the
 // password and the certificates that are in the files by then.
 func (c Postgres) Pool(ctx context.Context) (*pgxpool.Pool, error) {
-	current, err := Renewed(c.driver)
+	var v validity
+	current, err := Renewed(func() (*pgx.ConnConfig, error) { return c.driver(&v) })
 	if err != nil {
 		return nil, err
 	}
@@ -150,8 +155,8 @@ func (c Postgres) unusable() error {
 		}
 	}
 	if c.Cert != "" {
-		if _, err := clientTLS("PONIX_POSTGRES_SSL", "", c.Cert, c.Key); err != nil {
-			return &Error{"PONIX_POSTGRES_SSLCERT", errors.Unwrap(err)}
+		if _, err := tls.LoadX509KeyPair(c.Cert, c.Key); err != nil {
+			return &Error{"PONIX_POSTGRES_SSLCERT", err}
 		}
 	}
 	if os.Getenv("PGSERVICE") != "" { // which the driver reads, too
@@ -202,7 +207,8 @@ func (c ClickHouse) Options() (*clickhouse.Options, error) {
 		}
 		addrs = append(addrs, a)
 	}
-	encrypted, err := Renewed(c.tls)
+	own := newCertificate("PONIX_CLICKHOUSE_CERT", c.Cert, c.Key)
+	encrypted, err := Renewed(func() (*tls.Config, error) { return c.tls(own) })
 	if err != nil {
 		return nil, err
 	}
@@ -246,12 +252,12 @@ func dial(within time.Duration, encrypted func() *tls.Config) func(context.Conte
 	}
 }
 
-func (c ClickHouse) tls() (*tls.Config, error) {
+func (c ClickHouse) tls(own *certificate) (*tls.Config, error) {
 	if c.TLS == "on" {
 		if (c.Cert == "") != (c.Key == "") {
 			return nil, &Error{"PONIX_CLICKHOUSE_CERT", errors.New("a certificate needs its key, PONIX_CLICKHOUSE_KEY, and the other way round")}
 		}
-		return clientTLS("PONIX_CLICKHOUSE", c.CA, c.Cert, c.Key)
+		return clientTLS("PONIX_CLICKHOUSE", c.CA, own)
 	}
 	if c.CA+c.Cert+c.Key != "" {
 		return nil, &Error{"PONIX_CLICKHOUSE_TLS", errors.New("is off, but there are certificates for it")}

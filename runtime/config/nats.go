@@ -3,6 +3,7 @@ package config
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -120,14 +121,15 @@ func (c NATS) options(name string) ([]nats.Option, error) {
 	if (c.Cert == "") != (c.Key == "") {
 		return nil, &Error{"PONIX_NATS_CERT", errors.New("a certificate needs its key, PONIX_NATS_KEY, and the other way round")}
 	}
-	if _, err := clientTLS("PONIX_NATS", c.CA, c.Cert, c.Key); err != nil {
+	own := newCertificate("PONIX_NATS_CERT", c.Cert, c.Key)
+	if _, err := clientTLS("PONIX_NATS", c.CA, own); err != nil {
 		return nil, err
+	}
+	if own != nil { // before the authorities, which this option would forget
+		opts = append(opts, nats.ClientTLSConfig(func() (tls.Certificate, error) { pair, err := own.get(); return *pair, err }, nil))
 	}
 	if c.CA != "" {
 		opts = append(opts, nats.RootCAs(c.CA))
-	}
-	if c.Cert != "" {
-		opts = append(opts, nats.ClientCert(c.Cert, c.Key))
 	}
 	return opts, nil
 }

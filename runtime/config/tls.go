@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"sync"
 	"time"
@@ -15,13 +16,23 @@ const certificateAge = time.Second
 
 // certificate is a pair of files that is read again when either has changed.
 type certificate struct {
+	variable  string // of the first
 	cert, key string
 
-	mu      sync.Mutex
-	looked  time.Time
-	changed [2]time.Time
-	pair    *tls.Certificate
-	renewal renewal
+	mu       sync.Mutex
+	looked   time.Time
+	changed  [2]time.Time
+	pair     *tls.Certificate
+	renewal  renewal
+	validity validity
+}
+
+// newCertificate returns nil where there is none.
+func newCertificate(variable, cert, key string) *certificate {
+	if cert == "" && key == "" {
+		return nil
+	}
+	return &certificate{variable: variable, cert: cert, key: key}
 }
 
 // get returns the certificate as it was a second ago at most. While its files
@@ -41,6 +52,7 @@ func (c *certificate) get() (*tls.Certificate, error) {
 	}
 	if c.pair != nil && changed == c.changed {
 		c.renewal.tell(nil)
+		c.validity.tell(c.variable, c.cert, c.pair)
 		return c.pair, nil
 	}
 	pair, err := tls.LoadX509KeyPair(c.cert, c.key)
@@ -53,7 +65,34 @@ func (c *certificate) get() (*tls.Certificate, error) {
 		c.pair, c.changed = &pair, changed
 	}
 	c.renewal.tell(err)
+	c.validity.tell(c.variable, c.cert, c.pair)
 	return c.pair, nil
+}
+
+// soon is how long before its end a certificate is told of; of one that is made for days or
+// hours, the last quarter.
+const soon = 7 * 24 * time.Hour
+
+// validity is what the log was told of a certificate, whose other end only sees that it is
+// bad.
+type validity struct {
+	told string
+	of   time.Time
+}
+
+// tell has the log tell, once, that a certificate has expired, or soon will have.
+func (v *validity) tell(variable, file string, pair *tls.Certificate) {
+	leaf, what := pair.Leaf, ""
+	switch left := time.Until(leaf.NotAfter); {
+	case left <= 0:
+		what = "a certificate has expired"
+	case left < min(soon, leaf.NotAfter.Sub(leaf.NotBefore)/4):
+		what = "a certificate expires soon"
+	}
+	if what != "" && (what != v.told || !leaf.NotAfter.Equal(v.of)) {
+		slog.Warn(what, "variable", variable, "file", file, "at", leaf.NotAfter)
+	}
+	v.told, v.of = what, leaf.NotAfter
 }
 
 // authorities reads a file of certificates.
@@ -72,9 +111,9 @@ func authorities(file string) (*x509.CertPool, error) {
 // serverTLS is how a server proves what it is, and, with a CA, has its clients
 // do the same. The prefix is that of the variables, for errors.
 func serverTLS(prefix, cert, key, clientCA string) (*tls.Config, error) {
-	c := &certificate{cert: cert, key: key}
+	c := newCertificate(prefix+"_CERT", cert, key)
 	if _, err := c.get(); err != nil {
-		return nil, &Error{prefix + "_CERT", err}
+		return nil, &Error{c.variable, err}
 	}
 	out := &tls.Config{
 		MinVersion:     tls.VersionTLS12,
@@ -97,8 +136,8 @@ func serverTLS(prefix, cert, key, clientCA string) (*tls.Config, error) {
 }
 
 // clientTLS is how a client knows its server, by the system's authorities where
-// there is no CA, and proves what it is.
-func clientTLS(prefix, ca, cert, key string) (*tls.Config, error) {
+// there is no CA, and proves what it is, where own is not nil.
+func clientTLS(prefix, ca string, own *certificate) (*tls.Config, error) {
 	out := &tls.Config{MinVersion: tls.VersionTLS12}
 	if ca != "" {
 		pool, err := authorities(ca)
@@ -107,13 +146,12 @@ func clientTLS(prefix, ca, cert, key string) (*tls.Config, error) {
 		}
 		out.RootCAs = pool
 	}
-	if cert == "" && key == "" {
+	if own == nil {
 		return out, nil
 	}
-	c := &certificate{cert: cert, key: key}
-	if _, err := c.get(); err != nil {
-		return nil, &Error{prefix + "_CERT", err}
+	if _, err := own.get(); err != nil {
+		return nil, &Error{own.variable, err}
 	}
-	out.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return c.get() }
+	out.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return own.get() }
 	return out, nil
 }

@@ -28,7 +28,7 @@ type Authority struct {
 func NewAuthority(t testing.TB) *Authority {
 	t.Helper()
 	a := &Authority{dir: t.TempDir()}
-	template := &x509.Certificate{Subject: pkix.Name{CommonName: "test authority"}, IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign}
+	template := &x509.Certificate{NotAfter: time.Now().Add(time.Hour), Subject: pkix.Name{CommonName: "test authority"}, IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign}
 	a.CA, _ = a.issue(t, "ca", template)
 	return a
 }
@@ -37,8 +37,15 @@ func NewAuthority(t testing.TB) *Authority {
 // good for servers and for clients, and of its key.
 func (a *Authority) Issue(t testing.TB, name string) (cert, key string) {
 	t.Helper()
+	return a.IssueUntil(t, name, time.Now().Add(time.Hour))
+}
+
+// IssueUntil is Issue of one that is good from an hour ago until then.
+func (a *Authority) IssueUntil(t testing.TB, name string, then time.Time) (cert, key string) {
+	t.Helper()
 	return a.issue(t, name, &x509.Certificate{
-		Subject: pkix.Name{CommonName: name}, DNSNames: []string{"localhost"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+		NotAfter: then,
+		Subject:  pkix.Name{CommonName: name}, DNSNames: []string{"localhost"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
 		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 	})
 }
@@ -55,7 +62,7 @@ func (a *Authority) issue(t testing.TB, name string, template *x509.Certificate)
 	must(err)
 	template.SerialNumber, err = rand.Int(rand.Reader, big.NewInt(1<<62))
 	must(err)
-	template.NotBefore, template.NotAfter = time.Now().Add(-time.Hour), time.Now().Add(time.Hour)
+	template.NotBefore = time.Now().Add(-time.Hour)
 	if a.cert == nil { // its own
 		a.cert, a.key = template, private
 	}
