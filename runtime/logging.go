@@ -33,7 +33,7 @@ func logging(log *slog.Logger, limit *limitedLog, next handler) handler {
 			slog.String("trace_id", c.trace.TraceID().String()),
 		}
 		if err != nil {
-			attrs = append(attrs, slog.String("error", err.Error()), slog.Int("attempt", c.message.Attempt), slog.Int64("suppressed", skipped))
+			attrs = append(attrs, slog.Any("error", err), slog.Int("attempt", c.message.Attempt), slog.Int64("suppressed", skipped))
 		}
 		log.LogAttrs(ctx, level, "call", attrs...)
 		return out, err

@@ -48,19 +48,20 @@ func (c *global) logger(w io.Writer) (*slog.Logger, error) {
 	if err := level.UnmarshalText([]byte(c.LogLevel)); err != nil {
 		return nil, &config.Error{Variable: "PONIX_LOG_LEVEL", Cause: err}
 	}
-	o := &slog.HandlerOptions{Level: level, ReplaceAttr: notConnected}
+	o := &slog.HandlerOptions{Level: level, ReplaceAttr: explained}
 	if c.LogFormat == "json" {
 		return slog.New(slog.NewJSONHandler(w, o)), nil
 	}
 	return slog.New(slog.NewTextHandler(w, o)), nil
 }
 
-// notConnected has an error say that NATS is not connected where the client speaks of its buffer
-// for that time, which is of no size here: see config.NATS.Connect.
-func notConnected(_ []string, a slog.Attr) slog.Attr {
+// explained has an error say which variable it is about, and that NATS is not connected where
+// the client speaks of its buffer for that time, which is of no size here: see
+// config.NATS.Connect.
+func explained(_ []string, a slog.Attr) slog.Attr {
 	err, ok := a.Value.Any().(error)
-	if buffer := nats.ErrReconnectBufExceeded.Error(); ok && strings.Contains(err.Error(), buffer) {
-		return slog.String(a.Key, strings.ReplaceAll(err.Error(), buffer, "NATS is not connected"))
+	if !ok {
+		return a
 	}
-	return a
+	return slog.String(a.Key, strings.ReplaceAll(config.Explained(err).Error(), nats.ErrReconnectBufExceeded.Error(), "NATS is not connected"))
 }

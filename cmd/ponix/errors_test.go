@@ -1,6 +1,7 @@
 package main
 
 import (
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"net"
@@ -48,6 +49,25 @@ func TestSQLBeforeItRuns(t *testing.T) {
 		_, err := call(t, []string{"PONIX_CLICKHOUSE_NATIVE_URL=" + at}, "sql", statement)
 		if err == nil || !strings.Contains(err.Error(), "exit code 1: ponix: ClickHouse at "+at+": handshake: ") {
 			t.Errorf("%s: got %v", statement, err)
+		}
+	}
+}
+
+// TestWithoutCertificate holds that the variable is named of a certificate which a server asks for.
+func TestWithoutCertificate(t *testing.T) {
+	t.Parallel()
+	a := runtimetest.NewAuthority(t)
+	pair, err := tls.LoadX509KeyPair(a.Issue(t, "server"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := runtimetest.Listen(t, func(c net.Conn) {
+		tls.Server(c, &tls.Config{Certificates: []tls.Certificate{pair}, ClientAuth: tls.RequireAnyClientCert}).Handshake() //nolint:errcheck // it fails
+	})
+	env := []string{"PONIX_CLICKHOUSE_TLS=on", "PONIX_CLICKHOUSE_CA=" + a.CA, "PONIX_CLICKHOUSE_NATIVE_URL=" + at}
+	for _, args := range []string{"sql SHOW", "migrate status clickhouse", "migrate status clickhouse --log-format=json"} {
+		if _, err := call(t, env, strings.Fields(args)...); err == nil || !strings.Contains(err.Error(), "tls: certificate required: ours is meant, that of PONIX_CLICKHOUSE_CERT") {
+			t.Errorf("%s: got %v", args, err)
 		}
 	}
 }

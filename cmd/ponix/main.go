@@ -86,7 +86,7 @@ func run(args []string) int {
 		log.Error("failed", "error", err)
 		return code
 	}
-	return fail(err, code)
+	return fail(config.Explained(err), code)
 }
 
 func fail(err error, code int) int {

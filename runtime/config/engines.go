@@ -242,13 +242,17 @@ func dial(within time.Duration, encrypted func() *tls.Config) func(context.Conte
 		defer cancel()
 		config := encrypted()
 		if config == nil {
-			return new(net.Dialer).DialContext(ctx, "tcp", addr)
+			conn, err := new(net.Dialer).DialContext(ctx, "tcp", addr)
+			if err != nil {
+				return nil, err
+			}
+			return &plainConn{TCPConn: conn.(*net.TCPConn)}, nil
 		}
 		conn, err := (&tls.Dialer{Config: config}).DialContext(ctx, "tcp", addr)
 		if errors.Is(err, io.EOF) { // which alone says nothing
 			err = fmt.Errorf("%s hung up on TLS, as a port without it does (PONIX_CLICKHOUSE_TLS, and 9440 is the usual port with it): %w", addr, err)
 		}
-		return conn, err
+		return conn, about(err, "PONIX_CLICKHOUSE_CA", "PONIX_CLICKHOUSE_CERT")
 	}
 }
 

@@ -34,7 +34,9 @@ func (a *absence) note(_ *nats.Conn, err error) {
 }
 
 // cause is what the last attempt failed with, nil where that is not known.
-func (a *absence) cause(nc *nats.Conn) error { return cmp.Or(nc.LastError(), a.last) }
+func (a *absence) cause(nc *nats.Conn) error {
+	return about(cmp.Or(nc.LastError(), a.last), "PONIX_NATS_CA", "PONIX_NATS_CERT")
+}
 
 func (a *absence) waiting(nc *nats.Conn) {
 	a.log.Warn("waiting for NATS", "url", a.url, "error", a.cause(nc))

@@ -77,19 +77,26 @@ func terminate(t *testing.T, c *tls.Config, to string, hello func(net.Conn) erro
 	})
 }
 
-// identities are what a client may come with, and whether it gets in.
-func (p parties) identities() map[string]struct {
+// identity is what a client may come with.
+type identity struct {
 	ca, cert, key string
-	in            bool
-} {
-	return map[string]struct {
-		ca, cert, key string
-		in            bool
-	}{
-		"ours":                    {p.ca, p.cert, p.key, true},
-		"no certificate":          {p.ca, "", "", false},
-		"a stranger's":            {p.ca, p.otherCert, p.otherKey, false},
-		"the server is a strange": {p.otherCA, p.cert, p.key, false},
+	bad           string // the end of the variable that keeps it out; empty: it gets in
+}
+
+func (p parties) identities() map[string]identity {
+	return map[string]identity{
+		"ours":                    {p.ca, p.cert, p.key, ""},
+		"no certificate":          {p.ca, "", "", "CERT"},
+		"a stranger's":            {p.ca, p.otherCert, p.otherKey, "CERT"},
+		"the server is a strange": {p.otherCA, p.cert, p.key, "CA"},
+	}
+}
+
+// held holds an error to an identity: it names the variable, which starts with prefix.
+func (who identity) held(t *testing.T, what, prefix string, err error) {
+	t.Helper()
+	if (who.bad == "") != (err == nil) || err != nil && !strings.Contains(err.Error(), ": ours is meant, that of "+prefix+who.bad) && !strings.Contains(err.Error(), ": "+prefix+who.bad+" has the auth") {
+		t.Errorf("%s: got %v, want %s%s", what, err, prefix, who.bad)
 	}
 }
 
@@ -114,18 +121,14 @@ func TestNATSOverTLS(t *testing.T) {
 				_, err = nc.RTT()
 				nc.Close()
 			}
-			if who.in != (err == nil) {
-				t.Errorf("got %v", err)
-			}
+			who.held(t, "Dial", "PONIX_NATS_", err)
 			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 			defer cancel()
 			nc, err = c.Connect(ctx, "test", slog.New(slog.DiscardHandler))
 			if err == nil {
 				nc.Close()
 			}
-			if who.in != (err == nil) {
-				t.Errorf("Connect: got %v", err)
-			}
+			who.held(t, "Connect", "PONIX_NATS_", err)
 		})
 	}
 	plain := runtimetest.NATSServer(t)
@@ -172,9 +175,8 @@ func TestPostgresOverTLS(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer pool.Close()
-			if err := pool.Ping(t.Context()); who.in != (err == nil) {
-				t.Errorf("got %v", err)
-			}
+			who.bad = strings.Replace(who.bad, "CA", "ROOTCERT", 1)
+			who.held(t, "Ping", "PONIX_POSTGRES_SSL", config.Explained(pool.Ping(t.Context())))
 		})
 	}
 }
@@ -270,26 +272,26 @@ func TestClickHouseOverTLS(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer db.Close() //nolint:errcheck // only asked
-			if err := db.Ping(t.Context()); who.in != (err == nil) {
-				t.Errorf("got %v", err)
-			}
+			who.held(t, "Ping", "PONIX_CLICKHOUSE_", config.Explained(db.Ping(t.Context())))
 		})
 	}
 }
 
 // TestClickHouseWithoutTLS holds what is said of a server that hangs up on whoever begins with
-// TLS.
+// TLS, and on whoever begins without.
 func TestClickHouseWithoutTLS(t *testing.T) {
 	t.Parallel()
-	c := config.Default[config.ClickHouse]()
-	c.NativeURL, c.TLS = runtimetest.HangsUp(t), "on"
-	db, err := c.Open()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer db.Close() //nolint:errcheck // only asked
-	if err := db.Ping(t.Context()); err == nil || !strings.Contains(err.Error(), "PONIX_CLICKHOUSE_TLS") {
-		t.Errorf("got %v", err)
+	for tls, want := range map[string]string{"on": "(PONIX_CLICKHOUSE_TLS,", "off": "PONIX_CLICKHOUSE_TLS is off"} {
+		c := config.Default[config.ClickHouse]()
+		c.NativeURL, c.TLS = runtimetest.HangsUp(t), tls
+		db, err := c.Open()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer db.Close() //nolint:errcheck // only asked
+		if err := db.Ping(t.Context()); !errors.Is(err, io.EOF) || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: got %v", tls, err)
+		}
 	}
 }
 

@@ -1,0 +1,57 @@
+package config
+
+import (
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"syscall"
+
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// Explained is err, with the variable to look at where it is one of certificates on the way to
+// PostgreSQL or ClickHouse, whose drivers do not ask us before they return it.
+func Explained(err error) error {
+	switch {
+	case errors.As(err, new(*pgconn.ConnectError)):
+		return about(err, "PONIX_POSTGRES_SSLROOTCERT", "PONIX_POSTGRES_SSLCERT")
+	case err != nil && strings.Contains(err.Error(), "handshake: failed to read packet from "): // as ClickHouse's says
+		return about(err, "PONIX_CLICKHOUSE_CA", "PONIX_CLICKHOUSE_CERT")
+	}
+	return err
+}
+
+// about names what a certificate that is not taken is in: ca for the server's, own for ours.
+func about(err error, ca, own string) error {
+	if err == nil {
+		return nil
+	}
+	_, alert, _ := strings.Cut(err.Error(), "remote error: tls: ")
+	switch {
+	case errors.As(err, new(x509.UnknownAuthorityError)):
+		return fmt.Errorf("%w: %s has the authorities that the server is known by", err, ca)
+	case strings.Contains(alert, "certificate"), strings.Contains(err.Error(), "requires a valid client certificate"): // as PostgreSQL says
+		return fmt.Errorf("%w: ours is meant, that of %s", err, own)
+	}
+	return err
+}
+
+// plainConn is a connection to ClickHouse without TLS.
+type plainConn struct {
+	*net.TCPConn
+	heard bool
+}
+
+// Read has the error of a server that hangs up before it has said anything tell what may be
+// wrong.
+func (c *plainConn) Read(p []byte) (int, error) {
+	n, err := c.TCPConn.Read(p)
+	if !c.heard && (errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET)) {
+		err = fmt.Errorf("%w: a port with TLS hangs up so, and PONIX_CLICKHOUSE_TLS is off", err)
+	}
+	c.heard = c.heard || n > 0
+	return n, err
+}
