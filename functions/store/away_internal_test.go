@@ -57,3 +57,23 @@ func TestSilence(t *testing.T) {
 		}
 	}
 }
+
+// TestMisconfigured holds that what no restart of ClickHouse mends is told of at once.
+func TestMisconfigured(t *testing.T) {
+	t.Parallel()
+	for code, change := range map[int32]func(*clickhouse.Options){
+		516: func(o *clickhouse.Options) { o.Auth.Password = "wrong" },
+		81:  func(o *clickhouse.Options) { o.Auth.Database = "nowhere" },
+		60:  func(o *clickhouse.Options) { o.Auth.Database = "default" },
+	} {
+		f := store{db: migrated(t, change)}
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		defer cancel()
+		began := time.Now()
+		err := f.insertPatiently(ctx, []row{{text: `{}`}})
+		var e *clickhouse.Exception
+		if took := time.Since(began); !errors.As(err, &e) || e.Code != code || took > 10*time.Second {
+			t.Errorf("got %v after %v, want code %d", err, took, code)
+		}
+	}
+}

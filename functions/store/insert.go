@@ -53,12 +53,13 @@ func (f store) insertSplitting(ctx context.Context, rows []row, fates runtime.Ba
 
 // insertPatiently tries a block again while ClickHouse is away, so that a
 // restart of ClickHouse costs no redelivery. What is alone, since it may never get in, is
-// not waited for, nor is memory for what can be halved.
+// not waited for, nor is memory for what can be halved, nor what no restart mends: the log is
+// to have that at once.
 func (f store) insertPatiently(ctx context.Context, rows []row) error {
 	deadline, ok := ctx.Deadline()
 	for wait := 100 * time.Millisecond; ; wait = min(2*wait, 2*time.Second) {
 		err := f.insert(ctx, rows)
-		if err == nil || neverWhole(err, rows) || !ok || rows[0].work > maxWork || time.Until(deadline) < 2*wait+5*time.Second {
+		if err == nil || neverWhole(err, rows) || misconfigured(err) || !ok || rows[0].work > maxWork || time.Until(deadline) < 2*wait+5*time.Second {
 			return err
 		}
 		select {
@@ -135,6 +136,10 @@ func codeOf(err error) int32 {
 
 // refused tells whether err is about the rows themselves.
 func refused(err error) bool { return slices.Contains(refusals, codeOf(err)) }
+
+// misconfigured tells whether ClickHouse does not let us in, or has no table: ACCESS_DENIED,
+// AUTHENTICATION_FAILED, UNKNOWN_DATABASE and UNKNOWN_TABLE.
+func misconfigured(err error) bool { return slices.Contains([]int32{497, 516, 81, 60}, codeOf(err)) }
 
 // noMemory tells whether a limit of ClickHouse for memory (MEMORY_LIMIT_EXCEEDED), such as
 // max_memory_usage of the user, was less than an insert takes.
