@@ -16,6 +16,7 @@ import (
 	"path"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/pressly/goose/v3"
 )
 
@@ -58,10 +59,7 @@ func (d *Database) Up(ctx context.Context) ([]Step, error) {
 		return done, err
 	}
 	more, err := d.settle(ctx)
-	if err != nil {
-		err = fmt.Errorf("%s: %w", d.Name, err)
-	}
-	return append(done, more...), err
+	return append(done, more...), d.failed(err)
 }
 
 // Down undoes the newest migration, which drops what is in its table. Where
@@ -88,7 +86,7 @@ func (d *Database) Reset(ctx context.Context) ([]Step, error) {
 func (d *Database) Status(ctx context.Context) ([]State, error) {
 	all, err := d.provider.Status(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", d.Name, err)
+		return nil, d.failed(err)
 	}
 	var states []State
 	for _, m := range all {
@@ -110,12 +108,21 @@ func (d *Database) steps(results []*goose.MigrationResult, err error) ([]Step, e
 	if errors.Is(err, goose.ErrVersionNotFound) {
 		err = fmt.Errorf("%w: the newest migration is of a newer ponix, and only that can undo it", err)
 	}
-	if err != nil {
-		err = fmt.Errorf("%s: %w", d.Name, err)
-	}
 	var done []Step
 	for _, r := range results {
 		done = append(done, Step{path.Base(r.Source.Path), r.Duration})
 	}
-	return done, err
+	return done, d.failed(err)
+}
+
+// failed is err, where there is one, with the engine's name.
+func (d *Database) failed(err error) error {
+	var pg *pgconn.PgError
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &pg) && pg.Code == "42501": // insufficient_privilege
+		err = fmt.Errorf("%w: PONIX_POSTGRES_USERNAME must be the user that owns the tables, or, where there are none, that has CREATE on the schema public; `status` of what is there needs SELECT on goose_db_version", err)
+	}
+	return fmt.Errorf("%s: %w", d.Name, err)
 }
