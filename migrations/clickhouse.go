@@ -49,6 +49,7 @@ func ClickHouse(o *clickhouse.Options, s Storage) (*Database, error) {
 		return nil, err
 	}
 	d.settle = func(ctx context.Context) ([]Step, error) { return settle(ctx, db, s) }
+	d.look = func(ctx context.Context) error { _, err := engineOf(ctx, db); return err }
 	return d, nil
 }
 

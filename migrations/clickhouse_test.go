@@ -123,7 +123,13 @@ func TestTableIsGone(t *testing.T) {
 	if _, err := d.Up(t.Context()); err == nil || !strings.Contains(err.Error(), "migrate down clickhouse") {
 		t.Errorf("got %v", err)
 	}
+	if states, err := d.Status(t.Context()); len(states) != 1 || err == nil || !strings.HasPrefix(err.Error(), "ClickHouse: the table processed_envelopes was made and is gone") {
+		t.Errorf("Status got %v, %v", states, err)
+	}
 	must(t, d.Down)
+	if got := pending(t, d); len(got) != 1 {
+		t.Errorf("after Down %v is pending", got)
+	}
 	must(t, d.Up)
 }
 

@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"path"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -28,6 +29,7 @@ type Database struct {
 	Name     string // of the engine
 	provider *goose.Provider
 	settle   func(context.Context) ([]Step, error) // after Up
+	look     func(context.Context) error           // whether what is noted as applied is there
 }
 
 // Step is something that was done.
@@ -82,7 +84,8 @@ func (d *Database) Reset(ctx context.Context) ([]Step, error) {
 	return d.steps(results, err)
 }
 
-// Status lists all migrations, oldest first.
+// Status lists all migrations, oldest first, also beside the error that what one of them has made
+// is gone.
 func (d *Database) Status(ctx context.Context) ([]State, error) {
 	all, err := d.provider.Status(ctx)
 	if err != nil {
@@ -92,7 +95,10 @@ func (d *Database) Status(ctx context.Context) ([]State, error) {
 	for _, m := range all {
 		states = append(states, State{path.Base(m.Source.Path), m.AppliedAt})
 	}
-	return states, nil
+	if d.look != nil && slices.ContainsFunc(states, func(s State) bool { return !s.Applied.IsZero() }) {
+		err = d.look(ctx)
+	}
+	return states, d.failed(err)
 }
 
 // Close closes the connection.

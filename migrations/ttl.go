@@ -15,13 +15,9 @@ import (
 // ClickHouse removes what has expired in the background.
 func settle(ctx context.Context, db *sql.DB, s Storage) ([]Step, error) {
 	began := time.Now()
-	var engine string
-	const query = "SELECT engine_full FROM system.tables WHERE database = currentDatabase() AND name = 'processed_envelopes'"
-	switch err := db.QueryRowContext(ctx, query).Scan(&engine); {
-	case errors.Is(err, sql.ErrNoRows):
-		return nil, errors.New("the table processed_envelopes was made and is gone: `ponix migrate down clickhouse`, and then `up`, make it again")
-	case err != nil:
-		return nil, fmt.Errorf("read the engine of processed_envelopes: %w", err)
+	engine, err := engineOf(ctx, db)
+	if err != nil {
+		return nil, err
 	}
 	if s.Cluster != "" && !replicated.MatchString(engine) {
 		name, _, _ := strings.Cut(engine, "(")
@@ -35,6 +31,19 @@ func settle(ctx context.Context, db *sql.DB, s Storage) ([]Step, error) {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
 	return []Step{{name, time.Since(began)}}, nil
+}
+
+// engineOf is how ClickHouse describes the table's engine. That the table is gone may be since
+// `down` was interrupted before it could note that.
+func engineOf(ctx context.Context, db *sql.DB) (engine string, err error) {
+	const query = "SELECT engine_full FROM system.tables WHERE database = currentDatabase() AND name = 'processed_envelopes'"
+	switch err := db.QueryRowContext(ctx, query).Scan(&engine); {
+	case errors.Is(err, sql.ErrNoRows):
+		return "", errors.New("the table processed_envelopes was made and is gone: `ponix migrate down clickhouse`, and then `up`, make it again")
+	case err != nil:
+		return "", fmt.Errorf("read the engine of processed_envelopes: %w", err)
+	}
+	return engine, nil
 }
 
 // replicated are the engines of which every replica has all rows; Shared ones are ClickHouse Cloud's.
