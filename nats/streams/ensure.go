@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -41,7 +42,7 @@ func Ensure(ctx context.Context, js jetstream.JetStream, streams ...Stream) erro
 	group, ctx := errgroup.WithContext(ctx)
 	for _, s := range streams {
 		group.Go(func() error {
-			if err := untilElected(ctx, js, func(ctx context.Context) error { return ensure(ctx, js, s) }); err != nil {
+			if err := untilElected(ctx, js, s.Name, func(ctx context.Context) error { return ensure(ctx, js, s) }); err != nil {
 				return fmt.Errorf("stream %s: %w", s.Name, err)
 			}
 			return nil
@@ -68,7 +69,7 @@ func EnsureBuckets(ctx context.Context, js jetstream.JetStream, buckets ...jetst
 	group, ctx := errgroup.WithContext(ctx)
 	for _, b := range buckets {
 		group.Go(func() error {
-			if err := untilElected(ctx, js, func(ctx context.Context) error { return bucket(ctx, js, b) }); err != nil {
+			if err := untilElected(ctx, js, "KV_"+b.Bucket, func(ctx context.Context) error { return bucket(ctx, js, b) }); err != nil {
 				return fmt.Errorf("bucket %s: %w", b.Bucket, err)
 			}
 			return nil
@@ -77,14 +78,19 @@ func EnsureBuckets(ctx context.Context, js jetstream.JetStream, buckets ...jetst
 	return group.Wait()
 }
 
-// untilElected calls f, and again while a cluster elects.
-func untilElected(ctx context.Context, js jetstream.JetStream, f func(context.Context) error) error {
+// untilElected calls f for a stream, and again while a cluster elects. Where the server has
+// refused a request for another stream, that one's caller has the error.
+func untilElected(ctx context.Context, js jetstream.JetStream, stream string, f func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, electing)
 	defer cancel()
 	try := func() error {
 		ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
 		defer cancel()
-		return Refused(js.Conn(), f(ctx))
+		err := f(ctx)
+		if ofAnother(js.Conn().LastError(), stream) {
+			return err
+		}
+		return Refused(js.Conn(), err)
 	}
 	err := try()
 	for err != nil && Unanswered(err) && ctx.Err() == nil {
@@ -97,6 +103,14 @@ func untilElected(ctx context.Context, js jetstream.JetStream, f func(context.Co
 		}
 	}
 	return explained(err)
+}
+
+// ofAnother tells whether what the server has said is of a request for another stream.
+func ofAnother(said error, stream string) bool {
+	if said == nil || !strings.Contains(said.Error(), `"$JS.API.`) {
+		return false
+	}
+	return !slices.Contains(strings.FieldsFunc(said.Error(), func(r rune) bool { return r == '.' || r == '"' }), stream)
 }
 
 // Refused is err, but where a user who may not ask waits in vain for an answer what the
