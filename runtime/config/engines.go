@@ -101,6 +101,9 @@ func (c Postgres) servers() (servers []string, err error) {
 		if host == "" {
 			return nil, &Error{"PONIX_POSTGRES_HOST", errors.New("must be a host, or several with commas between")}
 		}
+		if strings.Contains(host, "://") || strings.Index(host, "@") > 0 { // whose password an error would show
+			return nil, &Error{"PONIX_POSTGRES_HOST", errors.New("must be a host, not a URL: user, password and database have variables of their own")}
+		}
 		if _, _, err := net.SplitHostPort(host); err != nil {
 			host = net.JoinHostPort(strings.Trim(host, "[]"), strconv.Itoa(int(c.Port))) // an IPv6 address may have brackets
 		}

@@ -386,6 +386,7 @@ func TestWhatCannotBeUsedIsNamed(t *testing.T) {
 		"ClickHouse, a path":          {func() error { _, err := (config.ClickHouse{NativeURL: "tcp://h:9000/ponix"}).Options(); return err }(), "PONIX_CLICKHOUSE_NATIVE_URL"},
 		"ClickHouse, a named port":    {func() error { _, err := (config.ClickHouse{NativeURL: "h:nowhere"}).Options(); return err }(), "PONIX_CLICKHOUSE_NATIVE_URL"},
 		"PostgreSQL, a comma":         {func() error { _, err := (config.Postgres{Host: "h,", Port: 1}).DSN(); return err }(), "PONIX_POSTGRES_HOST"},
+		"PostgreSQL, a URL":           {func() error { _, err := (config.Postgres{Host: "postgres://u:p@h/db", Port: 1}).DSN(); return err }(), "PONIX_POSTGRES_HOST"},
 		"PostgreSQL, a named port":    {func() error { _, err := (config.Postgres{Host: "h:nowhere", Port: 1}).DSN(); return err }(), "PONIX_POSTGRES_HOST"},
 		"PostgreSQL, no authority":    {postgres(config.Postgres{RootCert: none}), "PONIX_POSTGRES_SSLROOTCERT"},
 		"PostgreSQL, any server":      {postgres(config.Postgres{SSLMode: "prefer", RootCert: a.CA}), "PONIX_POSTGRES_SSLMODE"},
