@@ -26,6 +26,9 @@ func (c *tokenCommand) Run(e *env) error {
 	if secret == nil {
 		return &config.Error{Variable: "PONIX_AUTH_SECRET", Cause: errors.New("is missing: a token is signed with it")}
 	}
+	if len(secret) < token.MinSecret {
+		return &config.Error{Variable: "PONIX_AUTH_SECRET", Cause: fmt.Errorf("has %d bytes, and must have %d at least", len(secret), token.MinSecret)}
+	}
 	if c.TTL <= 0 {
 		return &usageError{errors.New("--ttl must be above 0")}
 	}

@@ -81,6 +81,17 @@ func TestBadValues(t *testing.T) {
 	}
 }
 
+// TestShortSecret holds that the variable of a secret that is too short is named, whoever uses it.
+func TestShortSecret(t *testing.T) {
+	t.Parallel()
+	for _, args := range []string{"token --role=admin --subject=s", "bridge --grpc-port=0", "up --data-dir=" + t.TempDir()} {
+		_, err := call(t, []string{"PONIX_AUTH_SECRET=short"}, strings.Fields(args)...)
+		if err == nil || !strings.HasPrefix(err.Error(), "exit code 2: ponix: PONIX_AUTH_SECRET: ") {
+			t.Errorf("%s: got %v", args, err)
+		}
+	}
+}
+
 // TestCannotListen holds that an address which cannot be listened on is told of with the
 // flag that chooses another.
 func TestCannotListen(t *testing.T) {
