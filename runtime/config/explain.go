@@ -9,13 +9,17 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // Explained is err, with the variable to look at where it is one of certificates on the way to
-// PostgreSQL or ClickHouse, whose drivers do not ask us before they return it.
+// PostgreSQL or ClickHouse, whose drivers do not ask us before they return it, or of a port that
+// is another's.
 func Explained(err error) error {
 	switch {
+	case errors.Is(err, clickhouse.ErrUnsupportedServerRevision), err != nil && strings.Contains(err.Error(), "[handshake] unexpected packet "):
+		return fmt.Errorf("%w: what answers does not speak ClickHouse's native protocol, whose port is usually 9000, and that of HTTP 8123 (PONIX_CLICKHOUSE_NATIVE_URL)", err)
 	case errors.As(err, new(*pgconn.ConnectError)):
 		return about(err, "PONIX_POSTGRES_SSLROOTCERT", "PONIX_POSTGRES_SSLCERT")
 	case err != nil && strings.Contains(err.Error(), "handshake: failed to read packet from "): // as ClickHouse's says
