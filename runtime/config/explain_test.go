@@ -29,3 +29,19 @@ func TestClickHouseOfAnotherProtocol(t *testing.T) {
 		}
 	}
 }
+
+// TestNATSThatSaysNothing holds the same where who takes the connection waits to be spoken to, as
+// a server of most other protocols does.
+func TestNATSThatSaysNothing(t *testing.T) {
+	t.Parallel()
+	at := runtimetest.Listen(t, func(conn net.Conn) {
+		conn.Read(make([]byte, 1)) //nolint:errcheck // until the client hangs up
+	})
+	nc, err := config.NATS{URL: at}.Dial(t.Context(), "test")
+	if err == nil {
+		nc.Close()
+	}
+	if err == nil || !strings.HasSuffix(err.Error(), "says nothing, and may be no NATS server (PONIX_NATS_URL)") {
+		t.Errorf("got %v", err)
+	}
+}

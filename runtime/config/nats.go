@@ -161,7 +161,7 @@ func (c NATS) Dial(ctx context.Context, name string) (*nats.Conn, error) {
 	if errors.Is(err, nats.ErrNoServers) {
 		err = fmt.Errorf("%w: `ponix up` may not be running, or PONIX_NATS_URL may name another place", err)
 	}
-	return nil, fmt.Errorf("NATS at %s: %w", c.Redacted(), about(err, "PONIX_NATS_CA", "PONIX_NATS_CERT"))
+	return nil, fmt.Errorf("NATS at %s: %w", c.Redacted(), natsHinted(err))
 }
 
 // Connect waits until a server answers or ctx is done, and then stays connected

@@ -4,7 +4,9 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
+	"net"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -35,7 +37,16 @@ func (a *absence) note(_ *nats.Conn, err error) {
 
 // cause is what the last attempt failed with, nil where that is not known.
 func (a *absence) cause(nc *nats.Conn) error {
-	return about(cmp.Or(nc.LastError(), a.last), "PONIX_NATS_CA", "PONIX_NATS_CERT")
+	return natsHinted(cmp.Or(nc.LastError(), a.last))
+}
+
+// natsHinted is the error of a connection that was not made, with what to look at.
+func natsHinted(err error) error {
+	var op *net.OpError
+	if errors.As(err, &op) && op.Op == "read" && op.Timeout() {
+		return fmt.Errorf("%w: who took the connection says nothing, and may be no NATS server (PONIX_NATS_URL)", err)
+	}
+	return about(err, "PONIX_NATS_CA", "PONIX_NATS_CERT")
 }
 
 func (a *absence) waiting(nc *nats.Conn) {
