@@ -21,6 +21,11 @@ type check struct {
 	variable, must string
 }
 
+// held is a number of what there is memory for from the start.
+func held(n int, variable string) check {
+	return check{n >= 1 && n <= 1<<16, variable, "must be 1 to 65536"}
+}
+
 // firstBad names the variable of the first that cannot work.
 func firstBad(checks ...check) error {
 	for _, c := range checks {
@@ -43,11 +48,11 @@ func idFlag(flag, id string) error {
 func (h hosting) validate() error {
 	s, l := h.Streams, h.Limits
 	return cmp.Or(validateStreams(s), firstBad(
-		check{h.Concurrency >= 1, "PONIX_CONCURRENCY", "must be at least 1"},
+		held(h.Concurrency, "PONIX_CONCURRENCY"),
 		check{h.BatchSize >= 1, "PONIX_NATS_BATCH_SIZE", "must be at least 1"},
 		check{h.BatchWait > 0 && h.BatchWait <= 60, "PONIX_NATS_BATCH_WAIT_SECS", "must be above 0, and 60 at most"},
 		check{h.BatchWait < s.AckWait.Seconds(), "PONIX_NATS_BATCH_WAIT_SECS", "must be below PONIX_NATS_ACK_WAIT, " + s.AckWait.String()},
-		check{h.Writers >= 1, "PONIX_CLICKHOUSE_WRITERS", "must be at least 1"},
+		held(h.Writers, "PONIX_CLICKHOUSE_WRITERS"),
 		check{h.Devices.Size >= 1, "PONIX_DEVICE_CACHE_SIZE", "must be at least 1"},
 		check{h.Devices.TTL >= 0, "PONIX_DEVICE_CACHE_TTL", "must not be negative"},
 		check{h.MQTT.Lease >= 2*time.Second && h.MQTT.Lease%time.Second == 0, "PONIX_MQTT_LEASE", "must be whole seconds, and at least 2"},
@@ -68,7 +73,7 @@ func (h hosting) validate() error {
 func (e engines) validate() error {
 	return firstBad(
 		check{e.Postgres.Connections >= 1, "PONIX_POSTGRES_CONNECTIONS", "must be at least 1"},
-		check{e.ClickHouse.Connections >= 1, "PONIX_CLICKHOUSE_CONNECTIONS", "must be at least 1"},
+		held(e.ClickHouse.Connections, "PONIX_CLICKHOUSE_CONNECTIONS"),
 		check{e.TTL >= 0 && e.TTL%time.Second == 0, "PONIX_CLICKHOUSE_TTL", "must be whole seconds and not negative"},
 	)
 }
