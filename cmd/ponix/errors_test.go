@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net"
+	"net/url"
 	"os"
 	"strings"
 	"testing"
@@ -68,6 +69,27 @@ func TestWithoutCertificate(t *testing.T) {
 	for _, args := range []string{"sql SHOW", "migrate status clickhouse", "migrate status clickhouse --log-format=json"} {
 		if _, err := call(t, env, strings.Fields(args)...); err == nil || !strings.Contains(err.Error(), "tls: certificate required: ours is meant, that of PONIX_CLICKHOUSE_CERT") {
 			t.Errorf("%s: got %v", args, err)
+		}
+	}
+}
+
+// TestWrongSettings holds that what an engine does not take is told of with its variable.
+func TestWrongSettings(t *testing.T) {
+	t.Parallel()
+	pg, err := url.Parse(runtimetest.Postgres(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ch := runtimetest.ClickHouse(t)
+	for change, engine := range map[string]string{
+		"PONIX_POSTGRES_PASSWORD=wrong": "postgres", "PONIX_POSTGRES_USERNAME=nobody": "postgres", "PONIX_POSTGRES_DATABASE=nowhere": "postgres",
+		"PONIX_CLICKHOUSE_PASSWORD=wrong": "clickhouse", "PONIX_CLICKHOUSE_DATABASE=nowhere": "clickhouse",
+	} {
+		variable, _, _ := strings.Cut(change, "=")
+		env := []string{"PONIX_POSTGRES_HOST=" + pg.Host, "PONIX_CLICKHOUSE_NATIVE_URL=" + ch.Addr[0], "PONIX_CLICKHOUSE_DATABASE=" + ch.Auth.Database, change}
+		_, err := call(t, env, "migrate", "status", engine)
+		if err == nil || !strings.Contains(err.Error(), ": see PONIX_") || !strings.Contains(err.Error(), variable) {
+			t.Errorf("%s: got %v", change, err)
 		}
 	}
 }

@@ -20,12 +20,32 @@ func Explained(err error) error {
 	switch {
 	case errors.Is(err, clickhouse.ErrUnsupportedServerRevision), err != nil && strings.Contains(err.Error(), "[handshake] unexpected packet "):
 		return fmt.Errorf("%w: what answers does not speak ClickHouse's native protocol, whose port is usually 9000, and that of HTTP 8123 (PONIX_CLICKHOUSE_NATIVE_URL)", err)
+	case wrongSetting(err) != "":
+		return fmt.Errorf("%w: see %s", err, wrongSetting(err))
 	case errors.As(err, new(*pgconn.ConnectError)):
 		return about(err, "PONIX_POSTGRES_SSLROOTCERT", "PONIX_POSTGRES_SSLCERT")
 	case err != nil && strings.Contains(err.Error(), "handshake: failed to read packet from "): // as ClickHouse's says
 		return about(err, "PONIX_CLICKHOUSE_CA", "PONIX_CLICKHOUSE_CERT")
 	}
 	return err
+}
+
+// wrongSetting is the variable that an engine says is wrong, by the codes of PostgreSQL's manual,
+// appendix A, and of ClickHouse's src/Common/ErrorCodes.cpp; empty where it says nothing of the kind.
+func wrongSetting(err error) string {
+	var pg *pgconn.PgError
+	var ch *clickhouse.Exception
+	switch {
+	case errors.As(err, &pg) && (pg.Code == "28P01" || pg.Code == "28000" && strings.Contains(pg.Message, "role")): // invalid_password, and no such role
+		return "PONIX_POSTGRES_USERNAME and PONIX_POSTGRES_PASSWORD"
+	case errors.As(err, &pg) && pg.Code == "3D000": // invalid_catalog_name
+		return "PONIX_POSTGRES_DATABASE; `ponix migrate` makes tables, and no database"
+	case errors.As(err, &ch) && ch.Code == 516: // AUTHENTICATION_FAILED
+		return "PONIX_CLICKHOUSE_USERNAME and PONIX_CLICKHOUSE_PASSWORD"
+	case errors.As(err, &ch) && ch.Code == 81: // UNKNOWN_DATABASE
+		return "PONIX_CLICKHOUSE_DATABASE; `ponix migrate` makes tables, and no database"
+	}
+	return ""
 }
 
 // about names what a certificate that is not taken is in: ca for the server's, own for ours.
