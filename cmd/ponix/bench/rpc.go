@@ -2,6 +2,7 @@ package bench
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"google.golang.org/grpc"
@@ -52,7 +53,7 @@ func (b RPC) Suite(ctx context.Context, w *World) (Suite, error) {
 			{"ponix bridge, 1", one(c.bridge)},
 			{"gRPC direct, 1", one(c.direct)},
 			{"minimal bridge, 1", one(c.minimal)},
-			{"ponix up, 1", one(c.up)},
+			{"ponix up, 1", func(ctx context.Context, r *Round) error { return b.up(ctx, w, r) }},
 			{"NATS request, 64", many(c.raw)},
 			{"micro endpoint, 64", many(c.micro)},
 			{"ponix endpoint, 64", many(c.endpoint)},
@@ -71,8 +72,8 @@ func (b RPC) Suite(ctx context.Context, w *World) (Suite, error) {
 }
 
 // calls are the ways to call the method. The client, who answers and the bridge
-// each have a connection to NATS, but in `ponix up`.
-type calls struct{ raw, micro, endpoint, direct, minimal, bridge, up call }
+// each have a connection to NATS.
+type calls struct{ raw, micro, endpoint, direct, minimal, bridge call }
 
 func (b RPC) calls(ctx context.Context, w *World) (*calls, error) {
 	nc, err := w.dial()
@@ -83,19 +84,33 @@ func (b RPC) calls(ctx context.Context, w *World) (*calls, error) {
 		raw: natsCall(nc, rawSubject), micro: natsCall(nc, microSubject),
 		endpoint: natsCall(nc, wire.Subject(organizationv1.OrganizationService_GetOrganization_FullMethodName)),
 	}
-	if _, err := b.peer(ctx, w, answers); err != nil {
-		return nil, err
-	}
-	for role, over := range map[string]*call{alone: &c.direct, minimalBridge: &c.minimal, ourBridge: &c.bridge, oneProcess: &c.up} {
-		addr, err := b.peer(ctx, w, role)
+	for role, over := range map[string]*call{answers: nil, alone: &c.direct, minimalBridge: &c.minimal, ourBridge: &c.bridge} {
+		addr, p, err := b.peer(ctx, w, role)
 		if err != nil {
 			return nil, err
+		}
+		w.closers = append(w.closers, p.Close)
+		if over == nil {
+			continue
 		}
 		if *over, err = grpcCall(addr); err != nil {
 			return nil, err
 		}
 	}
 	return c, nil
+}
+
+// up has its process for its own rounds alone: it has a NATS server in it.
+func (b RPC) up(ctx context.Context, w *World, r *Round) error {
+	addr, p, err := b.peer(ctx, w, oneProcess)
+	if err != nil {
+		return err
+	}
+	f, err := grpcCall(addr)
+	if err == nil {
+		err = closedLoop(ctx, r, 1, b.Duration, f)
+	}
+	return errors.Join(err, p.Close())
 }
 
 func grpcCall(addr string) (call, error) {

@@ -2,6 +2,7 @@ package bench
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -64,19 +65,20 @@ func Peer(ctx context.Context, role, natsURL string, log *slog.Logger, out io.Wr
 }
 
 // peer starts a process in that role, and returns where it answers.
-func (b RPC) peer(ctx context.Context, w *World, role string) (addr string, err error) {
+func (b RPC) peer(ctx context.Context, w *World, role string) (addr string, c *child, err error) {
 	args := []string{"bench", "peer", role, w.NATSURL}
 	if b.Profile != "" {
 		args = append(args, "--profile", b.Profile+"."+role)
 	}
-	c, err := spawn(ctx, nil, args...)
-	if err != nil {
-		return "", err
+	if c, err = spawn(ctx, nil, args...); err != nil {
+		return "", nil, err
 	}
-	w.closers = append(w.closers, c.Close)
 	within, cancel := context.WithTimeout(ctx, startTime)
 	defer cancel()
-	return c.told(within, listening)
+	if addr, err = c.told(within, listening); err != nil {
+		return "", nil, errors.Join(err, c.Close())
+	}
+	return addr, c, nil
 }
 
 // answers serves the method over NATS, in a process like `ponix serve`.
