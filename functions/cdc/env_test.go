@@ -215,10 +215,11 @@ func (e *env) eventsWithin(t testing.TB, stream string, n int, within time.Durat
 	count := s.CachedInfo().State.Msgs
 	var all []got
 	for uint64(len(all)) < count {
-		batch, err := c.Fetch(int(count)-len(all), jetstream.FetchMaxWait(5*time.Second))
-		if err != nil {
-			t.Fatal(err)
-		}
+		var batch jetstream.MessageBatch
+		runtimetest.Eventually(t, within, func() (err error) { // likewise
+			batch, err = c.Fetch(int(count)-len(all), jetstream.FetchMaxWait(5*time.Second))
+			return err
+		})
 		for m := range batch.Messages() {
 			h := m.Headers()
 			at, err := time.Parse(time.RFC3339Nano, h.Get(streams.CommitTimeHeader))
