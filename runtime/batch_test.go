@@ -51,23 +51,7 @@ func TestStopEndsABatch(t *testing.T) {
 // nobody to tell: the stream is made again, and what comes then is handled.
 func TestStreamDeletedWhileBusy(t *testing.T) {
 	t.Parallel()
-	nc := runtimetest.NATS(t)
-	js, err := jetstream.New(nc)
-	if err != nil {
-		t.Fatal(err)
-	}
-	goOn := make(chan struct{})
-	start(t, nc, runtime.Func("convert", runtime.OnMessage(testStreams().RawEnvelopes(), "convert", func(context.Context, *envelopev1.RawEnvelope) error {
-		<-goOn
-		return nil
-	})))
-	for range 100 {
-		publish(t, nc, "d")
-	}
-	eventually(t, "no request for messages waits", func() bool {
-		c, err := js.Consumer(t.Context(), "raw_envelopes", "convert")
-		return err == nil && c.CachedInfo().NumAckPending > 0 && c.CachedInfo().NumWaiting == 0
-	})
+	nc, js, goOn := busy(t, 100)
 	if err := js.DeleteStream(t.Context(), "raw_envelopes"); err != nil {
 		t.Fatal(err)
 	}

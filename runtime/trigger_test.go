@@ -599,28 +599,34 @@ func TestForgottenRequest(t *testing.T) {
 	}
 }
 
-// TestConsumerDeletedWhileBusy does so while the instance asks for nothing, so that the
-// server has nobody to tell.
-func TestConsumerDeletedWhileBusy(t *testing.T) {
-	t.Parallel()
-	nc := runtimetest.NATS(t)
+// busy is an instance that has n messages in hand and asks for no more, until goOn is closed.
+func busy(t *testing.T, n int) (nc *nats.Conn, js jetstream.JetStream, goOn chan struct{}) {
+	t.Helper()
+	nc, goOn = runtimetest.NATS(t), make(chan struct{})
 	js, err := jetstream.New(nc)
 	if err != nil {
 		t.Fatal(err)
 	}
-	goOn := make(chan struct{})
 	start(t, nc, runtime.Func("convert", runtime.OnMessage(testStreams().RawEnvelopes(), "convert", func(context.Context, *envelopev1.RawEnvelope) error {
 		<-goOn
 		return nil
 	})))
-	const all = 100
-	for range all {
+	for range n {
 		publish(t, nc, "d")
 	}
 	eventually(t, "no request for messages waits", func() bool {
 		c, err := js.Consumer(t.Context(), "raw_envelopes", "convert")
 		return err == nil && c.CachedInfo().NumAckPending > 0 && c.CachedInfo().NumWaiting == 0
 	})
+	return nc, js, goOn
+}
+
+// TestConsumerDeletedWhileBusy does so while the instance asks for nothing, so that the
+// server has nobody to tell.
+func TestConsumerDeletedWhileBusy(t *testing.T) {
+	t.Parallel()
+	const all = 100
+	_, js, goOn := busy(t, all)
 	if err := js.DeleteConsumer(t.Context(), "raw_envelopes", "convert"); err != nil {
 		t.Fatal(err)
 	}

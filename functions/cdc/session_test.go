@@ -62,24 +62,14 @@ func TestCancelledSession(t *testing.T) {
 // session as PgBouncer does, is called what it is.
 func TestPooler(t *testing.T) {
 	t.Parallel()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close() //nolint:errcheck // nobody asks any more
-	go func() {
-		conn, err := ln.Accept()
-		if err != nil {
-			return
-		}
-		defer conn.Close() //nolint:errcheck // it has said what it had to
+	at := runtimetest.Listen(t, func(conn net.Conn) {
 		b := pgproto3.NewBackend(conn, conn)
 		if _, err := b.ReceiveStartupMessage(); err == nil {
 			b.Send(&pgproto3.ErrorResponse{Severity: "FATAL", Code: "08P01", Message: "unsupported startup parameter: lock_timeout"})
 			b.Flush() //nolint:errcheck // connect fails in another way
 		}
-	}()
-	db, err := pgxpool.New(t.Context(), "postgres://ponix@"+ln.Addr().String()+"/ponix?sslmode=disable")
+	})
+	db, err := pgxpool.New(t.Context(), "postgres://ponix@"+at+"/ponix?sslmode=disable")
 	if err != nil {
 		t.Fatal(err)
 	}

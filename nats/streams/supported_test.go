@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"ponix/nats/streams"
+	"ponix/runtime/runtimetest"
 )
 
 // TestSupported holds which servers are too old, and that the error says which it is.
@@ -30,26 +31,14 @@ func TestSupported(t *testing.T) {
 	}
 }
 
-// ofVersion returns the address of a server that says it is of that version, and no more.
+// ofVersion is the address of a server that says it is of that version, and no more.
 func ofVersion(t *testing.T, version string) string {
-	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { ln.Close() }) //nolint:errcheck // the test is over
-	go func() {
-		conn, err := ln.Accept()
-		if err != nil {
-			return
-		}
-		defer conn.Close() //nolint:errcheck // the client is gone
+	return "nats://" + runtimetest.Listen(t, func(conn net.Conn) {
 		fmt.Fprintf(conn, "INFO {\"server_name\":\"old one\",\"version\":%q,\"max_payload\":1048576}\r\n", version)
 		for lines := bufio.NewScanner(conn); lines.Scan(); {
 			if lines.Text() == "PING" {
 				fmt.Fprintf(conn, "PONG\r\n")
 			}
 		}
-	}()
-	return "nats://" + ln.Addr().String()
+	})
 }

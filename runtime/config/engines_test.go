@@ -54,6 +54,26 @@ func TestPreparedStatements(t *testing.T) {
 	}
 }
 
+// TestErrorBehindAPooler holds that the error which a pooler causes that does not keep prepared
+// statements names the setting for it.
+func TestErrorBehindAPooler(t *testing.T) {
+	t.Parallel()
+	pool, err := postgres(t).Pool(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer pool.Close()
+	for _, sql := range []string{
+		"PREPARE s AS SELECT 1; PREPARE s AS SELECT 1", // on a connection that another client has used
+		"EXECUTE nothing", // on one that this client has not used
+	} {
+		_, err := pool.Exec(t.Context(), sql, pgx.QueryExecModeSimpleProtocol)
+		if err = config.Explained(err); err == nil || !strings.Contains(err.Error(), "PONIX_POSTGRES_PREPARED_STATEMENTS") {
+			t.Errorf("%s: %v", sql, err)
+		}
+	}
+}
+
 // TestAddressesOfPostgres holds that an IPv6 address may have brackets, with a port and without.
 func TestAddressesOfPostgres(t *testing.T) {
 	t.Parallel()

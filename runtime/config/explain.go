@@ -14,14 +14,15 @@ import (
 )
 
 // Explained is err, with the variable to look at where it is one of certificates on the way to
-// PostgreSQL or ClickHouse, whose drivers do not ask us before they return it, or of a port that
-// is another's.
+// PostgreSQL or ClickHouse, whose drivers do not ask us before they return it, of a port that
+// is another's, or of a setting that the engine does not take.
 func Explained(err error) error {
+	setting := wrongSetting(err)
 	switch {
 	case errors.Is(err, clickhouse.ErrUnsupportedServerRevision), err != nil && strings.Contains(err.Error(), "[handshake] unexpected packet "):
 		return fmt.Errorf("%w: what answers does not speak ClickHouse's native protocol, whose port is usually 9000, and that of HTTP 8123 (PONIX_CLICKHOUSE_NATIVE_URL)", err)
-	case wrongSetting(err) != "":
-		return fmt.Errorf("%w: see %s", err, wrongSetting(err))
+	case setting != "":
+		return fmt.Errorf("%w: see %s", err, setting)
 	case errors.As(err, new(*pgconn.ConnectError)):
 		return about(err, "PONIX_POSTGRES_SSLROOTCERT", "PONIX_POSTGRES_SSLCERT")
 	case err != nil && strings.Contains(err.Error(), "handshake: failed to read packet from "): // as ClickHouse's says
@@ -40,6 +41,8 @@ func wrongSetting(err error) string {
 		return "PONIX_POSTGRES_USERNAME and PONIX_POSTGRES_PASSWORD"
 	case errors.As(err, &pg) && pg.Code == "3D000": // invalid_catalog_name
 		return "PONIX_POSTGRES_DATABASE; `ponix migrate` makes tables, and no database"
+	case errors.As(err, &pg) && (pg.Code == "26000" || pg.Code == "42P05"): // invalid_sql_statement_name, duplicate_prepared_statement
+		return "PONIX_POSTGRES_PREPARED_STATEMENTS, where a pooler shares connections between transactions; `ponix migrate` needs PostgreSQL itself"
 	case errors.As(err, &ch) && ch.Code == 516: // AUTHENTICATION_FAILED
 		return "PONIX_CLICKHOUSE_USERNAME and PONIX_CLICKHOUSE_PASSWORD"
 	case errors.As(err, &ch) && ch.Code == 81: // UNKNOWN_DATABASE

@@ -3,7 +3,6 @@ package postgres
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"strings"
@@ -69,8 +68,6 @@ func serverError(pg *pgconn.PgError, err error) error {
 		"40P01", // deadlock_detected
 		"55P03": // lock_not_available
 		return unavailable(err)
-	case "26000", "42P05": // invalid_sql_statement_name, duplicate_prepared_statement
-		return fmt.Errorf("%w; where a pooler shares connections between transactions, PONIX_POSTGRES_PREPARED_STATEMENTS=off", err)
 	}
 	for _, class := range []string{
 		"08", // connection exception

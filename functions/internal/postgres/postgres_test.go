@@ -73,22 +73,6 @@ func TestErrorsOfTheServer(t *testing.T) {
 	}
 }
 
-// TestErrorBehindAPooler holds that the error which a pooler causes that does not keep prepared
-// statements names the setting for it.
-func TestErrorBehindAPooler(t *testing.T) {
-	t.Parallel()
-	db := pool(t, runtimetest.Postgres(t))
-	for _, sql := range []string{
-		"PREPARE s AS SELECT 1; PREPARE s AS SELECT 1", // on a connection that another client has used
-		"EXECUTE nothing", // on one that this client has not used
-	} {
-		_, err := db.Exec(t.Context(), sql, pgx.QueryExecModeSimpleProtocol)
-		if err = postgres.Error(err); err == nil || !strings.Contains(err.Error(), "PONIX_POSTGRES_PREPARED_STATEMENTS") {
-			t.Errorf("%s: %v", sql, err)
-		}
-	}
-}
-
 // public is the status that callers see.
 func public(err error) error {
 	var s interface{ GRPCStatus() *status.Status }
