@@ -1,6 +1,7 @@
 package config_test
 
 import (
+	"context"
 	"strings"
 	"testing"
 
@@ -92,5 +93,31 @@ func TestAddressOfGRPC(t *testing.T) {
 		if got := (config.GRPC{Host: host}).Address(22); got != want {
 			t.Errorf("%s: got %s", host, got)
 		}
+	}
+}
+
+// TestErrorOfTooManyConnections holds that the error of a PostgreSQL that takes no more
+// connections names the setting for it.
+func TestErrorOfTooManyConnections(t *testing.T) {
+	t.Parallel()
+	c := postgres(t)
+	pool, err := c.Pool(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer pool.Close()
+	role := pgx.Identifier{"few of " + c.Database}
+	if _, err := pool.Exec(t.Context(), "CREATE ROLE "+role.Sanitize()+" LOGIN CONNECTION LIMIT 0 PASSWORD 'ponix'"); err != nil {
+		t.Fatal(err)
+	}
+	defer pool.Exec(context.Background(), "DROP ROLE "+role.Sanitize()) //nolint:errcheck // as good as gone
+	c.Username = role[0]
+	few, err := c.Pool(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer few.Close()
+	if err := config.Explained(few.Ping(t.Context())); err == nil || !strings.Contains(err.Error(), "PONIX_POSTGRES_CONNECTIONS") {
+		t.Errorf("got %v", err)
 	}
 }

@@ -43,6 +43,8 @@ func wrongSetting(err error) string {
 		return "PONIX_POSTGRES_DATABASE; `ponix migrate` makes tables, and no database"
 	case errors.As(err, &pg) && (pg.Code == "26000" || pg.Code == "42P05"): // invalid_sql_statement_name, duplicate_prepared_statement
 		return "PONIX_POSTGRES_PREPARED_STATEMENTS, where a pooler shares connections between transactions; `ponix migrate` needs PostgreSQL itself"
+	case errors.As(err, &pg) && pg.Code == "53300" && !strings.Contains(pg.Message, "max_wal_senders"): // too_many_connections
+		return "PONIX_POSTGRES_CONNECTIONS, which each process may open"
 	case errors.As(err, &ch) && ch.Code == 516: // AUTHENTICATION_FAILED
 		return "PONIX_CLICKHOUSE_USERNAME and PONIX_CLICKHOUSE_PASSWORD"
 	case errors.As(err, &ch) && ch.Code == 81: // UNKNOWN_DATABASE
