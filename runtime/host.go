@@ -106,6 +106,9 @@ func Start(ctx context.Context, c Config, fns ...Function) (*Host, error) {
 	if err := h.patiently(ctx, func() error { return h.ensureStreams(ctx, fns) }); err != nil {
 		return nil, err
 	}
+	if takes := c.Conn.MaxPayload(); takes < streams.MaxPayload {
+		h.Logger.Warn("the NATS server takes small messages only: what is larger becomes a dead letter, or its caller gets an error; raise max_payload", "max_payload", takes, "recommended", streams.MaxPayload)
+	}
 	work, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	h.cancel = cancel
 	h.watching, h.unwatch = context.WithCancel(work)

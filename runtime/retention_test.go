@@ -366,7 +366,7 @@ func TestReplayWindowWithOddHeaders(t *testing.T) {
 // TestFullStreamsAreLogged has two streams fill up: each is told of.
 func TestFullStreamsAreLogged(t *testing.T) {
 	t.Parallel()
-	nc := runtimetest.NATS(t)
+	nc := quietNATS(t)
 	cfg := testStreams()
 	cfg.MaxBytes = 1 << 20
 	told := map[string]int{}

@@ -2,15 +2,18 @@ package runtime_test
 
 import (
 	"context"
+	"log/slog"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"ponix/nats/streams"
 	envelopev1 "ponix/proto/ponix/envelope/v1"
 	"ponix/runtime"
 	"ponix/runtime/runtimetest"
@@ -189,4 +192,28 @@ func TestStreamsTakeLess(t *testing.T) {
 	if text := m.Header.Get("Ponix-Error"); !strings.Contains(text, "stream processed_envelopes") {
 		t.Errorf("the error is %q", text)
 	}
+}
+
+// TestMaxPayload holds that whoever runs functions beside a server that takes less than is
+// recommended hears of it at the start, and nobody else does.
+func TestMaxPayload(t *testing.T) {
+	t.Parallel()
+	for nc, warned := range map[*nats.Conn]bool{runtimetest.NATS(t): true, quietNATS(t): false} {
+		var log runtimetest.Text
+		h, err := runtime.Start(t.Context(), runtime.Config{Conn: nc, Streams: testStreams(), Logger: slog.New(slog.NewTextHandler(&log, nil))}, identity())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := h.Stop(); err != nil {
+			t.Error(err)
+		}
+		if strings.Contains(log.String(), "max_payload=1048576") != warned {
+			t.Errorf("max_payload %d: the log is %q", nc.MaxPayload(), log.String())
+		}
+	}
+}
+
+// quietNATS is runtimetest.NATS that takes what is recommended, of which there is no warning.
+func quietNATS(t *testing.T) *nats.Conn {
+	return runtimetest.Connect(t, runtimetest.NATSServer(t, func(o *server.Options) { o.MaxPayload = streams.MaxPayload }))
 }

@@ -167,7 +167,7 @@ func TestSourceFailuresAreLogged(t *testing.T) {
 	t.Parallel()
 	lines := make(chan string, 8)
 	log := slog.New(slog.NewTextHandler(writerFunc(func(p []byte) (int, error) { lines <- string(p); return len(p), nil }), &slog.HandlerOptions{Level: slog.LevelWarn}))
-	h, err := runtime.Start(t.Context(), runtime.Config{Conn: runtimetest.NATS(t), Streams: testStreams(), Logger: log}, runtime.Func("tail-of", runtime.Source("log", func(context.Context) error {
+	h, err := runtime.Start(t.Context(), runtime.Config{Conn: quietNATS(t), Streams: testStreams(), Logger: log}, runtime.Func("tail-of", runtime.Source("log", func(context.Context) error {
 		return runtime.RetryAfter(100*time.Millisecond, errors.New("the log is broken"))
 	})))
 	if err != nil {

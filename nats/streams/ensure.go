@@ -29,6 +29,11 @@ func Supported(nc *nats.Conn) error {
 	return nil
 }
 
+// MaxPayload is how many bytes a NATS server should take in a message, its max_payload: a
+// page of a list is one, and so is a large result as a google.protobuf.Struct. A server
+// that is not configured takes 1 MiB.
+const MaxPayload = 8 << 20
+
 // electing is how long a cluster may take to elect the leader of a stream, after
 // which an answer that does not come is an error.
 const electing = 30 * time.Second

@@ -13,10 +13,9 @@ import (
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
-)
 
-// maxPayload is as in nats/conf: a page of envelopes fits in one reply.
-const maxPayload = 8 << 20
+	"ponix/nats/streams"
+)
 
 // natsEngine is the server in this process.
 type natsEngine struct {
@@ -28,7 +27,7 @@ type natsEngine struct {
 // natsOptions are those of every server, in this process or another.
 func natsOptions(name, host string, port int, store string, sync time.Duration) *server.Options {
 	return &server.Options{
-		ServerName: name, Host: host, Port: port, NoSigs: true, MaxPayload: maxPayload,
+		ServerName: name, Host: host, Port: port, NoSigs: true, MaxPayload: streams.MaxPayload,
 		JetStream: true, StoreDir: store, SyncInterval: sync,
 		NoSublistCache: true, // nats/conf says why
 	}
