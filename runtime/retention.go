@@ -66,7 +66,11 @@ func (h *Host) countLetters(ctx context.Context, letters streams.Stream) error {
 		return err
 	}
 	if filled := h.filled(stream.CachedInfo()); filled > fullAt {
-		h.Logger.Warn("dead letters are filling up their stream; when it is full, bad messages stay in the streams of envelopes until those are full, too: see ponix dlq",
+		then := "bad messages stay in the streams of envelopes until those are full, too"
+		if stream.CachedInfo().Config.Discard == jetstream.DiscardOld {
+			then = "the oldest are lost"
+		}
+		h.Logger.Warn("dead letters are filling up their stream; when it is full, "+then+": see ponix dlq",
 			"stream", letters.Name, "full_percent", int(100*filled))
 	}
 	return nil

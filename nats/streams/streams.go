@@ -21,7 +21,8 @@ type Config struct {
 	Gateways     string        `name:"nats-gateway-stream" default:"gateways" help:"Stream of gateway events."`
 	Replicas     int           `name:"nats-replicas" default:"1" enum:"1,3,5" help:"Replicas of each stream and bucket: ${enum}. Those that have more keep them."`
 	MaxBytes     int64         `name:"nats-stream-max-bytes" default:"2147483648" help:"Bytes that each of the two envelope streams holds before it refuses new messages."`
-	LetterBytes  int64         `name:"nats-dead-letters-max-bytes" default:"1073741824" help:"Bytes of dead letters that are kept before there can be no more: then bad messages stay in the streams of envelopes, which fill up."`
+	LetterBytes  int64         `name:"nats-dead-letters-max-bytes" default:"1073741824" help:"Bytes of dead letters that are kept."`
+	LetterFull   string        `name:"nats-dead-letters-discard" default:"new" enum:"new,old" help:"What has no place where dead letters have all their bytes: ${enum}. With new, bad messages stay in the streams of envelopes, which fill up, in the end for all tenants; with old, the oldest letters are lost."`
 	AckWait      time.Duration `name:"nats-ack-wait" default:"30s" help:"How long a message may be worked on before another instance gets it: after an instance was killed, what it had in hand waits this long."`
 	AckPending   int           `name:"nats-max-ack-pending" help:"Messages of a consumer that may be delivered and not settled, for an account that allows no more; 0: 200000 of convert, for which those of devices that are not known yet count, and 50000 of store."`
 	OwnSubject   bool          `name:"nats-own-subject" help:"Take a raw envelope only from the subject of its own organization and device. With NATS users that may publish to their own subject alone, nobody sends for another."`
@@ -78,6 +79,9 @@ func (c Config) ProcessedEnvelopes() Stream {
 func (c Config) DeadLetters() Stream {
 	s := c.stream("dead_letters", c.LetterBytes)
 	s.Window, s.MaxAge = 0, 30*24*time.Hour
+	if c.LetterFull == "old" {
+		s.Discard = jetstream.DiscardOld
+	}
 	return s
 }
 
