@@ -7,7 +7,6 @@ import (
 	"unique"
 
 	lru "github.com/hashicorp/golang-lru/v2"
-	"golang.org/x/sync/singleflight"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -39,7 +38,6 @@ type Devices struct {
 	size          int                           // of known
 	unknown       *lru.Cache[string, time.Time] // since when
 	owners        *lru.Cache[string, owner]     // by the id of the organization
-	ownerCalls    singleflight.Group
 	lookups       lookups
 
 	mu      sync.RWMutex // of what follows, and of writing to unknown and owners
@@ -230,18 +228,15 @@ func (d *Devices) ownerKnown(id string, notBefore time.Time) (owner, bool) {
 
 // owner asks for an organization.
 func (d *Devices) owner(ctx context.Context, id string) (owner, error) {
-	answer, err, _ := d.ownerCalls.Do(id, func() (any, error) {
-		at, changes := time.Now(), d.seen()
-		_, err := d.organizations.GetOrganization(ctx, &organizationv1.GetOrganizationRequest{OrganizationId: id})
-		if code := status.Code(err); code != codes.OK && code != codes.NotFound {
-			d.failed()
-			return owner{}, err
-		}
-		o := owner{deleted: err != nil, at: at}
-		d.remember(changes, func() { d.owners.Add(id, o) })
-		return o, nil
-	})
-	return answer.(owner), err
+	at, changes := time.Now(), d.seen()
+	_, err := d.organizations.GetOrganization(ctx, &organizationv1.GetOrganizationRequest{OrganizationId: id})
+	if code := status.Code(err); code != codes.OK && code != codes.NotFound {
+		d.failed()
+		return owner{}, err
+	}
+	o := owner{deleted: err != nil, at: at}
+	d.remember(changes, func() { d.owners.Add(id, o) })
+	return o, nil
 }
 
 // seen is how many events there have been.

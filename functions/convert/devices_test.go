@@ -165,32 +165,6 @@ func TestOrganizationChangesWhileAsked(t *testing.T) {
 	})
 }
 
-// TestAskedBeforeAnEvent has an organization be deleted while it is asked for: who wants to know
-// after that asks again, and does not wait for what was read before.
-func TestAskedBeforeAnEvent(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		var calls atomic.Int32
-		d := NewDevices(&directory{
-			asked: func(string) {},
-			organization: func() error {
-				if calls.Add(1) > 1 {
-					return status.Error(codes.NotFound, "deleted")
-				}
-				time.Sleep(time.Second)
-				return nil
-			},
-		}, Cache{Size: 10, TTL: time.Hour})
-		go d.resolve(t.Context(), "1", time.Time{}) //nolint:errcheck // what it gets was so
-		synctest.Wait()
-		d.organizationEvent([]byte("\x0a\x01o")) // its id
-		if dev, err := d.resolve(t.Context(), "2", time.Time{}); err != nil || !dev.organizationDeleted {
-			t.Errorf("got %v, %v", dev, err)
-		}
-		time.Sleep(2 * time.Second) // the first call ends
-	})
-}
-
 // TestOrganizationIsForgotten holds that an event of an organization is in force for a device of it
 // that was never asked for.
 func TestOrganizationIsForgotten(t *testing.T) {

@@ -88,7 +88,6 @@ func (d *Devices) organizationEvent(data []byte) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.changes++
-	d.ownerCalls.Forget(org.Id)
 	d.owners.Remove(org.Id)
 	d.lookups.forgetAll()
 	if t, ok := d.tenants[org.Id]; ok {
