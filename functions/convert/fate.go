@@ -1,7 +1,6 @@
 package convert
 
 import (
-	"context"
 	"errors"
 	"time"
 
@@ -46,11 +45,8 @@ func (d *Devices) fate(err error, about runtime.Message) error {
 	return runtime.Terminate(err)
 }
 
-// temporary tells whether err says nothing about what was asked.
+// temporary tells whether err says nothing about what was asked. That of a context is Unknown.
 func temporary(err error) bool {
-	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
-		return true
-	}
 	switch status.Code(err) {
 	case codes.Unavailable, codes.DeadlineExceeded, codes.Canceled, codes.ResourceExhausted, codes.Internal, codes.Unknown:
 		return true
