@@ -49,6 +49,7 @@ func TestScan(t *testing.T) {
 		"a list":                  {envelope(t, map[string]any{"l": []any{1, "a"}}, nil), false},
 		"a point in a key":        {envelope(t, map[string]any{"a.b": 1}, nil), false},
 		"no JSON number":          {envelope(t, map[string]any{"n": math.NaN()}, nil), false},
+		"an infinite number":      {envelope(t, map[string]any{"n": math.Inf(-1)}, nil), false},
 		"an empty id":             {envelope(t, object, func(e *envelopev1.ProcessedEnvelope) { e.EndDeviceId = "" }), false},
 		"no id":                   {envelope(t, object, func(e *envelopev1.ProcessedEnvelope) { e.OrganizationId = "a.b" }), false},
 		"no time":                 {envelope(t, object, func(e *envelopev1.ProcessedEnvelope) { e.OccurredAt = nil }), false},
@@ -66,6 +67,29 @@ func TestScan(t *testing.T) {
 	} {
 		if _, ok := scan(c.encoded); ok != c.scanned {
 			t.Errorf("%s: scanned is %v", name, ok)
+		}
+	}
+}
+
+// TestSimple holds that what is there twice, of which protobuf takes the last, is not taken by its
+// paths, nor what is not as protobuf writes it, or has no name.
+func TestSimple(t *testing.T) {
+	t.Parallel()
+	for encoded, want := range map[string]bool{
+		"\n\x07\n\x01a\x12\x02 \x01":                           true, // {"a": true}
+		"\n\x07\n\x01a\x12\x02 \x01\n\x07\n\x01b\x12\x02 \x00": true,
+		"\n\x07\n\x01a\x12\x02 \x01\n\x07\n\x01a\x12\x02 \x00": false, // the key
+		"\n\x0b\n\x01a\x12\x02 \x01\x12\x02 \x00":              false, // its value
+		"\n\x09\n\x01a\x12\x04 \x01 \x00":                      false, // what is in it
+		"\n\x08\n\x01a\x12\x03 \x80\x00":                       false, // false, in two bytes
+		"\n\x06\n\x00\x12\x02 \x01":                            false, // {"": true}
+	} {
+		var s structpb.Struct
+		if err := proto.Unmarshal([]byte(encoded), &s); err != nil {
+			t.Fatalf("%q: %v", encoded, err)
+		}
+		if got := packed(encoded).simple(); got != want {
+			t.Errorf("%q is simple: %v", encoded, got)
 		}
 	}
 }
