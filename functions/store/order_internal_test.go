@@ -3,6 +3,8 @@ package store
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
+	"strings"
 	"testing"
 )
 
@@ -29,5 +31,46 @@ func TestKindsHaveBlocks(t *testing.T) {
 		if blocks != want {
 			t.Errorf("%d kinds are in %d blocks, not %d", kinds, blocks, want)
 		}
+	}
+}
+
+// TestKinds holds that a row's kind is that of all its lists which have to keep an integer beyond
+// 2^53, wherever they are and in whatever order they are found.
+func TestKinds(t *testing.T) {
+	t.Parallel()
+	kind := func(text string) []uint64 {
+		v, err := parseJSON([]byte(strings.ReplaceAll(text, "#", "9007199254740993")))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return kindOf(v)
+	}
+	seen := map[string]string{}
+	for text, lists := range map[string]int{
+		`{"a":#}`:                     0,
+		`{"a":[1]}`:                   0,
+		`{"a":[#,1.5]}`:               0,
+		`{"a":[[#],[1.5]]}`:           0,
+		`{"a":[#]}`:                   1,
+		`{"a":{"b":[#]}}`:             1,
+		`{"a":[{"b":[#]}]}`:           1,
+		`{"a":[1.5,[{"c":[#]}]]}`:     1,
+		`{"a":[{"d":[#]},{"d":[#]}]}`: 1,
+		`{"a":[#,{"b":[#]}]}`:         2,
+		`{"a":[#],"b":[#],"c":[#]}`:   3,
+	} {
+		first := kind(text)
+		if len(first) != lists {
+			t.Errorf("%s: %d lists, want %d", text, len(first), lists)
+		}
+		for range 20 {
+			if again := kind(text); !slices.Equal(again, first) {
+				t.Fatalf("%s is %v, and %v", text, first, again)
+			}
+		}
+		if other := seen[fmt.Sprint(first)]; lists > 0 && other != "" {
+			t.Errorf("%s and %s are of one kind", text, other)
+		}
+		seen[fmt.Sprint(first)] = text
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"log/slog"
+	"math"
 	goruntime "runtime"
 	"slices"
 	"strconv"
@@ -146,7 +147,7 @@ func TestWhatIsWrittenIsRead(t *testing.T) {
 		t.Fatal(err)
 	}
 	exact := made(t, "2", noon.Add(time.Second), `{}`)
-	exact.DataJson = []byte(`{"id":9223372036854775807,"n":1}`)
+	exact.DataJson = []byte(`{"id":9223372036854775807,"n":1,"most":9007199254740992,"least":-9007199254740992}`)
 	if err := e.write(t, exact); err != nil {
 		t.Fatal(err)
 	}
@@ -161,7 +162,7 @@ func TestWhatIsWrittenIsRead(t *testing.T) {
 		t.Errorf("the exact integer is %s", s)
 	}
 	// A number is Float64, however it looks, but for an integer beyond 2^53.
-	for path, want := range map[string]string{"whole": "Float64", "part": "Float64", "id": "Int64"} {
+	for path, want := range map[string]string{"whole": "Float64", "part": "Float64", "most": "Float64", "least": "Float64", "id": "Int64"} {
 		var types []string
 		if err := e.db.QueryRow(t.Context(), "SELECT groupUniqArray(dynamicType(data."+path+")) FROM processed_envelopes WHERE dynamicType(data."+path+") != 'None'").Scan(&types); err != nil {
 			t.Fatal(err)
@@ -498,6 +499,11 @@ func TestWriteIsAllOrNothing(t *testing.T) {
 	noTime.OccurredAt = nil
 	functiontest.WantInvalid(t, e.write(t, noTime), "envelopes[0].occurred_at")
 	functiontest.WantInvalid(t, e.write(t, noTime, notJSON), "envelopes[0].occurred_at", "envelopes[1].data_json")
+	for _, n := range []float64{math.NaN(), math.Inf(1), math.Inf(-1)} {
+		none := made(t, "x", noon, `{}`)
+		none.Data.Fields = map[string]*structpb.Value{"n": structpb.NewNumberValue(n)}
+		functiontest.WantInvalid(t, e.write(t, good, none), "envelopes[1].data")
+	}
 	if n := e.count(t, ""); n != 0 {
 		t.Errorf("%d rows", n)
 	}
@@ -703,6 +709,8 @@ func TestExactInMixedLists(t *testing.T) {
 		{`{"a":[1,2]}`, `{"a":[9007199254740993,2]}`, `{"a":["x",2]}`},
 		{`{"a":[1,"x"],"b":9007199254740993}`, `{"a":[9007199254740993,"x"]}`},
 		{`{"a":[-9007199254740993,"x"]}`, `{"a":[18446744073709551615,"x"]}`, `{"a":[9007199254740995,"x",1]}`},
+		{`{"a":[[{"b":[1.5]}]]}`, `{"a":[[{"b":[9007199254740993]}]]}`},
+		{`{"a":[{"b":1}],"n":9007199254740993}`, `{"a":[null,{"b":2}],"n":9007199254740993}`},
 		{`{"a":[5],"b":[9007199254740993]}`, `{"a":[9007199254740993],"b":[9007199254740995]}`},
 	} {
 		e := start(t, 1<<20)
@@ -736,7 +744,7 @@ func TestLargeDoubles(t *testing.T) {
 	e := start(t, 1<<20)
 	want := made(t, "1", noon, `{"x":1152921504606846976,"l":[1e17,2.5],"ll":[[1e18]],"o":{"y":1.2345678901234567e19},"":{"y":1e17,"":1e18},"text":"<1152921504606846976>"}`)
 	mixed := made(t, "2", noon.Add(time.Second), `{}`)
-	mixed.Data, mixed.DataJson = nil, []byte(`{"d":1.152921504606846976e18,"n":9007199254740993,"o":{"text":"<&>"}}`)
+	mixed.Data, mixed.DataJson = nil, []byte(`{"d":1.152921504606846976e18,"l":[{"d":9007199254740993}],"ld":1e17,"n":9007199254740993,"o":{"text":"<&>"}}`)
 	if err := e.write(t, want, mixed); err != nil {
 		t.Fatal(err)
 	}
@@ -744,7 +752,7 @@ func TestLargeDoubles(t *testing.T) {
 	if len(got) != 2 || !proto.Equal(got[1], want) {
 		t.Fatalf("got %v, want %v", got, want)
 	}
-	if s := string(got[0].DataJson); s != `{"d":1.152921504606847e+18,"n":9007199254740993,"o":{"text":"<&>"}}` {
+	if s := string(got[0].DataJson); s != `{"d":1.152921504606847e+18,"l":[{"d":9007199254740993}],"ld":1e+17,"n":9007199254740993,"o":{"text":"<&>"}}` {
 		t.Errorf("got %s", s)
 	}
 }
