@@ -142,3 +142,17 @@ func TestWhatIsKeptDecidesNoFate(t *testing.T) {
 		}
 	}
 }
+
+// TestNoIDIsNotAskedFor holds that what cannot be the id of a device does not spoil a call for others.
+func TestNoIDIsNotAskedFor(t *testing.T) {
+	t.Parallel()
+	d := NewDevices(&directory{
+		asked:        func(id string) { t.Errorf("%q is asked for", id) },
+		organization: func() error { return nil },
+	}, Cache{Size: 10, TTL: time.Hour})
+	for _, id := range []string{"", "a.b", "ü"} {
+		if dev, err := d.resolve(t.Context(), id, time.Time{}); status.Code(err) != codes.NotFound {
+			t.Errorf("%q: got %v, %v", id, dev, err)
+		}
+	}
+}

@@ -1,6 +1,7 @@
 package mqttingest
 
 import (
+	"fmt"
 	"log/slog"
 	"testing"
 
@@ -69,6 +70,22 @@ func (e entry) Operation() jetstream.KeyValueOp {
 		return jetstream.KeyValuePurge
 	}
 	return jetstream.KeyValuePut
+}
+
+// TestShares holds that instances have equal shares, that those which joined first have what is left
+// over, and that who has no lease has none.
+func TestShares(t *testing.T) {
+	t.Parallel()
+	v := newView()
+	v.instances = map[string]string{"a": "3", "b": "1", "c": "2"}
+	for gateways, want := range []map[string]int{{}, {"b": 1}, {"b": 1, "c": 1}, {"a": 1, "b": 1, "c": 1}, {"a": 1, "b": 2, "c": 1}} {
+		for _, instance := range []string{"a", "b", "c", "gone"} {
+			if got := v.share(instance).quota; got != want[instance] {
+				t.Errorf("of %d gateways %s has %d, want %d", gateways, instance, got, want[instance])
+			}
+		}
+		v.gateways[fmt.Sprint(gateways)] = known{}
+	}
 }
 
 // TestViewForgetsClaims lets gateways come and go: nothing is left of them, and what an

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -153,6 +154,51 @@ func TestGoneLinkDoesNothing(t *testing.T) {
 		l.acknowledge()
 		s.publish(l, nats.NewMsg("nowhere"), nil, 2) // there is no publisher that it could go to
 	}
+}
+
+// TestReceiveWaits holds that nothing is taken from a link before it is known what the last owner had,
+// nor while too much is under way; and that whoever waits goes on when the link is gone.
+func TestReceiveWaits(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := &session{owned: func() bool { return true }, status: &status{}, gateway: &pb.Gateway{OrganizationId: "acme"}}
+		receive := func(l *link) (ended chan struct{}) {
+			ended = make(chan struct{})
+			go func() {
+				defer close(ended)
+				s.receive(l, message{topic: "nonsense"}, func() {})
+			}()
+			synctest.Wait()
+			return ended
+		}
+		taken := func(want uint64) {
+			t.Helper()
+			if got, _, _ := s.status.counts(); got != want {
+				t.Errorf("%d messages are taken, want %d", got, want)
+			}
+		}
+		early, l := newLink(nil), newLink(nil)
+		ended := receive(early)
+		taken(0)
+		early.fail(errHungUp)
+		<-ended
+		ended = receive(l)
+		taken(0)
+		close(l.ready)
+		<-ended
+		taken(1)
+		for range window - 1 {
+			<-receive(l)
+		}
+		ended = receive(l)
+		select {
+		case <-ended:
+			t.Error("more is under way than may be")
+		default:
+		}
+		l.fail(errHungUp)
+		<-ended
+	})
 }
 
 // TestWhoOwnsNothingDoesNotConnect holds that an instance whose lease has run out leaves the
