@@ -105,6 +105,27 @@ func TestGoneGatewayIsKeptUntilItsSessionHasEnded(t *testing.T) {
 	}
 }
 
+// TestWhatASessionForgets has a gateway change while its session ends: what waits at the broker is
+// given up only where the gateway, as it is then, has no more to do with it.
+func TestWhatASessionForgets(t *testing.T) {
+	t.Parallel()
+	o := working(t)
+	s, _ := o.session("g1")
+	o.view.claimed("g1", claim{o.me, 1})
+	for _, step := range []struct {
+		url     string // empty: it is deleted
+		forgets bool
+	}{{"mqtt://two", true}, {"mqtt://user:password@one", false}, {"", true}, {"mqtt://one", false}} {
+		delete(o.view.gateways, "g1")
+		if step.url != "" {
+			o.view.gateways["g1"] = known{state: &pb.GatewayState{Gateway: someGateway("g1", step.url)}}
+		}
+		if o.reconcile(); !s.stopping || s.forget.Load() != step.forgets {
+			t.Errorf("at %q: it stops: %v, and forgets: %v", step.url, s.stopping, s.forget.Load())
+		}
+	}
+}
+
 // TestClaimsNoMoreThanItsShare has two instances find gateways that nobody has: one claims half
 // of them, counts their sessions, and gives one back where there are more instances.
 func TestClaimsNoMoreThanItsShare(t *testing.T) {

@@ -159,3 +159,18 @@ func TestDeletedMeanwhile(t *testing.T) {
 		return nil
 	})
 }
+
+// TestNobodyIsLeft stops the only instance: its gateways are not shown as connected.
+func TestNobodyIsLeft(t *testing.T) {
+	t.Parallel()
+	e := start(t)
+	h := e.instance(t)
+	e.gateway(t, "create", "g1", broker(t, "").url)
+	e.wantState(t, 20*time.Second, "g1", connected)
+	if err := h.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	e.wantState(t, 5*time.Second, "g1", func(s *pb.GatewayState) bool {
+		return s.Owner == "" && s.Connection == pb.ConnectionStatus_CONNECTION_STATUS_STOPPED
+	})
+}
