@@ -30,7 +30,7 @@ func TestBrokerComesBackAtOnce(t *testing.T) {
 	const other = "mqtt://127.0.0.1:1"
 	e.gateway(t, "update", "g1", other)
 	e.wantState(t, 20*time.Second, "g1", func(s *pb.GatewayState) bool { return s.Gateway.GetEmqxConfig().GetBrokerUrl() == other })
-	<-time.After(500 * time.Millisecond) // nothing tells that the session is about to end: an instance looks so often
+	<-time.After(500 * time.Millisecond) // nothing tells that the session is about to end, which a busy instance may see late
 	e.gateway(t, "update", "g1", b.url)
 	runtimetest.Eventually(t, 10*time.Second, func() error {
 		if c, there := b.Clients.Get("ponix-g1"); !there || c == first || c.Closed() {
