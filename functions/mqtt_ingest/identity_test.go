@@ -272,7 +272,7 @@ func TestFrames(t *testing.T) {
 	if err != nil || !bytes.Equal(got, want) {
 		t.Errorf("got %d bytes, %v, want %d", len(got), err, len(want))
 	}
-	for _, bad := range [][]byte{append([]byte{0x20}, length(1<<20)...), {0x30, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01}} {
+	for _, bad := range [][]byte{append([]byte{0x20}, length(1<<20)...), {0x30, 0xff, 0xff, 0xff, 0xff, 0x01}} {
 		if _, err := io.ReadAll(newFrames(pipe{Reader: bytes.NewReader(bad)}, &budget{}, func(error) {})); !errors.Is(err, errPacket) {
 			t.Errorf("% x: %v", bad, err)
 		}
