@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"sync"
 	"testing"
 	"time"
 
@@ -21,8 +22,8 @@ func from(ctx context.Context, ip string) context.Context {
 	return peer.NewContext(ctx, &peer.Peer{Addr: &net.TCPAddr{IP: net.ParseIP(ip), Port: 1}})
 }
 
-// TestRefusedCallsCostNothing has a caller who does not wait: what is refused does not
-// count.
+// TestRefusedCallsCostNothing has a caller who does not wait, and calls several times at once:
+// what is refused does not count.
 func TestRefusedCallsCostNothing(t *testing.T) {
 	t.Parallel()
 	l, err := newLimits(0.001, 1)
@@ -33,6 +34,17 @@ func TestRefusedCallsCostNothing(t *testing.T) {
 	if err := l.admit(t.Context(), ada); err != nil {
 		t.Fatal(err)
 	}
+	var all sync.WaitGroup
+	for range 8 {
+		all.Go(func() {
+			for range 10_000 {
+				if l.admit(t.Context(), ada) == nil {
+					t.Error("it is let in")
+				}
+			}
+		})
+	}
+	all.Wait()
 	for range 10 {
 		err := l.admit(t.Context(), ada)
 		for _, d := range status.Convert(err).Details() {

@@ -57,12 +57,10 @@ func (l *limits) admit(ctx context.Context, who wire.Principal) error {
 	} else {
 		limiter = fresh
 	}
-	r := limiter.Reserve()
-	wait := r.Delay()
-	if wait == 0 {
+	if limiter.Allow() {
 		return nil
 	}
-	r.Cancel()
+	wait := max(0, time.Duration((1-limiter.Tokens())/float64(l.rate)*float64(time.Second)))
 	return wire.Error(codes.ResourceExhausted, "RATE_LIMITED", "the caller makes more calls than it may: try again in "+wait.Round(time.Millisecond).String(),
 		&errdetails.RetryInfo{RetryDelay: durationpb.New(wait)})
 }
