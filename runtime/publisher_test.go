@@ -235,6 +235,29 @@ func TestBatchesAfterSilence(t *testing.T) {
 	p.Close()
 }
 
+// TestBatchIsLost has nobody answer a batch: what was queued behind it is sent when that has
+// failed, although nobody publishes any more.
+func TestBatchIsLost(t *testing.T) {
+	t.Parallel()
+	nc := runtimetest.NATS(t)
+	_, next := receiver(t, nc)
+	const timeout = 3 * time.Second
+	p, err := runtime.NewPublisher(nc, runtime.BatchWindow, timeout)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.InBatches()
+	p.Publish(&nats.Msg{Subject: "s"}, func(error) {})
+	next()
+	time.Sleep(timeout * 2 / 3) // or both would fail at once
+	p.Publish(&nats.Msg{Subject: "s", Data: []byte("queued")}, func(error) {})
+	if m := next(); string(m.Data) != "queued" {
+		t.Errorf("%q is sent", m.Data)
+	}
+	p.Abort()
+	p.Close()
+}
+
 // TestBatchFailsAndEachIsTriedAgain has a full stream refuse a batch. When there is room, each
 // of its messages can be published again, alone.
 func TestBatchFailsAndEachIsTriedAgain(t *testing.T) {
@@ -379,5 +402,41 @@ func TestBatchIsIncomplete(t *testing.T) {
 		if err := <-got; (err == nil) != (i != 2) || len(got) > 0 {
 			t.Errorf("message %d: %v, and %d answers more", i, err, len(got))
 		}
+	}
+}
+
+// TestBatchCannotBeSent has one message of a batch be larger than NATS takes: the others go
+// alone, and each is answered by what becomes of that one.
+func TestBatchCannotBeSent(t *testing.T) {
+	t.Parallel()
+	nc := runtimetest.NATS(t)
+	_, next := receiver(t, nc)
+	p, err := runtime.NewPublisher(nc, runtime.BatchWindow, time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.InBatches()
+	var answers [4]error
+	for i := range answers { // the first goes alone
+		m := &nats.Msg{Subject: "s", Data: []byte(strconv.Itoa(i))}
+		if i == 2 {
+			m.Data = make([]byte, nc.MaxPayload()+1)
+		}
+		p.Publish(m, func(err error) { answers[i] = err })
+	}
+	const stored, refused = `{"stream":"s","seq":1}`, `{"error":{"code":503},"stream":"","seq":0}`
+	if err := next().Respond([]byte(stored)); err != nil {
+		t.Fatal(err)
+	}
+	next() // what was sent of the batch
+	second, fourth := next(), next()
+	for _, err := range []error{fourth.Respond([]byte(stored)), second.Respond([]byte(refused))} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	p.Close()
+	if answers[0] != nil || answers[1] == nil || !errors.Is(answers[2], nats.ErrMaxPayload) || answers[3] != nil {
+		t.Errorf("got %v", answers)
 	}
 }

@@ -6,10 +6,12 @@ import (
 	"errors"
 	"log/slog"
 	"regexp"
+	"runtime/debug"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
+	"weak"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -99,6 +101,9 @@ func TestPublisher(t *testing.T) {
 			subject = "nobody.takes.it"
 		}
 		p.Publish(&nats.Msg{Subject: subject}, func(err error) {
+			if i == 99 {
+				time.Sleep(100 * time.Millisecond) // Close waits for this one, too
+			}
 			if err != nil {
 				failed.Add(1)
 			} else {
@@ -132,10 +137,22 @@ func TestPublisher(t *testing.T) {
 // is another's: it is none to that one.
 func TestLateAnswer(t *testing.T) {
 	t.Parallel()
+	for name, batches := range map[string]bool{"one by one": false, "in batches": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			lateAnswer(t, batches)
+		})
+	}
+}
+
+func lateAnswer(t *testing.T, batches bool) {
 	nc := runtimetest.NATS(t)
 	p, err := runtime.NewPublisher(nc, 1, 10*time.Millisecond)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if batches {
+		p.InBatches()
 	}
 	first := ""
 	if _, err := nc.Subscribe("late", func(m *nats.Msg) {
@@ -158,6 +175,44 @@ func TestLateAnswer(t *testing.T) {
 			}
 		})
 	}
+	p.Close()
+}
+
+// TestClosedPublisherIsGone holds that nothing runs on, or is kept, of one that is closed.
+func TestClosedPublisherIsGone(t *testing.T) {
+	t.Parallel()
+	p, err := runtime.NewPublisher(runtimetest.NATS(t), 1, time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	kept := weak.Make(p)
+	p.Close()
+	eventually(t, "it is gone", func() bool {
+		debug.FreeOSMemory() // which collects garbage
+		return kept.Value() == nil
+	})
+}
+
+// TestAnswersAreAwaited holds that a message has all of its time, however soon after it
+// the publisher looks what is late.
+func TestAnswersAreAwaited(t *testing.T) {
+	t.Parallel()
+	nc := runtimetest.NATS(t)
+	if _, err := nc.SubscribeSync("silence"); err != nil {
+		t.Fatal(err)
+	}
+	const timeout = 1500 * time.Millisecond
+	p, err := runtime.NewPublisher(nc, 1, timeout)
+	if err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(900 * time.Millisecond) // of the second after which it looks
+	began := time.Now()
+	p.Publish(&nats.Msg{Subject: "silence"}, func(error) {
+		if took := time.Since(began); took < timeout {
+			t.Errorf("it has failed after %v", took)
+		}
+	})
 	p.Close()
 }
 
@@ -200,8 +255,8 @@ type writerFunc func([]byte) (int, error)
 
 func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
 
-// TestAnswerThatIsNone publishes where something answers that is no stream: nothing counts as
-// stored.
+// TestAnswerThatIsNone publishes where something answers that is no stream, and answers what
+// was never asked: nothing counts as stored.
 func TestAnswerThatIsNone(t *testing.T) {
 	t.Parallel()
 	nc := runtimetest.NATS(t)
@@ -210,7 +265,12 @@ func TestAnswerThatIsNone(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, answer := range []string{"", "+OK", `"stored"`, `{"error":{"code":503}}`} {
-		sub, err := nc.Subscribe("s", func(m *nats.Msg) { m.Respond([]byte(answer)) }) //nolint:errcheck // then none comes in time
+		sub, err := nc.Subscribe("s", func(m *nats.Msg) {
+			inbox := m.Reply[:strings.LastIndex(m.Reply, ".0.")]
+			for _, to := range []string{inbox + ".1.1", inbox + ".x.1", inbox + ".0.-", m.Reply} {
+				nc.Publish(to, []byte(answer)) //nolint:errcheck // then none comes in time
+			}
+		})
 		if err != nil {
 			t.Fatal(err)
 		}
