@@ -356,10 +356,19 @@ func TestBatchIsAnsweredLate(t *testing.T) {
 	}
 }
 
-// TestBatchIsIncomplete has the stream miss a part of a batch, as after a reconnect: each of
-// its messages goes again, alone, and is answered by what becomes of that one.
-func TestBatchIsIncomplete(t *testing.T) {
+// TestBatchIsRefused has the stream miss a part of a batch, as after a reconnect, or take all
+// but one of its messages: each goes again, alone, and is answered by what becomes of that one.
+func TestBatchIsRefused(t *testing.T) {
 	t.Parallel()
+	for name, code := range map[string]int{"incomplete": 10176, "one is stored already": 10201, "one is too large": 10054} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			batchIsRefused(t, code)
+		})
+	}
+}
+
+func batchIsRefused(t *testing.T, code int) {
 	nc := runtimetest.NATS(t)
 	_, next := receiver(t, nc)
 	respond := func(m *nats.Msg, answer string) {
@@ -385,7 +394,7 @@ func TestBatchIsIncomplete(t *testing.T) {
 	if commit.Header.Get("Nats-Batch-Commit") == "" {
 		t.Fatalf("it is no batch: %v", commit.Header)
 	}
-	respond(commit, `{"error":{"code":400,"err_code":10176},"stream":"","seq":0}`)
+	respond(commit, fmt.Sprintf(`{"error":{"code":400,"err_code":%d},"stream":"","seq":0}`, code))
 	for i := 1; i < len(answers); i++ {
 		m := next()
 		if string(m.Data) != strconv.Itoa(i) || len(m.Header) > 0 {
