@@ -2,6 +2,7 @@ package runtime_test
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"strings"
 	"sync"
@@ -137,6 +138,16 @@ func TestPublisherOfLargeMessages(t *testing.T) {
 	p.Close()
 }
 
+// copying is a function whose results are as large as its messages.
+func copying() runtime.Function {
+	cfg := testStreams()
+	return runtime.Func("convert", runtime.Transform(cfg.RawEnvelopes(), "convert", cfg.ProcessedEnvelopes(),
+		func(*envelopev1.ProcessedEnvelope) []string { return []string{"o", "d"} },
+		func(_ context.Context, e *envelopev1.RawEnvelope) (*envelopev1.ProcessedEnvelope, error) {
+			return &envelopev1.ProcessedEnvelope{OrganizationId: "o", EndDeviceId: "d", DataJson: e.Payload}, nil
+		}))
+}
+
 // TestStreamsTakeLess has somebody set streams to take small messages only: a larger result
 // is a dead letter at once, of which the stream for them may take a part only.
 func TestStreamsTakeLess(t *testing.T) {
@@ -146,12 +157,7 @@ func TestStreamsTakeLess(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cfg := testStreams()
-	start(t, nc, runtime.Func("convert", runtime.Transform(cfg.RawEnvelopes(), "convert", cfg.ProcessedEnvelopes(),
-		func(*envelopev1.ProcessedEnvelope) []string { return []string{"o", "d"} },
-		func(_ context.Context, e *envelopev1.RawEnvelope) (*envelopev1.ProcessedEnvelope, error) {
-			return &envelopev1.ProcessedEnvelope{OrganizationId: "o", EndDeviceId: "d", DataJson: e.Payload}, nil
-		})))
+	start(t, nc, copying())
 	for name, most := range map[string]int32{"processed_envelopes": 4_000, "dead_letters": 6_000} {
 		s, err := js.Stream(t.Context(), name)
 		if err != nil {
@@ -216,4 +222,61 @@ func TestMaxPayload(t *testing.T) {
 // quietNATS is runtimetest.NATS that takes what is recommended, of which there is no warning.
 func quietNATS(t *testing.T) *nats.Conn {
 	return runtimetest.Connect(t, runtimetest.NATSServer(t, func(o *server.Options) { o.MaxPayload = streams.MaxPayload }))
+}
+
+// TestLetterThatWaits has a result be too large while no dead letter is answered: what comes
+// beside it does not wait for that.
+func TestLetterThatWaits(t *testing.T) {
+	t.Parallel()
+	nc := runtimetest.NATS(t)
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	start(t, nc, copying())
+	s, err := js.Stream(t.Context(), "processed_envelopes")
+	if err != nil {
+		t.Fatal(err)
+	}
+	limited := s.CachedInfo().Config
+	limited.MaxMsgSize = 4_000
+	if _, err := js.UpdateStream(t.Context(), limited); err != nil {
+		t.Fatal(err)
+	}
+	if err := js.DeleteStream(t.Context(), "dead_letters"); err != nil {
+		t.Fatal(err)
+	}
+	silence, err := nc.SubscribeSync("dead_letters.>")
+	if err != nil {
+		t.Fatal(err)
+	}
+	send := func(size int) {
+		data, err := wire.Marshal(&envelopev1.RawEnvelope{OrganizationId: "o", DeviceId: "d", Payload: make([]byte, size)}, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := js.Publish(t.Context(), "raw_envelopes.o.d", data); err != nil {
+			t.Fatal(err)
+		}
+	}
+	send(10_000)
+	letter, err := silence.NextMsg(10 * time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	send(1)
+	settled := func(floor uint64, pending int) func() error {
+		return func() error {
+			c, err := js.Consumer(t.Context(), "raw_envelopes", "convert")
+			if err == nil && (c.CachedInfo().AckFloor.Stream != floor || c.CachedInfo().Delivered.Stream != 2 || c.CachedInfo().NumAckPending != pending) {
+				err = fmt.Errorf("the consumer is at %+v", c.CachedInfo())
+			}
+			return err
+		}
+	}
+	runtimetest.Eventually(t, 5*time.Second, settled(0, 1))
+	if err := letter.Respond([]byte(`{"stream":"dead_letters","seq":1}`)); err != nil {
+		t.Fatal(err)
+	}
+	runtimetest.Eventually(t, 5*time.Second, settled(2, 0))
 }

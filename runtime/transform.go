@@ -38,17 +38,12 @@ func Transform[In message[T], Out proto.Message, T any](from streams.Stream, dur
 			if err != nil {
 				return err
 			}
-			window := publishWindow
-			if b.host.Streams.Atomic {
-				window = BatchWindow
-			}
-			pub, err := NewPublisher(b.host.Conn, max(window, 2*b.host.Concurrency), ackTimeout)
+			pub, err := b.host.newPublisher()
 			if err != nil {
 				return err
 			}
-			if b.host.Streams.Atomic {
-				pub.InBatches()
-			}
+			letters := newPool(b.host.Concurrency, func(f failed) { t.settle(f.msg, f.call, f.err) })
+			letters.size = func(f failed) int { return len(f.msg.Data()) }
 			decode := decoder[In](b.host.validator)
 			handle := b.chain(func(ctx context.Context, c *call) ([]byte, error) {
 				in, err := decode(c.data)
@@ -76,12 +71,13 @@ func Transform[In message[T], Out proto.Message, T any](from streams.Stream, dur
 					t.settle(msg, c, err)
 					return
 				}
-				t.publish(pub, &to, msg, c, data)
+				t.publish(pub, &to, msg, c, data, letters)
 			})
 			p.size = payloadSize
 			b.wait = func() {
 				p.close()
 				pub.Close()
+				letters.close()
 			}
 			return t.consume(c, transformBuffer, func(msg jetstream.Msg) {
 				pub.Await(b.host.Concurrency) // rather here than in all of the pool
@@ -89,6 +85,26 @@ func Transform[In message[T], Out proto.Message, T any](from streams.Stream, dur
 			})
 		},
 	}
+}
+
+// newPublisher returns what publishes the results of a transform.
+func (h *Host) newPublisher() (*Publisher, error) {
+	window := publishWindow
+	if h.Streams.Atomic {
+		window = BatchWindow
+	}
+	pub, err := NewPublisher(h.Conn, max(window, 2*h.Concurrency), ackTimeout)
+	if err == nil && h.Streams.Atomic {
+		pub.InBatches()
+	}
+	return pub, err
+}
+
+// failed is a message that is to be a dead letter.
+type failed struct {
+	msg  jetstream.Msg
+	call *call
+	err  error
 }
 
 // resultID is the Nats-Msg-Id of a call's result. Senders choose the ids of their messages.
@@ -101,8 +117,9 @@ func resultID(c *call) string {
 	return string(append(append(id, ' '), c.message.ID...))
 }
 
-// publish sends a result, and settles its message when the server has answered.
-func (t *trigger) publish(pub *Publisher, to *streams.Stream, msg jetstream.Msg, c *call, data []byte) {
+// publish sends a result, and settles its message when the server has answered. A dead letter
+// is left to letters: others may not wait for their answers as long as it takes.
+func (t *trigger) publish(pub *Publisher, to *streams.Stream, msg jetstream.Msg, c *call, data []byte, letters *pool[failed]) {
 	id, size := resultID(c), len(data)
 	done := func(err error) {
 		switch {
@@ -118,7 +135,12 @@ func (t *trigger) publish(pub *Publisher, to *streams.Stream, msg jetstream.Msg,
 			t.counters.failures.Add(1)
 			t.logPublish.log(t.host.Logger, slog.LevelWarn, "publish", "source", t.name, "error", err)
 		}
-		t.settle(msg, c, err)
+		switch {
+		case err == nil || !errors.As(err, new(*terminal)):
+			t.settle(msg, c, err)
+		case !letters.try(failed{msg, c, err}):
+			t.giveBack(msg, backoff(c.message.Attempt))
+		}
 	}
 	result := &nats.Msg{Subject: c.subject, Data: data}
 	if !c.traced {
