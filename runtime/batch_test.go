@@ -2,6 +2,7 @@ package runtime_test
 
 import (
 	"context"
+	"log/slog"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -45,6 +46,39 @@ func TestStopEndsABatch(t *testing.T) {
 	}
 	instance(time.Millisecond)
 	eventually(t, "all are handled", func() bool { return done.Load() == 3 })
+}
+
+// TestStopFinishesATransform stops while a message is being converted: its result is stored, and
+// the message acknowledged.
+func TestStopFinishesATransform(t *testing.T) {
+	t.Parallel()
+	nc := runtimetest.NATS(t)
+	cfg := testStreams()
+	begun, goOn := make(chan struct{}), make(chan struct{})
+	h, err := runtime.Start(t.Context(), runtime.Config{Conn: nc, Streams: cfg, Logger: slog.New(slog.DiscardHandler)}, runtime.Func("convert", runtime.Transform(cfg.RawEnvelopes(), "convert", cfg.ProcessedEnvelopes(),
+		func(*envelopev1.ProcessedEnvelope) []string { return []string{"o", "d"} },
+		func(context.Context, *envelopev1.RawEnvelope) (*envelopev1.ProcessedEnvelope, error) {
+			close(begun)
+			<-goOn
+			return &envelopev1.ProcessedEnvelope{}, nil
+		})))
+	if err != nil {
+		t.Fatal(err)
+	}
+	publish(t, nc, "d")
+	<-begun
+	time.AfterFunc(300*time.Millisecond, func() { close(goOn) }) // when Stop waits
+	if err := h.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := js.Consumer(t.Context(), "raw_envelopes", "convert")
+	if err != nil || c.CachedInfo().AckFloor.Stream != 1 {
+		t.Errorf("the message is not acknowledged: %v", err)
+	}
 }
 
 // TestStreamDeletedWhileBusy does so while the instance asks for nothing, so that the server has

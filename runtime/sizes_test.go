@@ -1,7 +1,9 @@
 package runtime_test
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -17,6 +19,7 @@ import (
 	"ponix/nats/streams"
 	envelopev1 "ponix/proto/ponix/envelope/v1"
 	"ponix/runtime"
+	"ponix/runtime/deadletter"
 	"ponix/runtime/runtimetest"
 	"ponix/runtime/wire"
 )
@@ -138,13 +141,13 @@ func TestPublisherOfLargeMessages(t *testing.T) {
 	p.Close()
 }
 
-// copying is a function whose results are as large as its messages.
-func copying() runtime.Function {
+// copying is a function whose results are so many times as large as its messages.
+func copying(times int) runtime.Function {
 	cfg := testStreams()
 	return runtime.Func("convert", runtime.Transform(cfg.RawEnvelopes(), "convert", cfg.ProcessedEnvelopes(),
 		func(*envelopev1.ProcessedEnvelope) []string { return []string{"o", "d"} },
 		func(_ context.Context, e *envelopev1.RawEnvelope) (*envelopev1.ProcessedEnvelope, error) {
-			return &envelopev1.ProcessedEnvelope{OrganizationId: "o", EndDeviceId: "d", DataJson: e.Payload}, nil
+			return &envelopev1.ProcessedEnvelope{OrganizationId: "o", EndDeviceId: "d", DataJson: bytes.Repeat(e.Payload, times)}, nil
 		}))
 }
 
@@ -157,7 +160,7 @@ func TestStreamsTakeLess(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	start(t, nc, copying())
+	start(t, nc, copying(1))
 	for name, most := range map[string]int32{"processed_envelopes": 4_000, "dead_letters": 6_000} {
 		s, err := js.Stream(t.Context(), name)
 		if err != nil {
@@ -170,13 +173,7 @@ func TestStreamsTakeLess(t *testing.T) {
 		}
 	}
 	for _, size := range []int{10_000, 1} {
-		data, err := wire.Marshal(&envelopev1.RawEnvelope{OrganizationId: "o", DeviceId: "d", Payload: make([]byte, size)}, false)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := js.Publish(t.Context(), "raw_envelopes.o.d", data); err != nil {
-			t.Fatal(err)
-		}
+		sendPayload(t, nc, size)
 	}
 	eventually(t, "a result and a letter", func() bool {
 		for _, name := range []string{"dead_letters", "processed_envelopes"} {
@@ -224,6 +221,40 @@ func quietNATS(t *testing.T) *nats.Conn {
 	return runtimetest.Connect(t, runtimetest.NATSServer(t, func(o *server.Options) { o.MaxPayload = streams.MaxPayload }))
 }
 
+// TestNATSTakesLess has a result be larger than NATS takes: it is a dead letter at once.
+func TestNATSTakesLess(t *testing.T) {
+	t.Parallel()
+	nc := runtimetest.NATS(t)
+	start(t, nc, copying(2))
+	sendPayload(t, nc, int(nc.MaxPayload()/3*2))
+	var all map[string]deadletter.Letter
+	runtimetest.Eventually(t, 10*time.Second, func() error {
+		if all = letters(t, nc); len(all) == 0 {
+			return errors.New("there is no letter")
+		}
+		return nil
+	})
+	if l := all["RESULT_TOO_LARGE"]; l.Deliveries != 1 || !strings.Contains(l.Error, "NATS takes") {
+		t.Errorf("got %+v", all)
+	}
+}
+
+// sendPayload puts a raw envelope with a payload of so many bytes on the stream.
+func sendPayload(t *testing.T, nc *nats.Conn, size int) {
+	t.Helper()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	data, err := wire.Marshal(&envelopev1.RawEnvelope{OrganizationId: "o", DeviceId: "d", Payload: make([]byte, size)}, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := js.Publish(t.Context(), "raw_envelopes.o.d", data); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // TestLetterThatWaits has a result be too large while no dead letter is answered: what comes
 // beside it does not wait for that.
 func TestLetterThatWaits(t *testing.T) {
@@ -233,7 +264,7 @@ func TestLetterThatWaits(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	start(t, nc, copying())
+	start(t, nc, copying(1))
 	s, err := js.Stream(t.Context(), "processed_envelopes")
 	if err != nil {
 		t.Fatal(err)
@@ -250,21 +281,12 @@ func TestLetterThatWaits(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	send := func(size int) {
-		data, err := wire.Marshal(&envelopev1.RawEnvelope{OrganizationId: "o", DeviceId: "d", Payload: make([]byte, size)}, false)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := js.Publish(t.Context(), "raw_envelopes.o.d", data); err != nil {
-			t.Fatal(err)
-		}
-	}
-	send(10_000)
+	sendPayload(t, nc, 10_000)
 	letter, err := silence.NextMsg(10 * time.Second)
 	if err != nil {
 		t.Fatal(err)
 	}
-	send(1)
+	sendPayload(t, nc, 1)
 	settled := func(floor uint64, pending int) func() error {
 		return func() error {
 			c, err := js.Consumer(t.Context(), "raw_envelopes", "convert")

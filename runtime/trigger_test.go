@@ -275,12 +275,16 @@ func TestBatchSettlesEachMessage(t *testing.T) {
 	t.Parallel()
 	nc := runtimetest.NATS(t)
 	var seen atomic.Int64
-	start(t, nc, runtime.Func("store", runtime.OnBatch(testStreams().RawEnvelopes(), "convert", runtime.Batch{Size: 3, Wait: 20 * time.Millisecond}, whole, func(_ context.Context, batch []*envelopev1.RawEnvelope) error {
+	var again atomic.Bool
+	start(t, nc, runtime.Func("store", runtime.OnBatch(testStreams().RawEnvelopes(), "convert", runtime.Batch{Size: 3, Wait: 200 * time.Millisecond}, whole, func(_ context.Context, batch []*envelopev1.RawEnvelope) error {
 		errs := make(runtime.BatchError, len(batch))
 		for i, e := range batch {
 			seen.Add(1)
-			if e.DeviceId == "bad" {
+			switch {
+			case e.DeviceId == "bad":
 				errs[i] = runtime.Terminate(runtime.Error(codes.InvalidArgument, "REFUSED", "the row was refused"))
+			case e.DeviceId == "later" && !again.Swap(true):
+				errs[i] = runtime.RetryAfter(time.Millisecond, errors.New("not yet"))
 			}
 		}
 		if len(batch) > 3 {
@@ -288,11 +292,11 @@ func TestBatchSettlesEachMessage(t *testing.T) {
 		}
 		return errs
 	})))
-	publish(t, nc, "a", "bad", "c", "d", "undecodable")
+	publish(t, nc, "a", "bad", "later", "c", "d", "undecodable")
 	js, _ := jetstream.New(nc)
 	eventually(t, "all settled", func() bool {
 		c, err := js.Consumer(t.Context(), "raw_envelopes", "convert")
-		return err == nil && c.CachedInfo().AckFloor.Stream == 5 && seen.Load() == 4 && len(letters(t, nc)) == 2
+		return err == nil && c.CachedInfo().AckFloor.Stream == 6 && seen.Load() == 6 && len(letters(t, nc)) == 2
 	})
 }
 
@@ -754,8 +758,8 @@ func TestTraceOfResults(t *testing.T) {
 			result, err = s.GetLastMsgForSubject(t.Context(), "processed_envelopes.o."+device)
 			return err == nil
 		})
-		if got := strings.Join(result.Header["traceparent"], ","); got != parent {
-			t.Errorf("the trace %q goes on as %q", parent, got)
+		if got := strings.Join(result.Header["traceparent"], ","); got != parent || result.Header.Get("Nats-Msg-Id") == "" {
+			t.Errorf("the trace %q goes on as %q, with %v", parent, got, result.Header)
 		}
 	}
 }
