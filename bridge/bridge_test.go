@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -91,15 +92,19 @@ func get(id string) *organizationv1.GetOrganizationRequest {
 
 func TestCallReachesTheFunction(t *testing.T) {
 	t.Parallel()
+	const traceID = "0af7651916cd43dd8448eb211c80319c"
 	client, _ := serve(t, func(ctx context.Context, req *organizationv1.GetOrganizationRequest) (*organizationv1.GetOrganizationResponse, error) {
 		md, _ := metadata.FromIncomingContext(ctx)
 		deadline, _ := ctx.Deadline()
 		if left := time.Until(deadline); left > 15*time.Second {
 			t.Errorf("the caller has 15 s, the function %v", left)
 		}
+		if id := trace.SpanContextFromContext(ctx).TraceID().String(); id != traceID {
+			t.Errorf("the trace is %s", id)
+		}
 		return &organizationv1.GetOrganizationResponse{Organization: &organizationv1.Organization{Id: req.OrganizationId, Name: strings.Join(append(md["tenant"], md["note-bin"]...), ",")}}, nil
 	})
-	ctx, cancel := context.WithTimeout(metadata.AppendToOutgoingContext(t.Context(), "tenant", "acme", "note-bin", "\r\na\u00e9", "note-bin", " \n"), 15*time.Second)
+	ctx, cancel := context.WithTimeout(metadata.AppendToOutgoingContext(t.Context(), "traceparent", "00-"+traceID+"-b7ad6b7169203331-01", "tenant", "acme", "note-bin", "\r\na\u00e9", "note-bin", " \n"), 15*time.Second)
 	defer cancel()
 	resp, err := client.GetOrganization(ctx, get("o1"))
 	if err != nil || resp.Organization.Id != "o1" || resp.Organization.Name != "acme,\r\na\u00e9, \n" {
