@@ -2,6 +2,7 @@ package runtime_test
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"sync/atomic"
 	"testing"
@@ -46,6 +47,29 @@ func TestStopEndsABatch(t *testing.T) {
 	}
 	instance(time.Millisecond)
 	eventually(t, "all are handled", func() bool { return done.Load() == 3 })
+}
+
+// TestBatchErrorOfAnotherLength has a handler tell of one message where there are two: nobody
+// knows of which, and both come again.
+func TestBatchErrorOfAnotherLength(t *testing.T) {
+	t.Parallel()
+	nc := runtimetest.NATS(t)
+	var calls atomic.Int64
+	start(t, nc, runtime.Func("store", runtime.OnBatch(testStreams().RawEnvelopes(), "convert", runtime.Batch{Size: 2, Wait: time.Minute}, whole, func(context.Context, []*envelopev1.RawEnvelope) error {
+		if calls.Add(1) == 1 {
+			return runtime.BatchError{errors.New("not now")}
+		}
+		return nil
+	})))
+	publish(t, nc, "one", "two")
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "both are done", func() bool {
+		c, err := js.Consumer(t.Context(), "raw_envelopes", "convert")
+		return err == nil && c.CachedInfo().AckFloor.Stream == 2 && calls.Load() == 2
+	})
 }
 
 // TestStopFinishesATransform stops while a message is being converted: its result is stored, and

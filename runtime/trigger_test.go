@@ -298,6 +298,9 @@ func TestBatchSettlesEachMessage(t *testing.T) {
 		c, err := js.Consumer(t.Context(), "raw_envelopes", "convert")
 		return err == nil && c.CachedInfo().AckFloor.Stream == 6 && seen.Load() == 6 && len(letters(t, nc)) == 2
 	})
+	if letters(t, nc)["REFUSED"].TraceID == "" {
+		t.Error("the letter has no trace")
+	}
 }
 
 // TestBatchCounts counts a message that cannot be read as handled and failed, as triggers
@@ -774,7 +777,10 @@ func TestTraceOfUnreadable(t *testing.T) {
 		t.Fatal(err)
 	}
 	start(t, nc, runtime.Func("store", runtime.OnBatch(testStreams().RawEnvelopes(), "convert", runtime.Batch{Wait: 10 * time.Millisecond}, whole,
-		func(context.Context, []*envelopev1.RawEnvelope) error { return nil })))
+		func(context.Context, []*envelopev1.RawEnvelope) error {
+			t.Error("it is called with nothing")
+			return nil
+		})))
 	const trace = "0af7651916cd43dd8448eb211c80319c"
 	if _, err := js.PublishMsg(t.Context(), &nats.Msg{Subject: "raw_envelopes.o.d", Data: []byte{0xff}, Header: nats.Header{"traceparent": {"00-" + trace + "-b7ad6b7169203331-01"}}}); err != nil {
 		t.Fatal(err)
