@@ -85,3 +85,28 @@ func TestStopHasAnEnd(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// TestFailed has the listener end without anybody having asked for it: the bridge says so.
+func TestFailed(t *testing.T) {
+	t.Parallel()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := bridge.Start(ln, bridge.Config{Conn: runtimetest.NATS(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Stop()
+	if err := ln.Close(); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case err := <-s.Failed():
+		if err == nil {
+			t.Error("it failed with nothing")
+		}
+	case <-time.After(10 * time.Second):
+		t.Error("nobody hears of it")
+	}
+}
