@@ -33,6 +33,9 @@ func TestBatchWait(t *testing.T) {
 			if got := time.Since(began); got != want || len(batch) != 3 {
 				t.Errorf("a call that took %v: %d messages after %v, want 3 after %v", took, len(batch), got, want)
 			}
+			if c.bytes != 0 {
+				t.Errorf("the next batch begins with %d bytes", c.bytes)
+			}
 		})
 	}
 }
