@@ -214,25 +214,29 @@ func (e *env) eventsWithin(t testing.TB, stream string, n int, within time.Durat
 	})
 	count := s.CachedInfo().State.Msgs
 	var all []got
-	for uint64(len(all)) < count {
-		var batch jetstream.MessageBatch
-		runtimetest.Eventually(t, within, func() (err error) { // likewise
-			batch, err = c.Fetch(int(count)-len(all), jetstream.FetchMaxWait(5*time.Second))
-			return err
-		})
-		for m := range batch.Messages() {
-			h := m.Headers()
-			at, err := time.Parse(time.RFC3339Nano, h.Get(streams.CommitTimeHeader))
-			if err != nil && h.Get(streams.OperationHeader) != "" {
-				t.Fatal(err)
+	for deadline := time.Now().Add(within); uint64(len(all)) < count; {
+		batch, err := c.Fetch(int(count)-len(all), jetstream.FetchMaxWait(5*time.Second))
+		if err == nil {
+			for m := range batch.Messages() {
+				all = append(all, gotten(t, m))
 			}
-			all = append(all, got{m.Subject(), h.Get(streams.OperationHeader), h.Get(streams.LSNHeader), h.Get(jetstream.MsgIDHeader), h.Get(streams.SinceHeader), at, m.Data()})
+			err = batch.Error()
 		}
-		if batch.Error() != nil {
-			t.Fatal(batch.Error())
+		if err != nil && time.Now().After(deadline) { // likewise
+			t.Fatal(err)
 		}
 	}
 	return all
+}
+
+func gotten(t testing.TB, m jetstream.Msg) got {
+	t.Helper()
+	h := m.Headers()
+	at, err := time.Parse(time.RFC3339Nano, h.Get(streams.CommitTimeHeader))
+	if err != nil && h.Get(streams.OperationHeader) != "" {
+		t.Fatal(err)
+	}
+	return got{m.Subject(), h.Get(streams.OperationHeader), h.Get(streams.LSNHeader), h.Get(jetstream.MsgIDHeader), h.Get(streams.SinceHeader), at, m.Data()}
 }
 
 // kinds are the subjects and operations of events, in short.
