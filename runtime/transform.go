@@ -42,8 +42,8 @@ func Transform[In message[T], Out proto.Message, T any](from streams.Stream, dur
 			if err != nil {
 				return err
 			}
-			letters := newPool(b.host.Concurrency, func(f failed) { t.settle(f.msg, f.call, f.err) })
-			letters.size = func(f failed) int { return len(f.msg.Data()) }
+			t.letters = newPool(b.host.Concurrency, func(f failed) { t.settle(f.msg, f.call, f.err) })
+			t.letters.size = func(f failed) int { return len(f.msg.Data()) }
 			decode := decoder[In](b.host.validator)
 			handle := b.chain(func(ctx context.Context, c *call) ([]byte, error) {
 				in, err := decode(c.data)
@@ -71,13 +71,13 @@ func Transform[In message[T], Out proto.Message, T any](from streams.Stream, dur
 					t.settle(msg, c, err)
 					return
 				}
-				t.publish(pub, &to, msg, c, data, letters)
+				t.publish(pub, &to, msg, c, data)
 			})
 			p.size = payloadSize
 			b.wait = func() {
 				p.close()
 				pub.Close()
-				letters.close()
+				t.letters.close()
 			}
 			return t.consume(c, transformBuffer, func(msg jetstream.Msg) {
 				pub.Await(b.host.Concurrency) // rather here than in all of the pool
@@ -118,8 +118,8 @@ func resultID(c *call) string {
 }
 
 // publish sends a result, and settles its message when the server has answered. A dead letter
-// is left to letters: others may not wait for their answers as long as it takes.
-func (t *trigger) publish(pub *Publisher, to *streams.Stream, msg jetstream.Msg, c *call, data []byte, letters *pool[failed]) {
+// is left to t.letters: the answers to others do not wait for it.
+func (t *trigger) publish(pub *Publisher, to *streams.Stream, msg jetstream.Msg, c *call, data []byte) {
 	id, size := resultID(c), len(data)
 	done := func(err error) {
 		switch {
@@ -138,7 +138,7 @@ func (t *trigger) publish(pub *Publisher, to *streams.Stream, msg jetstream.Msg,
 		switch {
 		case err == nil || !errors.As(err, new(*terminal)):
 			t.settle(msg, c, err)
-		case !letters.try(failed{msg, c, err}):
+		case !t.letters.try(failed{msg, c, err}):
 			t.giveBack(msg, backoff(c.message.Attempt))
 		}
 	}

@@ -24,6 +24,7 @@ type trigger struct {
 	*binding
 	stream   streams.Stream
 	consumer string
+	letters  *pool[failed] // of a transform
 }
 
 // newTrigger finds the consumer, shows it in the service and arranges for the
