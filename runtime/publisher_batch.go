@@ -40,10 +40,11 @@ const (
 )
 
 // InBatches has the publisher send what comes while answers are awaited in atomic batches
-// of up to 1 000 messages; those of one subject stay in order. A server that calls fsync
-// before each answer (sync_interval: always) then does so once for a batch. Call it before
-// the first Publish, with a window of BatchWindow. All messages go to one stream, and none
-// expects a sequence of it.
+// of up to 1 000 messages; those of one subject stay in order, as long as no batch is
+// refused for one of its messages. A server that calls fsync before each answer
+// (sync_interval: always) then does so once for a batch. Call it before the first Publish,
+// with a window of BatchWindow. All messages go to one stream, and none expects a sequence
+// of it.
 func (p *Publisher) InBatches() { p.batches = true }
 
 // ready tells whether what is queued is to be sent. The caller holds the lock.
