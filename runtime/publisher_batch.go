@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -46,6 +47,19 @@ const (
 // with a window of BatchWindow. All messages go to one stream, and none expects a sequence
 // of it.
 func (p *Publisher) InBatches() { p.batches = true }
+
+// NewBatching is NewPublisher for one that sends in batches where atomic says so, for which
+// the window is BatchWindow at least.
+func NewBatching(conn *nats.Conn, atomic bool, window int, timeout time.Duration) (*Publisher, error) {
+	if atomic {
+		window = max(window, BatchWindow)
+	}
+	p, err := NewPublisher(conn, window, timeout)
+	if err == nil && atomic {
+		p.InBatches()
+	}
+	return p, err
+}
 
 // ready tells whether what is queued is to be sent. The caller holds the lock.
 func (p *Publisher) ready() bool {

@@ -38,7 +38,7 @@ func Transform[In message[T], Out proto.Message, T any](from streams.Stream, dur
 			if err != nil {
 				return err
 			}
-			pub, err := b.host.newPublisher()
+			pub, err := NewBatching(b.host.Conn, b.host.Streams.Atomic, max(publishWindow, 2*b.host.Concurrency), ackTimeout)
 			if err != nil {
 				return err
 			}
@@ -85,19 +85,6 @@ func Transform[In message[T], Out proto.Message, T any](from streams.Stream, dur
 			})
 		},
 	}
-}
-
-// newPublisher returns what publishes the results of a transform.
-func (h *Host) newPublisher() (*Publisher, error) {
-	window := publishWindow
-	if h.Streams.Atomic {
-		window = BatchWindow
-	}
-	pub, err := NewPublisher(h.Conn, max(window, 2*h.Concurrency), ackTimeout)
-	if err == nil && h.Streams.Atomic {
-		pub.InBatches()
-	}
-	return pub, err
 }
 
 // failed is a message that is to be a dead letter.

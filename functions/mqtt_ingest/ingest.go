@@ -94,15 +94,8 @@ func (f ingest) run(ctx context.Context) error {
 			return fmt.Errorf("bucket %s: %w", name, err)
 		}
 	}
-	window := publishWindow
-	if f.streams.Atomic {
-		window = runtime.BatchWindow
-	}
-	if o.out, err = runtime.NewPublisher(f.nc, window, publishTimeout); err != nil {
+	if o.out, err = runtime.NewBatching(f.nc, f.streams.Atomic, publishWindow, publishTimeout); err != nil {
 		return err
-	}
-	if f.streams.Atomic {
-		o.out.InBatches()
 	}
 	defer o.out.Close()
 	if o.lease, err = newLease(ctx, f.js, o.leases, o.me, f.Lease); err != nil {

@@ -184,11 +184,10 @@ func (w *World) publishBatches(ctx context.Context, r *Round, n int) error {
 	if err := w.emptied(ctx); err != nil {
 		return err
 	}
-	p, err := runtime.NewPublisher(w.js.Conn(), runtime.BatchWindow, stalled)
+	p, err := runtime.NewBatching(w.js.Conn(), true, runtime.BatchWindow, stalled)
 	if err != nil {
 		return err
 	}
-	p.InBatches()
 	var failed atomic.Pointer[error]
 	ids := nuid.New()
 	r.Start()
