@@ -5,12 +5,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nats.go/micro"
 
@@ -33,15 +35,7 @@ func TestFullOfLetters(t *testing.T) {
 	cfg := testStreams()
 	cfg.LetterBytes = room
 	log := &runtimetest.Text{}
-	h, err := runtime.Start(t.Context(), runtime.Config{Conn: nc, Streams: cfg, Concurrency: 4, Logger: slog.New(slog.NewTextHandler(log, nil))}, bad(cfg))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		if err := h.Stop(); err != nil {
-			t.Error(err)
-		}
-	}()
+	h := startBad(t, nc, cfg, log)
 	for range messages {
 		sendRaw(t, js, "", "o", "d")
 	}
@@ -128,15 +122,7 @@ func TestOldestLettersLost(t *testing.T) {
 	}
 	cfg.LetterFull = "old"
 	log := &runtimetest.Text{}
-	h, err := runtime.Start(t.Context(), runtime.Config{Conn: nc, Streams: cfg, Logger: slog.New(slog.NewTextHandler(log, nil))}, bad(cfg))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		if err := h.Stop(); err != nil {
-			t.Error(err)
-		}
-	}()
+	startBad(t, nc, cfg, log)
 	for range messages {
 		sendRaw(t, js, "", "o", "d")
 	}
@@ -157,9 +143,20 @@ func TestOldestLettersLost(t *testing.T) {
 	})
 }
 
-// bad is a function to which every message is one that cannot be handled.
-func bad(cfg streams.Config) runtime.Function {
-	return runtime.Func("convert", runtime.OnMessage(cfg.RawEnvelopes(), "convert", func(context.Context, *envelopev1.RawEnvelope) error {
-		return runtime.Terminate(errors.New("bad"))
-	}))
+// startBad starts a function to which every message is one that cannot be handled.
+func startBad(t *testing.T, nc *nats.Conn, cfg streams.Config, log io.Writer) *runtime.Host {
+	t.Helper()
+	h, err := runtime.Start(t.Context(), runtime.Config{Conn: nc, Streams: cfg, Concurrency: 4, Logger: slog.New(slog.NewTextHandler(log, nil))}, runtime.Func("convert",
+		runtime.OnMessage(cfg.RawEnvelopes(), "convert", func(context.Context, *envelopev1.RawEnvelope) error {
+			return runtime.Terminate(errors.New("bad"))
+		})))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := h.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	return h
 }

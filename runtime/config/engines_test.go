@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"ponix/runtime/config"
 )
@@ -15,11 +16,7 @@ import (
 func TestEncodingOfPostgres(t *testing.T) {
 	t.Parallel()
 	c := postgres(t)
-	pool, err := c.Pool(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer pool.Close()
+	pool := open(t, c)
 	if _, err := pool.Exec(t.Context(), "ALTER DATABASE "+pgx.Identifier{c.Database}.Sanitize()+" SET client_encoding = 'LATIN1'"); err != nil {
 		t.Fatal(err)
 	}
@@ -37,11 +34,7 @@ func TestPreparedStatements(t *testing.T) {
 	for prepared, want := range map[string]int{"on": 1, "off": 0} {
 		c := postgres(t)
 		c.Prepared, c.Connections = prepared, 1
-		pool, err := c.Pool(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer pool.Close()
+		pool := open(t, c)
 		for range 2 { // what is described the first time is used the second
 			var n int
 			if err := pool.QueryRow(t.Context(), "SELECT $1::int + 1", 1).Scan(&n); err != nil || n != 2 {
@@ -59,11 +52,7 @@ func TestPreparedStatements(t *testing.T) {
 // statements names the setting for it.
 func TestErrorBehindAPooler(t *testing.T) {
 	t.Parallel()
-	pool, err := postgres(t).Pool(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer pool.Close()
+	pool := open(t, postgres(t))
 	for _, sql := range []string{
 		"PREPARE s AS SELECT 1; PREPARE s AS SELECT 1", // on a connection that another client has used
 		"EXECUTE nothing", // on one that this client has not used
@@ -101,23 +90,25 @@ func TestAddressOfGRPC(t *testing.T) {
 func TestErrorOfTooManyConnections(t *testing.T) {
 	t.Parallel()
 	c := postgres(t)
-	pool, err := c.Pool(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer pool.Close()
+	pool := open(t, c)
 	role := pgx.Identifier{"few of " + c.Database}
 	if _, err := pool.Exec(t.Context(), "CREATE ROLE "+role.Sanitize()+" LOGIN CONNECTION LIMIT 0 PASSWORD 'ponix'"); err != nil {
 		t.Fatal(err)
 	}
 	defer pool.Exec(context.Background(), "DROP ROLE "+role.Sanitize()) //nolint:errcheck // as good as gone
 	c.Username = role[0]
-	few, err := c.Pool(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer few.Close()
+	few := open(t, c)
 	if err := config.Explained(few.Ping(t.Context())); err == nil || !strings.Contains(err.Error(), "PONIX_POSTGRES_CONNECTIONS") {
 		t.Errorf("got %v", err)
 	}
+}
+
+func open(t *testing.T, c config.Postgres) *pgxpool.Pool {
+	t.Helper()
+	pool, err := c.Pool(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(pool.Close)
+	return pool
 }

@@ -63,11 +63,7 @@ func postgresWith(t *testing.T, passwordFile string) func(context.Context) error
 	n, _ := strconv.Atoi(port)
 	c := config.Default[config.Postgres]()
 	c.Host, c.Port, c.Database, c.PasswordFile = host, uint16(n), strings.TrimPrefix(at.Path, "/"), passwordFile
-	pool, err := c.Pool(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(pool.Close)
+	pool := open(t, c)
 	return func(ctx context.Context) error {
 		pool.Reset() // so that it connects
 		return pool.Ping(ctx)
