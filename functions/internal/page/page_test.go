@@ -50,7 +50,7 @@ func TestForeignTokens(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	bad := []string{"x", "!", good + "A", good + "=", good[1:], " " + good, Token("rpc2", Key{time.UnixMicro(1), "id"}), Token("", Key{time.UnixMicro(1), "id"}), "0"}
+	bad := []string{"x", "!", good + "A", good + "=", good[1:], " " + good, good + "\n", good[:4] + "\r\n" + good[4:], Token("rpc2", Key{time.UnixMicro(1), "id"}), Token("", Key{time.UnixMicro(1), "id"}), "0"}
 	for _, k := range []Key{{time.UnixMicro(math.MinInt64), "id"}, {time.UnixMicro(math.MaxInt64), "id"}, {time.Date(0, 12, 31, 0, 0, 0, 0, time.UTC), "id"}, {time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC), "id"}, {time.UnixMicro(1), "\xff"}} {
 		bad = append(bad, Token("rpc", k)) // forged
 	}
