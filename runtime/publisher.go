@@ -1,32 +1,19 @@
 package runtime
 
 import (
-	"bytes"
-	"encoding/json"
-	"errors"
-	"fmt"
 	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
-
-	"ponix/runtime/wire"
 )
 
 // ackTimeout is how long a transform's publish may stay unanswered before it counts as
 // failed. A result that was stored nevertheless is not stored twice: it has the same
 // Nats-Msg-Id.
 const ackTimeout = 10 * time.Second
-
-var (
-	errNoAck    = errors.New("the stream did not acknowledge in time")
-	errNoStream = errors.New("no stream takes this subject")
-	errAborted  = errors.New("what was published before has failed")
-)
 
 // Publisher publishes to JetStream without waiting and calls back with each
 // answer. What one goroutine publishes arrives in that order, but for InBatches. It is
@@ -47,7 +34,8 @@ type Publisher struct {
 	ticks   int
 	slots   []slot
 	free    []int     // of the slots; the one used last is first again
-	room    sync.Cond // some slots are free, and there are not too many bytes
+	flight  int       // messages without an answer
+	room    sync.Cond // those are fewer than the window, and there are not too many bytes
 	aborted bool
 
 	queue, sent []outgoing // what is to be sent, and room for the next queue
@@ -63,11 +51,12 @@ type outgoing struct {
 }
 
 type slot struct {
-	round uint64      // tells a late answer from that of the slot's next use
-	late  int         // the tick that the answer has to be there before
-	done  func(error) // nil while the slot is free
-	size  int64       // of the message, in bytes
-	batch []outgoing  // that ends with this message, until it is answered
+	round    uint64      // tells a late answer from that of the slot's next use
+	late     int         // the tick that the answer has to be there before
+	done     func(error) // nil while the slot is free
+	messages int         // that the answer is for
+	size     int64       // of these, in bytes
+	batch    []outgoing  // that ends with this message, until it is answered
 }
 
 // publishBytes bounds the messages of a publisher that wait for their answer: as much
@@ -101,7 +90,9 @@ func NewPublisher(conn *nats.Conn, window int, timeout time.Duration) (*Publishe
 // Publish sends m and calls done exactly once, with nil when m is stored. It
 // waits while the window is full, but not for others who publish. done must not call
 // it. What is larger than NATS or the stream takes is a [nats.ErrMaxPayload].
-func (p *Publisher) Publish(m *nats.Msg, done func(error)) { p.publish(outgoing{Msg: m}, done) }
+func (p *Publisher) Publish(m *nats.Msg, done func(error)) {
+	p.publish(outgoing{Msg: m}, 1, int64(len(m.Data)), done)
+}
 
 // publishID is Publish for a message that has an id and no other header: none is made for
 // it, but for a batch.
@@ -109,19 +100,21 @@ func (p *Publisher) publishID(m *nats.Msg, id string, done func(error)) {
 	if p.batches {
 		m.Header, id = nats.Header{jetstream.MsgIDHeader: {id}}, ""
 	}
-	p.publish(outgoing{Msg: m, id: id}, done)
+	p.publish(outgoing{Msg: m, id: id}, 1, int64(len(m.Data)), done)
 }
 
-func (p *Publisher) publish(m outgoing, done func(error)) {
+// publish sends m, whose answer is for so many messages of so many bytes.
+func (p *Publisher) publish(m outgoing, messages int, size int64, done func(error)) {
 	p.mu.Lock()
-	p.await(1)
+	p.await(messages)
 	last := len(p.free) - 1
 	i := p.free[last]
 	p.free = p.free[:last]
 	s := &p.slots[i]
 	s.round++
-	s.late, s.done, s.size = p.ticks+p.timeout+1, done, int64(len(m.Data))
-	p.bytes.Add(s.size)
+	s.late, s.done, s.messages, s.size = p.ticks+p.timeout+1, done, messages, size
+	p.flight += messages
+	p.bytes.Add(size)
 	reply := make([]byte, 0, 64)
 	reply = append(reply, p.prefix...)
 	reply = strconv.AppendUint(reply, uint64(i), 36)
@@ -159,27 +152,6 @@ func (p *Publisher) send() {
 	p.sending = false
 }
 
-// answered handles one acknowledgement.
-func (p *Publisher) answered(m *nats.Msg) {
-	first, second, _ := strings.Cut(m.Subject[len(p.prefix):], ".")
-	i, err := strconv.ParseUint(first, 36, 32)
-	if err != nil || i >= uint64(len(p.slots)) {
-		return
-	}
-	round, err := strconv.ParseUint(second, 36, 64)
-	if err != nil {
-		return
-	}
-	p.mu.Lock()
-	batch := p.land(int(i), round)
-	p.mu.Unlock()
-	if batch != nil {
-		p.finishBatch(batch, ackError(m))
-		return
-	}
-	p.finish(int(i), round, ackError(m))
-}
-
 func (p *Publisher) finish(i int, round uint64, err error) {
 	p.mu.Lock()
 	s := &p.slots[i]
@@ -196,8 +168,9 @@ func (p *Publisher) finish(i int, round uint64, err error) {
 	done(err)
 	p.mu.Lock()
 	p.free = append(p.free, i)
+	p.flight -= s.messages
 	p.bytes.Add(-s.size)
-	if len(p.free) >= len(p.slots)/8 { // not for each: whoever waits has much to publish
+	if p.left() >= len(p.slots)/8 { // not for each: whoever waits has much to publish
 		p.room.Broadcast()
 	}
 	p.mu.Unlock()
@@ -212,10 +185,13 @@ func (p *Publisher) Await(n int) {
 }
 
 func (p *Publisher) await(n int) {
-	for len(p.free) < n || p.full() {
+	for p.left() < n || p.full() {
 		p.room.Wait()
 	}
 }
+
+// left is how many messages more the window has room for.
+func (p *Publisher) left() int { return len(p.slots) - p.flight }
 
 // full tells whether so many bytes wait for their answers that nothing may be added.
 func (p *Publisher) full() bool { return p.bytes.Load() >= publishBytes }
@@ -267,30 +243,4 @@ func (p *Publisher) Close() {
 	p.Await(len(p.slots))
 	close(p.stop)
 	p.sub.Unsubscribe() //nolint:errcheck // the connection may be gone already
-}
-
-// ackError reads a PubAck: nil where the message is stored, now or before.
-func ackError(m *nats.Msg) error {
-	if bytes.HasPrefix(m.Data, []byte(`{"stream":`)) {
-		return nil
-	}
-	if wire.NobodyAnswers(m) {
-		return errNoStream
-	}
-	if len(m.Data) == 0 {
-		return fmt.Errorf("an empty acknowledgement (%s)", m.Header.Get("Description"))
-	}
-	var ack struct {
-		Error *jetstream.APIError `json:"error"`
-	}
-	if err := json.Unmarshal(m.Data, &ack); err != nil {
-		return fmt.Errorf("unreadable acknowledgement: %w", err)
-	}
-	if ack.Error == nil {
-		return nil
-	}
-	if errors.Is(ack.Error, jetstream.ErrStreamMessageExceedsMaximum) { // by what somebody has set for the stream
-		return fmt.Errorf("%w: %w", nats.ErrMaxPayload, ack.Error)
-	}
-	return ack.Error
 }

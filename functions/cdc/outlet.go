@@ -60,7 +60,8 @@ func parseID(id, epoch string) (position, bool) {
 // outlet publishes to one stream, in order, each event once: each message names
 // the sequence that the stream must have reached and the id of the message before
 // it. So nothing is stored after something that was not, and nothing of an owner
-// that has been succeeded. The sequence alone would not do: a message of somebody
+// that has been succeeded; and what was read in one go needs one answer, that of the
+// last of it. The sequence alone would not do: a message of somebody
 // else's takes the place of the event that it makes the server refuse, and the one
 // after that would fit again. The id alone would not do, either: the first event
 // of a pass has none before it.
@@ -68,6 +69,7 @@ type outlet struct {
 	streams.Stream
 	js        jetstream.JetStream
 	publisher *runtime.Publisher
+	done      func(chain, error) // called when the stream has all of a chain, or fails
 	epoch     string
 	last      uint64   // sequence of the message before the next
 	lastID    string   // its id, if it is of this pass
@@ -75,9 +77,24 @@ type outlet struct {
 	unsure    bool     // that is not known: only the dedupe window tells what is there
 	found     string   // the id of the last event that was there, of whatever epoch; empty: not known
 
-	message nats.Msg
-	values  [6]string // of its headers
+	messages []*nats.Msg // room for those of a chain
+	values   [][6]string // of their headers
+	chain    chain       // that is not sent yet
+	alone    int         // so many more events are chains of one
 }
+
+// chain is what is sent together.
+type chain struct {
+	last         event
+	transactions []*transaction // of each event
+	bytes        int
+}
+
+const (
+	// chainLength and chainBytes bound a chain.
+	chainLength = 32
+	chainBytes  = 64 << 10
+)
 
 // lookBack is how many messages of others may follow our last event.
 const lookBack = 100
@@ -132,39 +149,63 @@ type event struct {
 // has tells whether the event at p is on the stream.
 func (o *outlet) has(p position) bool { return !o.unsure && !p.after(o.stored) }
 
-// publish sends an event and calls done when the stream has it, or fails.
-func (o *outlet) publish(ctx context.Context, e event, done func(error)) {
+// publish adds an event of t to what is sent next, and sends it where that is enough.
+func (o *outlet) publish(ctx context.Context, e event, t *transaction) {
 	id := e.at.id(o.epoch)
 	m := o.fill(e, id)
+	o.chain.last, o.chain.transactions, o.chain.bytes = e, append(o.chain.transactions, t), o.chain.bytes+len(e.payload)
 	if o.unsure {
-		done(o.probe(ctx, m))
+		sent := o.chain
+		o.chain = chain{}
+		o.done(sent, o.probe(ctx, m))
 		return
 	}
 	o.last++
 	o.lastID = id
-	o.publisher.Publish(m, done)
+	if o.alone > 0 || len(o.chain.transactions) == chainLength || o.chain.bytes > chainBytes {
+		o.alone = max(o.alone-1, 0)
+		o.flush()
+	}
 }
 
-// fill makes the message of an event. There is one for all of them: it is on the
-// connection, or in its buffer, before the next is filled.
-func (o *outlet) fill(e event, id string) *nats.Msg {
-	m := &o.message
-	if m.Header == nil {
-		m.Header = nats.Header{}
-		for i, key := range [...]string{jetstream.MsgIDHeader, jetstream.ExpectedLastSeqHeader, streams.LSNHeader, streams.CommitTimeHeader, streams.OperationHeader} {
-			m.Header[key] = o.values[i : i+1 : i+1]
-		}
+// flush sends what is to be sent.
+func (o *outlet) flush() {
+	sent := o.chain
+	if n := len(sent.transactions); n > 0 {
+		o.chain = chain{transactions: make([]*transaction, 0, n)}
+		o.publisher.PublishChain(o.messages[:n], func(err error) { o.done(sent, err) })
 	}
+}
+
+// fill makes the message of an event, the next of the chain. Each is used again for the chain
+// after: it is on the connection, or in its buffer, before that is filled.
+func (o *outlet) fill(e event, id string) *nats.Msg {
+	if o.messages == nil {
+		o.prepare()
+	}
+	m, values := o.messages[len(o.chain.transactions)], &o.values[len(o.chain.transactions)]
 	m.Subject, m.Reply, m.Data = o.Subject(e.token), "", e.payload
-	o.values = [...]string{id, strconv.FormatUint(o.last, 10), e.lsn, e.committed, e.operation, o.lastID}
+	*values = [...]string{id, strconv.FormatUint(o.last, 10), e.lsn, e.committed, e.operation, o.lastID}
 	if o.lastID != "" {
-		m.Header[jetstream.ExpectedLastMsgIDHeader] = o.values[5:]
+		m.Header[jetstream.ExpectedLastMsgIDHeader] = values[5:]
 	}
 	delete(m.Header, streams.SinceHeader)
 	if e.since > 0 {
 		m.Header.Set(streams.SinceHeader, strconv.FormatUint(e.since, 10))
 	}
 	return m
+}
+
+// prepare makes the messages, whose headers are where values are.
+func (o *outlet) prepare() {
+	o.values = make([][6]string, chainLength)
+	for i := range o.values {
+		m := &nats.Msg{Header: nats.Header{}}
+		for j, key := range [...]string{jetstream.MsgIDHeader, jetstream.ExpectedLastSeqHeader, streams.LSNHeader, streams.CommitTimeHeader, streams.OperationHeader} {
+			m.Header[key] = o.values[i][j : j+1 : j+1]
+		}
+		o.messages = append(o.messages, m)
+	}
 }
 
 // probe publishes and waits, because a duplicate does not move the stream.

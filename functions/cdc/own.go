@@ -120,6 +120,7 @@ type owner struct {
 	end      pglogrepl.LSN // of the log, when it took over
 	outlets  map[*entity]*outlet
 	pub      *runtime.Publisher
+	open     *entity            // whose outlet may have events that are not sent yet
 	tables   map[uint32]*entity // by their ids, which they keep when they are renamed
 	progress progress
 	failed   context.CancelCauseFunc // by an event that could not be published
@@ -223,7 +224,9 @@ func (o *owner) claim(ctx context.Context) error {
 	o.progress.safe = o.state.Confirmed
 	o.outlets = map[*entity]*outlet{}
 	for _, e := range o.entities {
-		out := &outlet{Stream: e.stream, js: o.js, publisher: o.pub, epoch: o.state.Generation + "." + o.timeline}
+		// Of those that the last owner may have failed with, each has an answer that says why.
+		out := &outlet{Stream: e.stream, js: o.js, publisher: o.pub, epoch: o.state.Generation + "." + o.timeline, alone: window}
+		out.done = func(c chain, err error) { o.answered(e, c, err) }
 		if err := out.open(ctx); err != nil {
 			return err
 		}
@@ -253,21 +256,38 @@ func (o *owner) ahead() string {
 	return ""
 }
 
-// publish sends an event of t, unless its stream has it already. A failure ends
-// the tail.
+// publish has an event of t sent, unless its stream has it already: when flush is called
+// at the latest. A failure ends the tail.
 func (o *owner) publish(ctx context.Context, e *entity, t *transaction, ev event) {
 	out := o.outlets[e]
 	if out.has(ev.at) {
 		return
 	}
+	if o.open != e {
+		o.flush() // one event after the other, also those of other tables
+		o.open = e
+	}
 	t.missing.Add(1)
 	o.progress.sent.Add(1)
-	lsn, operation := ev.lsn, ev.operation
-	out.publish(ctx, ev, func(err error) {
-		if err != nil {
-			o.failed(fmt.Errorf("publish %s, %s of %s: stream %s: %w", lsn, operation, e.table, out.Name, err))
-			return
-		}
-		o.progress.acknowledged(t)
-	})
+	out.publish(ctx, ev, t)
+}
+
+// flush sends what is to be sent.
+func (o *owner) flush() {
+	if e := o.open; e != nil {
+		o.outlets[e].flush()
+	}
+}
+
+// answered handles the answer to a chain of e's events.
+func (o *owner) answered(e *entity, c chain, err error) {
+	if err == nil {
+		o.progress.acknowledged(c.transactions)
+		return
+	}
+	what := "publish"
+	if n := len(c.transactions); n > 1 {
+		what = fmt.Sprintf("publish %d events, each after the one before, up to", n)
+	}
+	o.failed(fmt.Errorf("%s %s, %s of %s: stream %s: %w", what, c.last.lsn, c.last.operation, e.table, e.stream.Name, err))
 }

@@ -49,11 +49,13 @@ const backlog = 64
 
 func (p *progress) behind() bool { return p.sent.Load()-p.events.Load() > backlog }
 
-// acknowledged counts an event of t that its stream has.
-func (p *progress) acknowledged(t *transaction) {
-	p.events.Add(1)
+// acknowledged counts events, of each of these transactions one, that their stream has.
+func (p *progress) acknowledged(all []*transaction) {
+	p.events.Add(uint64(len(all)))
 	p.lastEvent.Store(time.Now().UnixNano())
-	t.missing.Add(-1)
+	for _, t := range all {
+		t.missing.Add(-1)
+	}
 }
 
 // reached says that every transaction which ended before lsn has been sent to us.

@@ -110,21 +110,21 @@ func TestProgress(t *testing.T) {
 	want(5)
 	first := p.begin(timeOf(1))
 	first.missing.Add(2)
-	p.acknowledged(first)
+	p.acknowledged([]*transaction{first})
 	p.reached(7) // in the middle of a transaction: says nothing
 	want(5)
 	p.commit(first, 10)
 	want(5)
 	second := p.begin(timeOf(2))
 	second.missing.Add(1)
-	p.acknowledged(second)
+	p.acknowledged([]*transaction{second})
 	p.commit(second, 20)
 	p.reached(25)
 	want(5)
 	if _, waiting := p.confirmable(); !waiting.Equal(timeOf(1)) {
 		t.Errorf("waiting since %v", waiting)
 	}
-	p.acknowledged(first)
+	p.acknowledged([]*transaction{first})
 	want(25)
 	if p.events.Load() != 3 {
 		t.Errorf("%d events", p.events.Load())

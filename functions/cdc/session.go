@@ -22,7 +22,8 @@ import (
 // all held by one connection, and end with it.
 type session struct {
 	conn   *pgconn.PgConn
-	socket *socket
+	socket net.Conn
+	inlet  *inlet
 }
 
 // settings are those of the session, so that texts come as they are read here and
@@ -51,24 +52,24 @@ func connect(ctx context.Context, db *pgxpool.Pool) (*session, error) {
 	config := pool.ConnConfig.Config.Copy()
 	maps.Copy(config.RuntimeParams, settings)
 	config.ConnectTimeout = 5 * time.Second
-	var last *socket // of the attempts; that of a later request to cancel is not ours
+	s := &session{}
 	dial := config.DialFunc
 	config.DialFunc = func(ctx context.Context, network, addr string) (net.Conn, error) {
 		conn, err := dial(ctx, network, addr)
-		if err != nil {
-			return nil, err
+		if err == nil && s.conn == nil { // a later request to cancel is not ours
+			s.socket = conn
 		}
-		last = &socket{Conn: conn}
-		return last, nil
+		return conn, err
 	}
 	config.BuildFrontend = func(r io.Reader, w io.Writer) *pgproto3.Frontend {
-		return pgproto3.NewFrontend(bufio.NewReaderSize(r, readSize), w)
+		s.inlet = &inlet{Reader: r}
+		return pgproto3.NewFrontend(bufio.NewReaderSize(s.inlet, readSize), w)
 	}
 	conn, err := pgconn.ConnectConfig(ctx, config)
 	if err != nil {
 		return nil, unlessPooled(err)
 	}
-	s := &session{conn, last}
+	s.conn = conn
 	if _, err := s.rows(ctx, untimedSQL); err != nil {
 		s.close()
 		return nil, err
@@ -98,20 +99,24 @@ const (
 	pause  = time.Millisecond
 )
 
-// socket reads what is there in one go. While events are on their way anyway, it lets
-// PostgreSQL write before it reads again: a reader that is faster is woken for every
-// few bytes, and slows down both.
-type socket struct {
-	net.Conn
-	busy func() bool // nil: never
-	last int
+// inlet reads what is there in one go, and what was read before is handled by then. While
+// events are on their way anyway, it lets PostgreSQL write before it reads again: a reader
+// that is faster is woken for every few bytes, and slows down both.
+type inlet struct {
+	io.Reader
+	handled func()      // nil: nothing
+	busy    func() bool // nil: never
+	last    int
 }
 
-func (s *socket) Read(b []byte) (n int, err error) {
+func (s *inlet) Read(b []byte) (n int, err error) {
+	if s.handled != nil {
+		s.handled()
+	}
 	if s.last < little && s.busy != nil && s.busy() {
 		time.Sleep(pause)
 	}
-	n, err = s.Conn.Read(b)
+	n, err = s.Reader.Read(b)
 	s.last = n
 	return n, err
 }

@@ -47,6 +47,7 @@ func (o *owner) snapshot(ctx context.Context, lost error) error {
 	if _, err := o.rows(ctx, "COMMIT"); err != nil {
 		return err
 	}
+	o.flush()
 	o.progress.commit(t, start)
 	if err := o.settled(ctx, t); err != nil {
 		return err

@@ -31,7 +31,7 @@ func (o *owner) tail(ctx context.Context) error {
 		}
 	})
 	defer stop()
-	o.socket.busy = o.progress.behind
+	o.inlet.handled, o.inlet.busy = o.flush, o.progress.behind
 	var all sync.WaitGroup
 	all.Go(func() { cancel(o.confirm(ctx, r)) })
 	all.Go(func() { cancel(o.watch(ctx)) })
