@@ -1,8 +1,13 @@
 package cdc_test
 
 import (
+	"fmt"
+	"slices"
 	"strings"
 	"testing"
+	"time"
+
+	"ponix/runtime/runtimetest"
 )
 
 // TestRefusedInAChain has the stream refuse one event in the middle of a large transaction, of
@@ -35,6 +40,53 @@ func TestRefusedInAChain(t *testing.T) {
 	}
 	limit(-1)
 	e.wantOrder(t, e.events(t, "organizations", n), n)
+}
+
+// TestChainsInTrouble holds that a large transaction, whose events share answers, is told of whole,
+// once and in order, whatever comes between them.
+func TestChainsInTrouble(t *testing.T) {
+	t.Parallel()
+	const n, times = 40_000, 10
+	for name, trouble := range map[string]func(t *testing.T, e *env){
+		"somebody else's message": func(t *testing.T, e *env) {
+			if _, err := e.js.Publish(t.Context(), "organizations.note", nil); err != nil {
+				t.Fatal(err)
+			}
+		},
+		"another leader": func(t *testing.T, e *env) {
+			runtimetest.Eventually(t, 10*time.Second, func() error { // an election may be going on
+				_, err := e.nc.Request("$JS.API.STREAM.LEADER.STEPDOWN.organizations", nil, 5*time.Second)
+				return err
+			})
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			e := newEnv(t)
+			if name == "another leader" {
+				e.on(t, startCluster(t))
+				e.streams.Replicas = 3
+			}
+			e.config.RetryDelay = 50
+			e.instance(t)
+			e.streaming(t)
+			e.exec(t, "INSERT INTO organizations (id, name) SELECT i::text, 'x' FROM generate_series(1, $1) AS i", n)
+			for i := range times {
+				e.reached(t, i*n/times+1)
+				trouble(t, e)
+			}
+			e.reached(t, n)
+			var all []got
+			runtimetest.Eventually(t, patience, func() error {
+				all = slices.DeleteFunc(e.events(t, "organizations", n), func(ev got) bool { return ev.subject == "organizations.note" })
+				if len(all) < n {
+					return fmt.Errorf("%d of %d events", len(all), n)
+				}
+				return nil
+			})
+			e.wantOrder(t, all, n)
+		})
+	}
 }
 
 // wantOrder holds events to being those of one transaction, each once and in its order.
