@@ -135,7 +135,7 @@ func (r *reader) change(ctx context.Context, data []byte) error {
 		switch m := m.(type) {
 		case *pglogrepl.BeginMessage:
 			r.tx = r.progress.begin(m.CommitTime)
-			r.event = event{at: position{uint64(m.FinalLSN), 0}, lsn: m.FinalLSN.String(), committed: m.CommitTime.UTC().Format(time.RFC3339Nano)}
+			r.event = event{at: position{uint64(m.FinalLSN), 0}, lsn: string(appendLSN(nil, uint64(m.FinalLSN))), committed: m.CommitTime.UTC().Format(time.RFC3339Nano)}
 		case *pglogrepl.CommitMessage:
 			r.progress.commit(r.tx, m.TransactionEndLSN)
 			r.tx = nil
