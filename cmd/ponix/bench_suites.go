@@ -130,6 +130,7 @@ type benchCDC struct {
 	measured
 	Count    int           `default:"100000" help:"Changes in a round."`
 	Duration time.Duration `default:"2s" help:"Time of each case in a round, of commit to subscriber."`
+	Parts    []string      `default:"single,whole,live" enum:"single,whole,live" help:"What is measured: single rows, one whole transaction, commit to subscriber."`
 }
 
 func (c *benchCDC) Run(e *env) error {
@@ -141,7 +142,7 @@ func (c *benchCDC) Run(e *env) error {
 		"whole":  func(w *bench.World) (bench.Suite, error) { return bench.CDC(e.ctx, w, c.Count, true) },
 		"live":   func(w *bench.World) (bench.Suite, error) { return bench.CDCLatency(e.ctx, w, c.Duration) },
 	}
-	return c.parts(e, []string{"single", "whole", "live"}, func(m measured, name string) error {
+	return c.parts(e, c.Parts, func(m measured, name string) error {
 		return m.world(e, bench.Engines{Postgres: true}, parts[name])
 	})
 }
