@@ -46,39 +46,50 @@ func TestRefusedInAChain(t *testing.T) {
 // once and in order, whatever comes between them.
 func TestChainsInTrouble(t *testing.T) {
 	t.Parallel()
-	const n, times = 40_000, 10
-	for name, trouble := range map[string]func(t *testing.T, e *env){
-		"somebody else's message": func(t *testing.T, e *env) {
-			if _, err := e.js.Publish(t.Context(), "organizations.note", nil); err != nil {
-				t.Fatal(err)
+	const n = 40_000
+	for name, start := range map[string]func(t *testing.T, e *env) (times int, trouble func()){
+		"somebody else's message": func(t *testing.T, e *env) (int, func()) {
+			e.instance(t)
+			return 10, func() {
+				if _, err := e.js.Publish(t.Context(), "organizations.note", nil); err != nil {
+					t.Fatal(err)
+				}
 			}
 		},
-		"another leader": func(t *testing.T, e *env) {
-			runtimetest.Eventually(t, 10*time.Second, func() error { // an election may be going on
-				_, err := e.nc.Request("$JS.API.STREAM.LEADER.STEPDOWN.organizations", nil, 5*time.Second)
-				return err
-			})
+		"another leader": func(t *testing.T, e *env) (int, func()) {
+			e.on(t, startCluster(t))
+			e.streams.Replicas = 3
+			e.instance(t)
+			return 10, func() {
+				runtimetest.Eventually(t, 10*time.Second, func() error { // an election may be going on
+					_, err := e.nc.Request("$JS.API.STREAM.LEADER.STEPDOWN.organizations", nil, 5*time.Second)
+					return err
+				})
+			}
+		},
+		"a killed owner": func(t *testing.T, e *env) (int, func()) {
+			all := []*process{e.process(t), e.process(t)}
+			return 3, func() {
+				victim := e.owner(t, all)
+				all[victim].kill()
+				all[victim] = e.process(t)
+			}
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			e := newEnv(t)
-			if name == "another leader" {
-				e.on(t, startCluster(t))
-				e.streams.Replicas = 3
-			}
 			e.config.RetryDelay = 50
-			e.instance(t)
+			times, trouble := start(t, e)
 			e.streaming(t)
 			e.exec(t, "INSERT INTO organizations (id, name) SELECT i::text, 'x' FROM generate_series(1, $1) AS i", n)
 			for i := range times {
 				e.reached(t, i*n/times+1)
-				trouble(t, e)
+				trouble()
 			}
-			e.reached(t, n)
 			var all []got
 			runtimetest.Eventually(t, patience, func() error {
-				all = slices.DeleteFunc(e.events(t, "organizations", n), func(ev got) bool { return ev.subject == "organizations.note" })
+				all = slices.DeleteFunc(e.eventsWithin(t, "organizations", n, patience), func(ev got) bool { return ev.subject == "organizations.note" })
 				if len(all) < n {
 					return fmt.Errorf("%d of %d events", len(all), n)
 				}
