@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/jackc/pglogrepl"
@@ -94,15 +95,27 @@ func (s *session) identify(ctx context.Context) (system, timeline string, end pg
 }
 
 // create makes the slot. The transaction that is open on the session then sees
-// the tables exactly as they are where the slot begins.
+// the tables exactly as they are where the slot begins. Standbys that synchronize slots,
+// which PostgreSQL can from version 17 on, have it, too.
 func (s *session) create(ctx context.Context, name string) (pglogrepl.LSN, error) {
+	options := "(SNAPSHOT 'use')"
+	if s.version() >= 17 {
+		options = "(SNAPSHOT 'use', FAILOVER true)"
+	}
 	r, err := pglogrepl.CreateReplicationSlot(ctx, s.conn, name, "pgoutput", pglogrepl.CreateReplicationSlotOptions{
-		Mode: pglogrepl.LogicalReplication, SnapshotAction: "USE_SNAPSHOT",
+		Mode: pglogrepl.LogicalReplication, SnapshotAction: options,
 	})
 	if err != nil {
 		return 0, fmt.Errorf("create slot %s: %w", name, err)
 	}
 	return pglogrepl.ParseLSN(r.ConsistentPoint)
+}
+
+// version is PostgreSQL's major version; 0 where it does not say it.
+func (s *session) version() int {
+	major, _, _ := strings.Cut(s.conn.ParameterStatus("server_version"), ".")
+	n, _ := strconv.Atoi(major) //nolint:errcheck // "18beta1" is 0, which has what all have
+	return n
 }
 
 func (s *session) drop(ctx context.Context, name string) error {
