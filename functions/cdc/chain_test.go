@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
+
 	"ponix/runtime/runtimetest"
 )
 
@@ -19,17 +21,9 @@ func TestRefusedInAChain(t *testing.T) {
 	e.config.RetryDelay = 100
 	e.instance(t)
 	e.streaming(t)
-	s, err := e.js.Stream(t.Context(), "organizations")
-	if err != nil {
-		t.Fatal(err)
-	}
 	limit := func(bytes int32) {
 		t.Helper()
-		c := s.CachedInfo().Config
-		c.MaxMsgSize = bytes
-		if _, err := e.js.UpdateStream(t.Context(), c); err != nil {
-			t.Fatal(err)
-		}
+		e.alter(t, "organizations", func(c *jetstream.StreamConfig) { c.MaxMsgSize = bytes })
 	}
 	limit(1000)
 	const n, large = 3000, 2500

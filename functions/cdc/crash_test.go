@@ -5,6 +5,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
+
 	"ponix/runtime/runtimetest"
 )
 
@@ -31,12 +33,9 @@ func TestCrashAfterAPurge(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	short := s.CachedInfo().Config // so that ids are forgotten, as after two minutes
-	short.Duplicates = 100 * time.Millisecond
-	if _, err := e.js.UpdateStream(t.Context(), short); err != nil {
-		t.Fatal(err)
-	}
-	time.Sleep(2 * short.Duplicates)
+	const short = 100 * time.Millisecond // so that ids are forgotten, as after two minutes
+	e.alter(t, "organizations", func(c *jetstream.StreamConfig) { c.Duplicates = short })
+	time.Sleep(2 * short)
 	if err := s.Purge(t.Context()); err != nil {
 		t.Fatal(err)
 	}

@@ -191,17 +191,9 @@ func TestHoleIsRemembered(t *testing.T) {
 	e.free(t)
 	e.exec(t, "ALTER PUBLICATION ponix_cdc_publication DROP TABLE organizations")
 	e.exec(t, "INSERT INTO organizations (id, name) VALUES ('p', 'in the hole')")
-	state, err := e.js.Stream(t.Context(), "KV_"+e.streams.CaptureState().Bucket)
-	if err != nil {
-		t.Fatal(err)
-	}
 	limit := func(bytes int32) {
 		t.Helper()
-		c := state.CachedInfo().Config
-		c.MaxMsgSize = bytes
-		if _, err := e.js.UpdateStream(t.Context(), c); err != nil {
-			t.Fatal(err)
-		}
+		e.alter(t, "KV_"+e.streams.CaptureState().Bucket, func(c *jetstream.StreamConfig) { c.MaxMsgSize = bytes })
 	}
 	limit(1) // NATS takes no state now
 	e.instance(t)
@@ -311,15 +303,7 @@ func TestLagOfAStuckEvent(t *testing.T) {
 	e.config.RetryDelay = 200
 	e.instance(t)
 	e.streaming(t)
-	s, err := e.js.Stream(t.Context(), "organizations")
-	if err != nil {
-		t.Fatal(err)
-	}
-	c := s.CachedInfo().Config
-	c.MaxMsgs, c.Discard = 1, jetstream.DiscardNew
-	if _, err := e.js.UpdateStream(t.Context(), c); err != nil {
-		t.Fatal(err)
-	}
+	e.alter(t, "organizations", func(c *jetstream.StreamConfig) { c.MaxMsgs, c.Discard = 1, jetstream.DiscardNew })
 	e.exec(t, "INSERT INTO organizations (id, name) VALUES ('o', 'fits')")
 	e.wantEventOf(t, "fits")
 	e.exec(t, "INSERT INTO organizations (id, name) VALUES ('p', 'does not')")

@@ -139,16 +139,9 @@ func TestStreamRefuses(t *testing.T) {
 	e.config.RetryDelay = 100
 	e.instance(t)
 	e.streaming(t)
-	s, err := e.js.Stream(t.Context(), "organizations")
-	if err != nil {
-		t.Fatal(err)
-	}
 	limit := func(n int64) {
-		c := s.CachedInfo().Config
-		c.MaxMsgs, c.Discard = n, jetstream.DiscardNew
-		if _, err := e.js.UpdateStream(t.Context(), c); err != nil {
-			t.Fatal(err)
-		}
+		t.Helper()
+		e.alter(t, "organizations", func(c *jetstream.StreamConfig) { c.MaxMsgs, c.Discard = n, jetstream.DiscardNew })
 	}
 	limit(10)
 	e.exec(t, "INSERT INTO organizations (id, name) VALUES ('o', '0')")
