@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"github.com/google/cel-go/cel"
+	"github.com/google/cel-go/common"
+	"github.com/google/cel-go/common/ast"
 	"github.com/google/cel-go/common/functions"
 	"github.com/google/cel-go/ext"
 )
@@ -26,10 +28,17 @@ const (
 // environment is what expressions are compiled in.
 type environment struct {
 	*cel.Env
-	limits    Limits
-	overloads map[string]*functions.Overload // by id, or by function name
-	turns     chan struct{}                  // one for each evaluation with a loop that may run now
+	limits     Limits
+	validators []cel.ASTValidator
+	overloads  map[string]*functions.Overload // by id, or by function name
+	turns      chan struct{}                  // one for each evaluation with a loop that may run now
 }
+
+// muted is a validator that Env.Check does not ask. It draws each error with all that is before
+// it in the line, character by character: a hundred at the end of 16 KiB took 3.4 s and 11.8 GB.
+type muted struct{ cel.ASTValidator }
+
+func (muted) Validate(*cel.Env, cel.ValidatorConfig, *ast.AST, *cel.Issues) {}
 
 func newEnvironment(l Limits) (*environment, error) {
 	opts := []cel.EnvOption{
@@ -44,11 +53,21 @@ func newEnvironment(l Limits) (*environment, error) {
 	}
 	opts = append(opts, textFunctions()...)
 	opts = append(opts, readerFunctions()...)
+	var validators []cel.ASTValidator
+	opts = append(opts, func(e *cel.Env) (_ *cel.Env, err error) {
+		validators = e.Validators()
+		for _, v := range validators {
+			if e, err = cel.ASTValidators(muted{v})(e); err != nil { // in its place: it has its name
+				return nil, err
+			}
+		}
+		return e, nil
+	})
 	env, err := cel.NewCustomEnv(opts...)
 	if err != nil {
 		return nil, fmt.Errorf("conversion: %w", err)
 	}
-	e := &environment{env, l, map[string]*functions.Overload{}, make(chan struct{}, runtime.GOMAXPROCS(0))}
+	e := &environment{env, l, validators, map[string]*functions.Overload{}, make(chan struct{}, runtime.GOMAXPROCS(0))}
 	for name, f := range env.Functions() {
 		overloads, err := f.Bindings()
 		if err != nil {
@@ -71,6 +90,12 @@ func (e *environment) compile(expression string) (*program, error) {
 		return nil, failed(InvalidExpression, "1:1: the expression is too long for how deep its lists, maps and macros nest")
 	}
 	checked, issues := e.Check(parsed)
+	if issues == nil {
+		issues = cel.NewIssuesWithSourceInfo(common.NewErrors(parsed.Source()), checked.NativeRep().SourceInfo())
+		for _, v := range e.validators {
+			v.Validate(e.Env, nil, checked.NativeRep(), issues)
+		}
+	}
 	if wrong := issues.Errors(); len(wrong) > 0 {
 		return nil, failed(InvalidExpression, "%s", positions(wrong))
 	}

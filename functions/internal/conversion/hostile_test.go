@@ -68,6 +68,7 @@ func greedy() map[string]hostile {
 		"many ranges":                {"{'a': [lists.range(400000), lists.range(400000), lists.range(400000)]}", CostExceeded},
 		"result of a range":          {"{'a': lists.range(600000)}", ResultTooLarge},
 		"format with wide numbers":   {"{'a': lists.range(20000).map(i, '%.100f').join('').format(lists.range(20000).map(i, 1e300)).size()}", ""},
+		"formats that are wrong":     {"{'a': ['" + strings.Repeat("x", 14_500) + "', " + strings.Repeat("''.format([1]),", 110) + "]}", InvalidExpression},
 		"format of a long string":    {with("{'a': '%s%s%s%s%s%s%s%s%s%s%s%s'.format([s,s,s,s,s,s,s,s,s,s,s,s]).size()}"), CostExceeded},
 		"distinct":                   {"{'a': lists.range(100000).distinct()}", CostExceeded},
 		"sort":                       {"{'a': lists.range(100000).sort()}", CostExceeded},
