@@ -64,7 +64,7 @@ type slot struct {
 const publishBytes = 16 << 20
 
 // NewPublisher returns a publisher that lets so many messages wait for their
-// answer at a time, of 16 MiB and one message together, each so long, in whole seconds,
+// answer at a time, of 16 MiB and one message or chain together, each so long, in whole seconds,
 // or up to a second more. Close it.
 func NewPublisher(conn *nats.Conn, window int, timeout time.Duration) (*Publisher, error) {
 	p := &Publisher{

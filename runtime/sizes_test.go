@@ -162,15 +162,7 @@ func TestStreamsTakeLess(t *testing.T) {
 	}
 	start(t, nc, copying(1))
 	for name, most := range map[string]int32{"processed_envelopes": 4_000, "dead_letters": 6_000} {
-		s, err := js.Stream(t.Context(), name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		limited := s.CachedInfo().Config
-		limited.MaxMsgSize = most
-		if _, err := js.UpdateStream(t.Context(), limited); err != nil {
-			t.Fatal(err)
-		}
+		runtimetest.Alter(t, js, name, func(c *jetstream.StreamConfig) { c.MaxMsgSize = most })
 	}
 	for _, size := range []int{10_000, 1} {
 		sendPayload(t, nc, size)
@@ -265,15 +257,7 @@ func TestLetterThatWaits(t *testing.T) {
 		t.Fatal(err)
 	}
 	start(t, nc, copying(1))
-	s, err := js.Stream(t.Context(), "processed_envelopes")
-	if err != nil {
-		t.Fatal(err)
-	}
-	limited := s.CachedInfo().Config
-	limited.MaxMsgSize = 4_000
-	if _, err := js.UpdateStream(t.Context(), limited); err != nil {
-		t.Fatal(err)
-	}
+	runtimetest.Alter(t, js, "processed_envelopes", func(c *jetstream.StreamConfig) { c.MaxMsgSize = 4_000 })
 	if err := js.DeleteStream(t.Context(), "dead_letters"); err != nil {
 		t.Fatal(err)
 	}

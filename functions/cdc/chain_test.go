@@ -23,7 +23,7 @@ func TestRefusedInAChain(t *testing.T) {
 	e.streaming(t)
 	limit := func(bytes int32) {
 		t.Helper()
-		e.alter(t, "organizations", func(c *jetstream.StreamConfig) { c.MaxMsgSize = bytes })
+		runtimetest.Alter(t, e.js, "organizations", func(c *jetstream.StreamConfig) { c.MaxMsgSize = bytes })
 	}
 	limit(1000)
 	const n, large = 3000, 2500

@@ -34,7 +34,7 @@ func TestCrashAfterAPurge(t *testing.T) {
 		t.Fatal(err)
 	}
 	const short = 100 * time.Millisecond // so that ids are forgotten, as after two minutes
-	e.alter(t, "organizations", func(c *jetstream.StreamConfig) { c.Duplicates = short })
+	runtimetest.Alter(t, e.js, "organizations", func(c *jetstream.StreamConfig) { c.Duplicates = short })
 	time.Sleep(2 * short)
 	if err := s.Purge(t.Context()); err != nil {
 		t.Fatal(err)

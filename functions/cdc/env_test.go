@@ -136,20 +136,6 @@ func (e *env) statusWithin(t testing.TB, d time.Duration) (*cdcv1.GetCdcStatusRe
 	return cdcv1.NewCdcServiceClient(wire.NewClient(e.nc)).GetCdcStatus(ctx, &cdcv1.GetCdcStatusRequest{})
 }
 
-// alter changes the configuration of a stream.
-func (e *env) alter(t testing.TB, stream string, change func(*jetstream.StreamConfig)) {
-	t.Helper()
-	s, err := e.js.Stream(t.Context(), stream)
-	if err != nil {
-		t.Fatal(err)
-	}
-	c := s.CachedInfo().Config
-	change(&c)
-	if _, err := e.js.UpdateStream(t.Context(), c); err != nil {
-		t.Fatal(err)
-	}
-}
-
 // streaming waits until an instance has the slot and its snapshot is published.
 func (e *env) streaming(t testing.TB) *cdcv1.GetCdcStatusResponse {
 	t.Helper()

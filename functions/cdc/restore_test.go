@@ -193,7 +193,7 @@ func TestHoleIsRemembered(t *testing.T) {
 	e.exec(t, "INSERT INTO organizations (id, name) VALUES ('p', 'in the hole')")
 	limit := func(bytes int32) {
 		t.Helper()
-		e.alter(t, "KV_"+e.streams.CaptureState().Bucket, func(c *jetstream.StreamConfig) { c.MaxMsgSize = bytes })
+		runtimetest.Alter(t, e.js, "KV_"+e.streams.CaptureState().Bucket, func(c *jetstream.StreamConfig) { c.MaxMsgSize = bytes })
 	}
 	limit(1) // NATS takes no state now
 	e.instance(t)
@@ -303,7 +303,7 @@ func TestLagOfAStuckEvent(t *testing.T) {
 	e.config.RetryDelay = 200
 	e.instance(t)
 	e.streaming(t)
-	e.alter(t, "organizations", func(c *jetstream.StreamConfig) { c.MaxMsgs, c.Discard = 1, jetstream.DiscardNew })
+	runtimetest.Alter(t, e.js, "organizations", func(c *jetstream.StreamConfig) { c.MaxMsgs, c.Discard = 1, jetstream.DiscardNew })
 	e.exec(t, "INSERT INTO organizations (id, name) VALUES ('o', 'fits')")
 	e.wantEventOf(t, "fits")
 	e.exec(t, "INSERT INTO organizations (id, name) VALUES ('p', 'does not')")

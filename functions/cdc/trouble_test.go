@@ -141,7 +141,7 @@ func TestStreamRefuses(t *testing.T) {
 	e.streaming(t)
 	limit := func(n int64) {
 		t.Helper()
-		e.alter(t, "organizations", func(c *jetstream.StreamConfig) { c.MaxMsgs, c.Discard = n, jetstream.DiscardNew })
+		runtimetest.Alter(t, e.js, "organizations", func(c *jetstream.StreamConfig) { c.MaxMsgs, c.Discard = n, jetstream.DiscardNew })
 	}
 	limit(10)
 	e.exec(t, "INSERT INTO organizations (id, name) VALUES ('o', '0')")

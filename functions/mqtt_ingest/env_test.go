@@ -159,15 +159,7 @@ func (e *env) envelopes(t *testing.T) []*envelopev1.RawEnvelope {
 // limit changes what the stream of raw envelopes takes.
 func (e *env) limit(t *testing.T, change func(*jetstream.StreamConfig)) {
 	t.Helper()
-	s, err := e.js.Stream(t.Context(), conf.Raw)
-	if err != nil {
-		t.Fatal(err)
-	}
-	limited := s.CachedInfo().Config
-	change(&limited)
-	if _, err := e.js.UpdateStream(t.Context(), limited); err != nil {
-		t.Fatal(err)
-	}
+	runtimetest.Alter(t, e.js, conf.Raw, change)
 }
 
 // stored waits until so many envelopes are on the stream.

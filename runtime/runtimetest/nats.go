@@ -6,6 +6,7 @@ import (
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 )
 
 // NATSServer returns a server of this test alone, with JetStream on disk and a port that
@@ -49,4 +50,18 @@ func Connect(t testing.TB, srv *server.Server, options ...nats.Option) *nats.Con
 	}
 	t.Cleanup(nc.Close)
 	return nc
+}
+
+// Alter changes the configuration of a stream.
+func Alter(t testing.TB, js jetstream.JetStream, stream string, change func(*jetstream.StreamConfig)) {
+	t.Helper()
+	s, err := js.Stream(t.Context(), stream)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := s.CachedInfo().Config
+	change(&c)
+	if _, err := js.UpdateStream(t.Context(), c); err != nil {
+		t.Fatal(err)
+	}
 }
