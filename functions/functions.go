@@ -49,7 +49,7 @@ const publishTimeout = 10 * time.Second
 // All returns every function.
 func All(d Deps, c Config) ([]runtime.Function, error) {
 	// What a stream's leader never answers must not take the room of what comes later.
-	js, err := jetstream.New(d.NATS, jetstream.WithPublishAsyncTimeout(publishTimeout))
+	js, err := c.Streams.JetStream(d.NATS, jetstream.WithPublishAsyncTimeout(publishTimeout))
 	if err != nil {
 		return nil, err
 	}

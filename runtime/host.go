@@ -94,7 +94,7 @@ func Start(ctx context.Context, c Config, fns ...Function) (*Host, error) {
 	if err := Check(fns...); err != nil {
 		return nil, err
 	}
-	js, err := jetstream.New(c.Conn)
+	js, err := c.Streams.JetStream(c.Conn)
 	if err != nil {
 		return nil, err
 	}
@@ -125,20 +125,21 @@ func Start(ctx context.Context, c Config, fns ...Function) (*Host, error) {
 }
 
 // patiently calls f until NATS answers it, as whoever starts us has waited for a
-// connection.
+// connection. From another domain, it is the leaf node's way there that may be cut.
 func (h *Host) patiently(ctx context.Context, f func() error) error {
-	for {
+	for delay := 500 * time.Millisecond; ; delay = min(2*delay, 5*time.Second) {
 		remind := time.AfterFunc(5*time.Second, func() { h.Logger.Warn("waiting for NATS to answer") })
 		err := streams.Refused(h.Conn, f())
 		remind.Stop()
-		if err == nil || !streams.Unanswered(err) || h.Conn.IsClosed() {
+		cut := h.Streams.Domain != "" && errors.Is(err, nats.ErrNoResponders)
+		if err == nil || !streams.Unanswered(err) && !cut || h.Conn.IsClosed() {
 			return err
 		}
 		h.Logger.Warn("waiting for NATS to answer", "error", err)
 		select {
 		case <-ctx.Done():
 			return err
-		case <-time.After(500 * time.Millisecond):
+		case <-time.After(delay):
 		}
 	}
 }
@@ -149,7 +150,7 @@ func Prepare(ctx context.Context, c Config, fns ...Function) error {
 	if err := c.validate(); err != nil {
 		return err
 	}
-	js, err := jetstream.New(c.Conn)
+	js, err := c.Streams.JetStream(c.Conn)
 	if err != nil {
 		return err
 	}

@@ -46,7 +46,7 @@ func TestMissingConsumer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := &Host{Config: Config{Conn: nc}}
+	h := &Host{Config: Config{Conn: nc}, js: js}
 	for consumers, want := range map[int]uint64{1: 90, 2: 0} {
 		if floor, err := h.ackFloor(t.Context(), s, jetstream.StreamState{LastSeq: 100, Consumers: consumers}); err != nil || floor != want {
 			t.Errorf("with %d consumers all is settled up to %d, want %d, %v", consumers, floor, want, err)
@@ -84,7 +84,7 @@ func TestLastBefore(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	h := &Host{Config: Config{Conn: nc}}
+	h := &Host{Config: Config{Conn: nc}, js: js}
 	for before, want := range map[time.Time]uint64{
 		stored[1]: 0, stored[3]: 1, stored[4]: 3, stored[7]: 4, stored[7].Add(time.Nanosecond): 7, stored[9].Add(time.Hour): 7,
 	} {
@@ -123,7 +123,7 @@ func TestFloorOfAFilter(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	h := &Host{Config: Config{Conn: nc}}
+	h := &Host{Config: Config{Conn: nc}, js: js}
 	for _, acknowledged := range []bool{false, true} {
 		for name, w := range wants {
 			c, err := s.Consumer(t.Context(), name)

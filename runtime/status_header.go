@@ -9,6 +9,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"ponix/nats/streams"
 	"ponix/runtime/deadletter"
 )
 
@@ -73,7 +74,7 @@ func (h *Host) nextMessage(ctx context.Context, stream string, from uint64, subj
 	if err != nil {
 		return nil, err
 	}
-	reply, err := h.Conn.RequestWithContext(ctx, "$JS.API.STREAM.MSG.GET."+stream, request)
+	reply, err := h.Conn.RequestWithContext(ctx, streams.API(h.js)+"STREAM.MSG.GET."+stream, request)
 	if err != nil {
 		return nil, err
 	}

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"google.golang.org/grpc"
@@ -51,7 +52,12 @@ func up(t *testing.T, dir string, more ...string) (*ponix, *cluster) {
 // engines starts the three engines without any function on them.
 func enginesOnly(t *testing.T) *cluster {
 	t.Helper()
-	srv := runtimetest.NATSServer(t)
+	return enginesOn(t, runtimetest.NATSServer(t))
+}
+
+// enginesOn is enginesOnly with that NATS server.
+func enginesOn(t *testing.T, srv *server.Server) *cluster {
+	t.Helper()
 	ch := runtimetest.ClickHouse(t)
 	pg, err := url.Parse(runtimetest.Postgres(t))
 	if err != nil {

@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 
 	"ponix/nats/streams"
 	"ponix/runtime/config"
@@ -36,7 +35,7 @@ type dlqQueue struct {
 // with opens the queue for f.
 func (c *dlqQueue) with(e *env, f func(*env, *deadletter.Queue) error) error {
 	return e.onNATS(c.NATS, "ponix dlq", func(e *env, nc *nats.Conn) error {
-		js, err := jetstream.New(nc)
+		js, err := c.JetStream(nc)
 		if err != nil {
 			return err
 		}

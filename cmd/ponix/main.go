@@ -125,8 +125,5 @@ func (e *env) onNATS(c config.NATS, name string, run func(*env, *nats.Conn) erro
 	if err != nil && ctx.Err() != nil && e.ctx.Err() == nil {
 		return context.Cause(ctx)
 	}
-	if errors.Is(err, nats.ErrNoResponders) { // of a function a call says so itself
-		err = fmt.Errorf("%w: JetStream may be off in the server at %s (nats-server --jetstream), or have no leader yet", err, c.Redacted())
-	}
 	return err
 }

@@ -42,7 +42,7 @@ func (c *tailCommand) Run(e *env) error {
 }
 
 func (c *tailCommand) run(e *env, nc *nats.Conn) error {
-	js, err := jetstream.New(nc)
+	js, err := c.JetStream(nc)
 	if err != nil {
 		return err
 	}

@@ -82,6 +82,7 @@ func (e engines) validate() error {
 func (c *upCommand) validate() error {
 	return cmp.Or(
 		firstBad(check{c.DataDir != "", "PONIX_DATA_DIR", "is empty"}),
+		firstBad(check{c.NATS.URL != "" || c.Streams.Domain == "", "PONIX_NATS_JETSTREAM_DOMAIN", "is for a NATS server that exists already: PONIX_NATS_URL names it"}),
 		c.validatePostgresBin(),
 		c.engines.validate(), c.hosting.validate(), c.door.validate(), c.replicate())
 }
@@ -121,6 +122,7 @@ func canListen(variable, addr string) check {
 // that are chosen for streams to what a subject can start with, and to being different.
 func validateStreams(s streams.Config) error {
 	if err := firstBad(
+		check{s.Domain == "" || wire.IsID(s.Domain), "PONIX_NATS_JETSTREAM_DOMAIN", fmt.Sprintf("must be 1 to 64 letters, digits, '_' or '-': %q", s.Domain)},
 		check{s.MaxBytes >= 1<<20, "PONIX_NATS_STREAM_MAX_BYTES", "must be at least 1048576 (1 MiB)"},
 		check{s.LetterBytes >= 1<<20, "PONIX_NATS_DEAD_LETTERS_MAX_BYTES", "must be at least 1048576 (1 MiB)"},
 		check{s.AckPending >= 0, "PONIX_NATS_MAX_ACK_PENDING", "must not be negative"},

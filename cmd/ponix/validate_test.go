@@ -17,6 +17,8 @@ func TestBadValues(t *testing.T) {
 	for args, name := range map[string]string{
 		"up --grpc-port=260000":                       "--grpc-port",
 		"up --data-dir=":                              "PONIX_DATA_DIR",
+		"streams --nats-jetstream-domain=a.b":         "PONIX_NATS_JETSTREAM_DOMAIN",
+		"up --nats-jetstream-domain=hub":              "PONIX_NATS_JETSTREAM_DOMAIN",
 		"streams --nats-stream-max-bytes=1":           "PONIX_NATS_STREAM_MAX_BYTES",
 		"streams --nats-dead-letters-max-bytes=1":     "PONIX_NATS_DEAD_LETTERS_MAX_BYTES",
 		"streams --nats-replay-window=-1h":            "PONIX_NATS_REPLAY_WINDOW",

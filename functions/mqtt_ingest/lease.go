@@ -56,7 +56,7 @@ func newLease(ctx context.Context, js jetstream.JetStream, kv jetstream.KeyValue
 // would make the key last for ever.
 func (l *lease) renew(ctx context.Context) error {
 	asked := time.Now()
-	ack, err := l.js.PublishMsg(ctx, &nats.Msg{Subject: "$KV." + l.kv.Bucket() + "." + l.key, Data: l.value},
+	ack, err := l.js.PublishMsg(ctx, &nats.Msg{Subject: streams.KeySubject(l.js, l.kv.Bucket(), l.key), Data: l.value},
 		jetstream.WithMsgTTL(l.ttl), jetstream.WithExpectLastSequencePerSubject(l.revision))
 	if err != nil {
 		return fmt.Errorf("renew the lease: %w", err)

@@ -69,6 +69,8 @@ func (a answers) PublishMsg(context.Context, *nats.Msg, ...jetstream.PublishOpt)
 	return a.publish()
 }
 
+func (answers) Options() (o jetstream.JetStreamOptions) { return o }
+
 type bucket struct {
 	jetstream.KeyValue
 	revision uint64 // 0: there is no key

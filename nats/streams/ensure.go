@@ -112,7 +112,7 @@ func untilElected(ctx context.Context, js jetstream.JetStream, stream string, f 
 
 // ofAnother tells whether what the server has said is of a request for another stream.
 func ofAnother(said error, stream string) bool {
-	if said == nil || !strings.Contains(said.Error(), `"$JS.API.`) {
+	if said == nil || !strings.Contains(said.Error(), `"$JS.`) {
 		return false
 	}
 	return !slices.Contains(strings.FieldsFunc(said.Error(), func(r rune) bool { return r == '.' || r == '"' }), stream)

@@ -10,12 +10,14 @@ import (
 	"strings"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
 // Config is what an operator may change. Its zero value is not usable; the
 // defaults stand in the tags.
 type Config struct {
+	Domain       string        `name:"nats-jetstream-domain" help:"JetStream domain that the streams are in, where it is not that of the NATS server: for a leaf node with a JetStream of its own."`
 	Raw          string        `name:"nats-raw-stream" default:"raw_envelopes" help:"Stream of raw envelopes; its subjects start with its name."`
 	Processed    string        `name:"processed-envelopes-stream" default:"processed_envelopes" help:"Stream of processed envelopes; its subjects start with its name."`
 	Gateways     string        `name:"nats-gateway-stream" default:"gateways" help:"Stream of gateway events."`
@@ -51,6 +53,32 @@ func (s Stream) Subject(tokens ...string) string {
 		b.WriteString(t)
 	}
 	return b.String()
+}
+
+// JetStream is the one that the streams are in.
+func (c Config) JetStream(nc *nats.Conn, opts ...jetstream.JetStreamOpt) (jetstream.JetStream, error) {
+	if c.Domain == "" {
+		return jetstream.New(nc, opts...)
+	}
+	return jetstream.NewWithDomain(nc, c.Domain, opts...)
+}
+
+// API is what the subjects of requests to a JetStream start with.
+func API(js jetstream.JetStream) string {
+	if domain := js.Options().Domain; domain != "" {
+		return "$JS." + domain + ".API."
+	}
+	return jetstream.DefaultAPIPrefix
+}
+
+// KeySubject is what a key of a bucket is written on: that of its stream, which from another
+// domain is reached like a request.
+func KeySubject(js jetstream.JetStream, bucket, key string) string {
+	subject := "$KV." + bucket + "." + key
+	if api := API(js); api != jetstream.DefaultAPIPrefix {
+		return api + subject
+	}
+	return subject
 }
 
 // The durable consumers.

@@ -11,14 +11,17 @@ import (
 
 	"github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/nats-io/nats.go"
 )
 
 // Explained is err, with the variable to look at where it is one of certificates on the way to
 // PostgreSQL or ClickHouse, whose drivers do not ask us before they return it, of a port that
-// is another's, or of a setting that the engine does not take.
+// is another's, of a JetStream that is not there, or of a setting that the engine does not take.
 func Explained(err error) error {
 	setting := wrongSetting(err)
 	switch {
+	case errors.Is(err, nats.ErrNoResponders): // of a function a call says so itself
+		return fmt.Errorf("%w: JetStream may be off in the NATS server (nats-server --jetstream), have no leader yet, or be in another domain (PONIX_NATS_JETSTREAM_DOMAIN)", err)
 	case errors.Is(err, clickhouse.ErrUnsupportedServerRevision), err != nil && strings.Contains(err.Error(), "[handshake] unexpected packet "):
 		return fmt.Errorf("%w: what answers does not speak ClickHouse's native protocol, whose port is usually 9000, and that of HTTP 8123 (PONIX_CLICKHOUSE_NATIVE_URL)", err)
 	case setting != "":

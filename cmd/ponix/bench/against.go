@@ -22,7 +22,7 @@ import (
 // rate envelopes a second for d, a round. Both are removed by done; the envelopes
 // stay. There is no limit loop beside it, and the cluster's CPU is not known.
 func Against(ctx context.Context, nc *nats.Conn, c streams.Config, rate int, d time.Duration) (s Suite, done func() error, err error) {
-	js, err := jetstream.New(nc)
+	js, err := c.JetStream(nc)
 	if err != nil {
 		return s, nil, err
 	}
