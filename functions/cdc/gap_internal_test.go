@@ -25,6 +25,8 @@ func TestGapOfASlot(t *testing.T) {
 		"the log is shorter":                  {func(*slot, *state) {}, 99, "put back to an earlier state"},
 		"another timeline":                    {func(_ *slot, st *state) { st.Timeline = "2" }, 100, ""},
 		"behind on another timeline":          {func(s *slot, st *state) { s.confirmed, st.Timeline = 99, "2" }, 100, "another timeline"},
+		"behind on one that is left later":    {func(s *slot, st *state) { s.confirmed, st.Timeline = 99, "0" }, 100, ""},
+		"behind on one that was left earlier": {func(s *slot, st *state) { s.confirmed, st.Timeline, st.Confirmed = 99, "0", 101 }, 101, "another timeline"},
 		"behind, and the timeline is unknown": {func(s *slot, st *state) { s.confirmed, st.Timeline = 99, "" }, 100, ""},
 		"no generation":                       {func(_ *slot, st *state) { st.Generation = "" }, 100, "nothing is known"},
 		"another cluster":                     {func(_ *slot, st *state) { st.System = "other" }, 100, "another PostgreSQL cluster"},
@@ -35,14 +37,15 @@ func TestGapOfASlot(t *testing.T) {
 		s := slot{exists: true, ours: true, confirmed: 100}
 		st := &state{Generation: "g", System: "s", Timeline: "1", Complete: true, Confirmed: 100, revision: 1}
 		tt.spoil(&s, st)
-		if got := s.gap(st, "s", "1", tt.end); !strings.Contains(got, tt.want) || (got == "") != (tt.want == "") {
+		if got := s.gap(st, "s", timelines{"1", map[string]pglogrepl.LSN{"0": 100}}, tt.end); !strings.Contains(got, tt.want) || (got == "") != (tt.want == "") {
 			t.Errorf("%s: got %q, want %q", name, got, tt.want)
 		}
 	}
 }
 
 // TestStreamsAreAhead tells which last event of a stream PostgreSQL may not have: one where its
-// log ends, or after that, and on another timeline one from the confirmed position on.
+// log ends, or after that, and on another timeline one from the confirmed position on that is not
+// of what the two share.
 func TestStreamsAreAhead(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct {
@@ -56,8 +59,10 @@ func TestStreamsAreAhead(t *testing.T) {
 		"of a snapshot":               {0, "g.2", ""},
 		"before, on another timeline": {99, "g.2", ""},
 		"at, on another timeline":     {100, "g.2", "another timeline"},
+		"at, on one that is shared":   {149, "g.0", ""},
+		"where that was left":         {150, "g.0", "another timeline"},
 	} {
-		o := &owner{capture: &capture{entities: entities(config.Default[streams.Config]())}, state: &state{Generation: "g", Confirmed: 100}, timeline: "1", end: 200, outlets: map[*entity]*outlet{}}
+		o := &owner{capture: &capture{entities: entities(config.Default[streams.Config]())}, state: &state{Generation: "g", Confirmed: 100}, log: timelines{"1", map[string]pglogrepl.LSN{"0": 150}}, end: 200, outlets: map[*entity]*outlet{}}
 		for _, e := range o.entities {
 			o.outlets[e] = &outlet{}
 		}

@@ -26,8 +26,8 @@ func (p position) after(q position) bool {
 }
 
 // id is the Nats-Msg-Id of the event at p. Positions of one epoch can be
-// compared: a new slot starts another, and so does a PostgreSQL that was promoted
-// and may have lost the end of its log.
+// compared: a new slot starts another, and so does a PostgreSQL that was promoted,
+// whose log has what is before the position at which it left that of the one before.
 func (p position) id(epoch string) string {
 	b := make([]byte, 0, 64)
 	b = append(append(b, epoch...), '-')
@@ -57,6 +57,14 @@ func parseID(id, epoch string) (position, bool) {
 	return position{uint64(lsn), index}, ours && found && err == nil && err2 == nil
 }
 
+// parseAny is parseID for any timeline of a generation.
+func parseAny(id, generation string) (timeline string, at position, ok bool) {
+	rest, ours := strings.CutPrefix(id, generation+".")
+	timeline, _, _ = strings.Cut(rest, "-")
+	at, ok = parseID(rest, timeline)
+	return timeline, at, ours && ok
+}
+
 // outlet publishes to one stream, in order, each event once: each message names
 // the sequence that the stream must have reached and the id of the message before
 // it. So nothing is stored after something that was not, and nothing of an owner
@@ -71,11 +79,12 @@ type outlet struct {
 	publisher *runtime.Publisher
 	done      func(chain, error) // called when the stream has all of a chain, or fails
 	epoch     string
-	last      uint64   // sequence of the message before the next
-	lastID    string   // its id, if it is of this pass
-	stored    position // of the last event there
-	unsure    bool     // that is not known: only the dedupe window tells what is there
-	found     string   // the id of the last event that was there, of whatever epoch; empty: not known
+	log       timelines // to which those of other epochs belong
+	last      uint64    // sequence of the message before the next
+	lastID    string    // its id, if it is of this pass
+	stored    position  // of the last event there
+	unsure    bool      // that is not known: only the dedupe window tells what is there
+	found     string    // the id of the last event that was there, of whatever epoch; empty: not known
 
 	messages []*nats.Msg // room for those of a chain
 	values   [][6]string // of their headers
@@ -115,6 +124,7 @@ func (o *outlet) open(ctx context.Context) error {
 	if state.Msgs == 0 {
 		return nil
 	}
+	generation, _, _ := strings.Cut(o.epoch, ".")
 	for n := state.LastSeq; n >= state.FirstSeq && n+lookBack > state.LastSeq; n-- {
 		m, err := s.GetMsg(ctx, n)
 		switch {
@@ -123,7 +133,7 @@ func (o *outlet) open(ctx context.Context) error {
 			return fmt.Errorf("stream %s: message %d: %w", o.Name, n, err)
 		default:
 			id := m.Header.Get(jetstream.MsgIDHeader)
-			if at, ok := parseID(id, o.epoch); ok {
+			if timeline, at, ok := parseAny(id, generation); ok && at.lsn < uint64(o.log.until(timeline)) {
 				o.stored, o.unsure = at, false
 			}
 			if m.Header.Get(streams.OperationHeader) != "" { // of this epoch, or of one that is over

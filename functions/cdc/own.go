@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"sync"
 	"time"
 
@@ -116,7 +115,7 @@ type owner struct {
 	instance runtime.Instance
 	state    *state
 	system   string
-	timeline string
+	log      timelines
 	end      pglogrepl.LSN // of the log, when it took over
 	outlets  map[*entity]*outlet
 	pub      *runtime.Publisher
@@ -145,7 +144,11 @@ func (o *owner) takeOver(ctx context.Context) (err error) {
 	if standby, err := o.truth(ctx, "SELECT pg_is_in_recovery()"); err != nil || standby {
 		return cmp.Or(err, errStandby)
 	}
-	if o.system, o.timeline, o.end, err = o.identify(ctx); err != nil {
+	var timeline string
+	if o.system, timeline, o.end, err = o.identify(ctx); err != nil {
+		return err
+	}
+	if o.log, err = o.timelines(ctx, timeline); err != nil {
 		return err
 	}
 	if o.state, err = o.keeper.load(ctx); err != nil {
@@ -170,7 +173,7 @@ func (o *owner) prepare(ctx context.Context) error {
 		return fmt.Errorf("slot %s is not one of pgoutput in this database: name another with PONIX_CDC_SLOT_NAME", o.Slot)
 	}
 	fresh := !slot.exists && o.state.revision == 0
-	gap := slot.gap(o.state, o.system, o.timeline, o.end)
+	gap := slot.gap(o.state, o.system, o.log, o.end)
 	switch {
 	case missed != "":
 		gap = missed
@@ -216,7 +219,7 @@ func (o *owner) report(ctx context.Context, gap string, fresh bool) error {
 // claim writes the state as that of this owner, and opens the streams. From now
 // on an owner that lost the lock and does not know it can write neither.
 func (o *owner) claim(ctx context.Context) error {
-	o.state.Owner, o.state.PID, o.state.Timeline = o.instance.ID(), o.conn.PID(), o.timeline
+	o.state.Owner, o.state.PID, o.state.Timeline = o.instance.ID(), o.conn.PID(), o.log.current
 	o.state.Events = 0 // what waits is still waiting
 	if err := o.keeper.save(ctx, o.state); err != nil {
 		return err
@@ -225,7 +228,7 @@ func (o *owner) claim(ctx context.Context) error {
 	o.outlets = map[*entity]*outlet{}
 	for _, e := range o.entities {
 		// Of those that the last owner may have failed with, each has an answer that says why.
-		out := &outlet{Stream: e.stream, js: o.js, publisher: o.pub, epoch: o.state.Generation + "." + o.timeline, alone: window}
+		out := &outlet{Stream: e.stream, js: o.js, publisher: o.pub, epoch: o.state.Generation + "." + o.log.current, log: o.log, alone: window}
 		out.done = func(c chain, err error) { o.answered(e, c, err) }
 		if err := out.open(ctx); err != nil {
 			return err
@@ -239,18 +242,16 @@ func (o *owner) claim(ctx context.Context) error {
 // owner that was killed may have published events that the state does not tell of yet.
 func (o *owner) ahead() string {
 	for _, e := range o.entities {
-		rest, ours := strings.CutPrefix(o.outlets[e].found, o.state.Generation+".")
-		timeline, _, _ := strings.Cut(rest, "-")
-		at, ok := parseID(rest, timeline)
-		if !ours || !ok {
+		timeline, at, ours := parseAny(o.outlets[e].found, o.state.Generation)
+		if !ours {
 			continue
 		}
-		lsn := pglogrepl.LSN(at.lsn)
+		lsn, shared := pglogrepl.LSN(at.lsn), max(o.log.until(timeline), o.state.Confirmed)
 		switch {
 		case lsn >= o.end:
 			return fmt.Sprintf("PostgreSQL's log ends at %s, and stream %s has an event of %s: it was put back to an earlier state", o.end, o.outlets[e].Name, lsn)
-		case timeline != o.timeline && lsn >= o.state.Confirmed:
-			return fmt.Sprintf("stream %s has an event of %s on another timeline, and only what came before %s is known to be on this one: PostgreSQL may have lost the end of its log", o.outlets[e].Name, lsn, o.state.Confirmed)
+		case lsn >= shared:
+			return fmt.Sprintf("stream %s has an event of %s on another timeline, and only what came before %s is known to be on this one: PostgreSQL may have lost the end of its log", o.outlets[e].Name, lsn, shared)
 		}
 	}
 	return ""

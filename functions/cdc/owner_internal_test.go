@@ -172,7 +172,7 @@ func TestLastEventIsDeleted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	o := &outlet{Stream: config.Default[streams.Config]().OrganizationEvents(), js: js, epoch: "g.1"}
+	o := &outlet{Stream: config.Default[streams.Config]().OrganizationEvents(), js: js, epoch: "g.1", log: timelines{current: "1"}}
 	if err := streams.Ensure(t.Context(), js, o.Stream); err != nil {
 		t.Fatal(err)
 	}

@@ -38,7 +38,7 @@ func (s *session) slot(ctx context.Context, name string) (slot, error) {
 
 // gap is why the slot cannot be trusted to have every change since what was
 // published last; empty where it can.
-func (s slot) gap(st *state, system, timeline string, end pglogrepl.LSN) string {
+func (s slot) gap(st *state, system string, log timelines, end pglogrepl.LSN) string {
 	switch {
 	case !s.exists && st.revision == 0:
 		return "there is none yet"
@@ -54,7 +54,7 @@ func (s slot) gap(st *state, system, timeline string, end pglogrepl.LSN) string 
 		return "its snapshot was not finished"
 	case end < st.Confirmed: // a position does not say any more which change it is of
 		return fmt.Sprintf("PostgreSQL's log ends at %s, and what came before %s was published: it was put back to an earlier state", end, st.Confirmed)
-	case st.Timeline != "" && st.Timeline != timeline && s.confirmed < st.Confirmed: // however far it has got on this one
+	case st.Timeline != "" && st.Confirmed > max(log.until(st.Timeline), s.confirmed): // however far it has got on this one
 		return fmt.Sprintf("it is at %s on another timeline, and what came before %s was published: PostgreSQL may have lost the end of its log", s.confirmed, st.Confirmed)
 	case s.confirmed > st.Confirmed:
 		return fmt.Sprintf("it is at %s, and only what came before %s is known to be published", s.confirmed, st.Confirmed)
