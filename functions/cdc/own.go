@@ -186,6 +186,7 @@ func (o *owner) prepare(ctx context.Context) error {
 			return err
 		}
 		if gap = o.ahead(); gap == "" {
+			o.share(ctx, slot)
 			return nil
 		}
 	}

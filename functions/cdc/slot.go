@@ -8,15 +8,17 @@ import (
 	"time"
 
 	"github.com/jackc/pglogrepl"
+	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // slotSQL describes a slot. What tells of an invalidated one has different names
-// in the versions of PostgreSQL.
+// in the versions of PostgreSQL, and before 17 none has failover.
 const slotSQL = `
 SELECT coalesce(plugin = 'pgoutput' AND database = current_database(), false),
        coalesce(confirmed_flush_lsn, '0/0'),
        CASE WHEN wal_status = 'lost' OR restart_lsn IS NULL OR to_jsonb(s) ->> 'conflicting' = 'true' OR to_jsonb(s) ->> 'invalidation_reason' IS NOT NULL
-            THEN 'it was invalidated: ' || coalesce(to_jsonb(s) ->> 'invalidation_reason', 'wal_removed') ELSE '' END
+            THEN 'it was invalidated: ' || coalesce(to_jsonb(s) ->> 'invalidation_reason', 'wal_removed') ELSE '' END,
+       coalesce(to_jsonb(s) ->> 'failover' = 'false', false)
 FROM pg_replication_slots AS s WHERE slot_name = %s`
 
 // slot is what PostgreSQL has of that name.
@@ -25,6 +27,7 @@ type slot struct {
 	ours      bool
 	confirmed pglogrepl.LSN
 	broken    string // why it cannot be read any more
+	local     bool   // standbys that synchronize slots do not have it, and could
 }
 
 func (s *session) slot(ctx context.Context, name string) (slot, error) {
@@ -33,7 +36,7 @@ func (s *session) slot(ctx context.Context, name string) (slot, error) {
 		return slot{}, err
 	}
 	confirmed, err := pglogrepl.ParseLSN(string(rows[0][1]))
-	return slot{true, string(rows[0][0]) == "t", confirmed, string(rows[0][2])}, err
+	return slot{true, string(rows[0][0]) == "t", confirmed, string(rows[0][2]), string(rows[0][3]) == "t"}, err
 }
 
 // gap is why the slot cannot be trusted to have every change since what was
@@ -116,6 +119,30 @@ func (s *session) version() int {
 	major, _, _ := strings.Cut(s.conn.ParameterStatus("server_version"), ".")
 	n, _ := strconv.Atoi(major) // "18beta1" is 0, which has what all have
 	return n
+}
+
+// share gives the slot what create does, where it was made without, as by an earlier
+// version. It is read, whether or not that can be done.
+func (o *owner) share(ctx context.Context, s slot) {
+	if !s.local {
+		return
+	}
+	log, command := o.instance.Logger().With("slot", o.Slot), "ALTER_REPLICATION_SLOT "+o.Slot+" (FAILOVER true)"
+	err := whenFree(ctx, func() error {
+		used, err := o.truth(ctx, "SELECT active FROM pg_replication_slots WHERE slot_name = "+literal(o.Slot))
+		if used { // which other commands answer, while this one waits, however long
+			return &pgconn.PgError{Severity: "ERROR", Code: inUse, Message: "the slot is in use"}
+		}
+		if err == nil {
+			_, err = o.rows(ctx, command)
+		}
+		return err
+	})
+	if err != nil {
+		log.Warn("standbys that synchronize slots cannot have the slot yet, and one that is promoted needs a snapshot; the next start tries again, or run the command by psql 'dbname=... replication=database' while nobody reads the slot", "command", command, "error", err)
+		return
+	}
+	log.Info("standbys that synchronize slots have the slot from now on; PostgreSQL holds its events back while one that synchronized_standby_slots names is away", "command", command)
 }
 
 func (s *session) drop(ctx context.Context, name string) error {
