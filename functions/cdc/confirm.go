@@ -115,10 +115,12 @@ func (o *owner) answer(ask bool) error {
 }
 
 // beatSQL returns where the log is. Where $2 is set and the log is more than $3
-// bytes past $1, it writes a heartbeat and returns where that is.
+// bytes past $1, it writes a heartbeat and returns where that is. It tells, too, whether the
+// session $4 waits for standbys.
 const beatSQL = `
 SELECT pg_current_wal_lsn()::text, CASE WHEN $2 AND pg_current_wal_lsn() - $1::text::pg_lsn > $3 THEN
-    pg_logical_emit_message(false, 'ponix_cdc', '')::text END`
+    pg_logical_emit_message(false, 'ponix_cdc', '')::text END,
+    coalesce((SELECT wait_event = 'WaitForStandbyConfirmation' FROM pg_stat_activity WHERE pid = $4), false)`
 
 // watch looks after what the stream itself does not tell: the lag, and whether the
 // publication is as it was and the state is still there. Where PostgreSQL or NATS does
@@ -162,9 +164,11 @@ func (o *owner) beat(ctx context.Context, last *string) error {
 	confirmable, waiting := o.progress.confirmable()
 	var server string
 	var beat *string
-	if err := o.db.QueryRow(ctx, beatSQL, *last, waiting.IsZero(), heartbeatLag).Scan(&server, &beat); err != nil {
+	var waits bool
+	if err := o.db.QueryRow(ctx, beatSQL, *last, waiting.IsZero(), heartbeatLag, o.conn.PID()).Scan(&server, &beat, &waits); err != nil {
 		return err
 	}
+	o.heldBack(ctx, waits)
 	if beat != nil {
 		*last = *beat
 	}
@@ -176,6 +180,22 @@ func (o *owner) beat(ctx context.Context, last *string) error {
 	o.instance.Gauge("lag_bytes", float64(lsn-min(confirmable, lsn)))
 	o.instance.Gauge("lag_seconds", lagSeconds(waiting))
 	return nil
+}
+
+// errHeldBack is of what nothing else tells: the stream is as one on which nothing happens.
+var errHeldBack = errors.New("PostgreSQL sends no events before a standby that synchronized_standby_slots names has them, which may be away")
+
+// heldBack tells of a session that waits for standbys when it is looked at, if it did so the time
+// before, too.
+func (o *owner) heldBack(ctx context.Context, waits bool) {
+	if !waits {
+		o.held = 0
+		return
+	}
+	if o.held++; o.held == 2 {
+		o.instance.Logger().Warn("events are held back", "error", errHeldBack)
+		o.keeper.fail(ctx, o.instance.ID(), errHeldBack)
+	}
 }
 
 func lagSeconds(waiting time.Time) float64 {

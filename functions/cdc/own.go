@@ -127,6 +127,7 @@ type owner struct {
 	stopPublisher func() // waits for what is on its way
 
 	sent uint64 // events that were counted
+	held int    // how often in a row the session was seen to wait for standbys
 }
 
 // window is how many events may wait for their acknowledgement, and ackTimeout is

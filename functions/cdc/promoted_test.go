@@ -1,7 +1,6 @@
 package cdc_test
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -10,9 +9,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/jackc/pglogrepl"
-	"github.com/jackc/pgx/v5/pgconn"
 
 	"ponix/runtime/runtimetest"
 )
@@ -23,7 +19,7 @@ type pair struct {
 	primary  *server
 	standby  *server
 	promoted *env
-	shares   bool // the standby can have the slot: from PostgreSQL 17 on
+	shared   bool // the standby can have the slot: from PostgreSQL 17 on
 }
 
 func newPair(t *testing.T) *pair {
@@ -57,14 +53,14 @@ func newPair(t *testing.T) *pair {
 	promoted := *e
 	promoted.dsn = standby.cluster.PostgresURL("")
 	promoted.db = promoted.pool(t)
-	return &pair{e, primary, standby, &promoted, e.truth(t, "SELECT current_setting('server_version_num')::int >= 170000")}
+	return &pair{e, primary, standby, &promoted, e.shares(t)}
 }
 
 // synchronize has the standby take over the slot as it is, where it can, until that satisfies a
 // condition.
 func (p *pair) synchronize(t *testing.T, condition string) {
 	t.Helper()
-	if !p.shares {
+	if !p.shared {
 		return
 	}
 	runtimetest.Eventually(t, 30*time.Second, func() error {
@@ -126,7 +122,7 @@ func TestPromoted(t *testing.T) {
 	p.exec(t, "INSERT INTO organizations (id, name) VALUES ('p', 'unseen')")
 	p.has(t, 2)
 	want := "insert snapshot snapshot complete insert"
-	if p.shares {
+	if p.shared {
 		want = "insert insert insert"
 	}
 	p.promote(t, want)
@@ -140,11 +136,17 @@ func TestPromotedWhileBusy(t *testing.T) {
 	stop := p.instance(t)
 	p.streaming(t)
 	p.synchronize(t, "true")
+	at := p.confirmed(t)
 	p.exec(t, "INSERT INTO organizations (id, name) VALUES ('o', 'before')")
 	p.wantEventOf(t, "before")
+	runtimetest.Eventually(t, 20*time.Second, func() error {
+		if !p.truth(t, fmt.Sprintf("SELECT confirmed_flush_lsn > '%s' FROM pg_replication_slots WHERE slot_name = '%s'", at, p.config.Slot)) {
+			return errNotYet
+		}
+		return nil
+	})
 	stop()
 	p.free(t)
-	at := p.confirmed(t)
 	kv, err := p.js.KeyValue(t.Context(), p.streams.CaptureState().Bucket)
 	if err != nil {
 		t.Fatal(err)
@@ -165,9 +167,9 @@ func TestPromotedWhileBusy(t *testing.T) {
 	p.exec(t, "INSERT INTO organizations (id, name) VALUES ('q', 'unseen')")
 	p.has(t, 3)
 	want := "insert insert snapshot snapshot snapshot complete insert"
-	if p.shares {
+	if p.shared {
 		want = "insert insert insert insert"
-		if !p.promoted.truth(t, fmt.Sprintf("SELECT confirmed_flush_lsn < '%s' FROM pg_replication_slots WHERE slot_name = '%s'", at, p.config.Slot)) {
+		if !p.promoted.truth(t, fmt.Sprintf("SELECT confirmed_flush_lsn <= '%s' FROM pg_replication_slots WHERE slot_name = '%s'", at, p.config.Slot)) {
 			t.Fatal("the slot of the standby is not behind")
 		}
 	}
@@ -203,75 +205,4 @@ func (e *env) confirmed(t *testing.T) (lsn string) {
 		t.Fatal(err)
 	}
 	return lsn
-}
-
-// TestSlotWithoutFailover holds that a slot which an earlier version made is read on without a
-// snapshot, and that standbys can have it from then on. That waits where another reads the slot.
-func TestSlotWithoutFailover(t *testing.T) {
-	t.Parallel()
-	e := newEnv(t)
-	e.exec(t, "CREATE PUBLICATION "+e.config.Publication+" FOR TABLE organizations, end_devices, gateways")
-	log := &runtimetest.Text{}
-	e.log = log
-	least := e.least(t)
-	stop := least.instance(t)
-	e.streaming(t)
-	stop()
-	e.free(t)
-	e.exec(t, "INSERT INTO organizations (id, name) VALUES ('o', 'meanwhile')")
-	const shared, not = "have the slot from now on", "cannot have the slot yet"
-	want := 0
-	if e.truth(t, "SELECT current_setting('server_version_num')::int >= 170000") {
-		want = 1
-		other := e.replication(t)
-		if _, err := other.Exec(t.Context(), "ALTER_REPLICATION_SLOT "+e.config.Slot+" (FAILOVER false)").ReadAll(); err != nil {
-			t.Fatal(err)
-		}
-		if err := pglogrepl.StartReplication(t.Context(), other, e.config.Slot, 0, pglogrepl.StartReplicationOptions{
-			PluginArgs: []string{"proto_version '1'", "publication_names '" + e.config.Publication + "'"},
-		}); err != nil {
-			t.Fatal(err)
-		}
-		stop = least.instance(t)
-		runtimetest.Eventually(t, 20*time.Second, func() error {
-			if !strings.Contains(log.String(), not) {
-				return errors.New("nobody tells that the slot is in use")
-			}
-			return nil
-		})
-		other.Close(t.Context()) //nolint:errcheck // PostgreSQL notices either way
-		e.wantEventOf(t, "meanwhile")
-		stop()
-		e.free(t)
-	}
-	for range 2 { // the second has nothing to do
-		stop = least.instance(t)
-		e.streaming(t)
-		stop()
-		e.free(t)
-	}
-	least.instance(t)
-	e.exec(t, "INSERT INTO organizations (id, name) VALUES ('p', 'after')")
-	if got := kinds(e.events(t, "organizations", 2)); got != "organizations.create/insert organizations.create/insert" {
-		t.Errorf("got %s", got)
-	}
-	if !e.truth(t, "SELECT to_jsonb(s) ->> 'failover' IS DISTINCT FROM 'false' FROM pg_replication_slots AS s WHERE slot_name = '"+e.config.Slot+"'") {
-		t.Error("standbys do not have the slot")
-	}
-	if got := strings.Count(log.String(), shared); got != want {
-		t.Errorf("that standbys have it is told %d times, want %d: %s", got, want, log)
-	}
-}
-
-// replication is a replication connection.
-func (e *env) replication(t *testing.T) *pgconn.PgConn {
-	t.Helper()
-	c := e.db.Config().ConnConfig.Config.Copy()
-	c.RuntimeParams["replication"] = "database"
-	conn, err := pgconn.ConnectConfig(t.Context(), c)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { conn.Close(context.Background()) }) //nolint:errcheck // the test is over
-	return conn
 }
