@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"maps"
 	"time"
 
 	"github.com/jackc/pglogrepl"
@@ -28,8 +27,7 @@ func (v *verdict) countEvents(ctx context.Context, w *world, l *load) error {
 		return err
 	}
 	defer it.Stop()
-	waiting := map[string]string{} // acknowledged devices whose last name did not come yet
-	maps.Copy(waiting, l.devices)
+	waiting := l.names() // of acknowledged devices whose last name did not come yet
 	seen, created := map[string]bool{}, map[string]bool{}
 	var last pglogrepl.LSN
 	for left := uint64(1); len(waiting) > 0 || left > 0; {

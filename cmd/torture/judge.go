@@ -200,7 +200,7 @@ func (v *verdict) countDevices(ctx context.Context, w *world, l *load) error {
 	}
 	defer db.Close(ctx) //nolint:errcheck // it was only read from
 	devices := enddevicev1.NewEndDeviceServiceClient(wire.NewClient(w.nc))
-	for id, name := range l.devices {
+	for id, name := range l.names() {
 		var stored string
 		err := db.QueryRow(ctx, "SELECT name FROM end_devices WHERE id = $1", id).Scan(&stored)
 		got, answer := devices.GetEndDevice(ctx, &enddevicev1.GetEndDeviceRequest{DeviceId: id})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"sync"
@@ -28,6 +29,7 @@ type load struct {
 	prefix       string
 	mqtt         *mqttLoad
 	readers      *readers
+	herd         *herd
 	cancel       context.CancelFunc
 	running      sync.WaitGroup
 	next         atomic.Uint64
@@ -79,6 +81,7 @@ func startLoad(ctx context.Context, w *world, o options) (*load, error) {
 	l.running.Go(func() { l.createDevices(ctx) })
 	l.running.Go(func() { l.watchRows(ctx) })
 	l.running.Go(func() { l.readers.run(ctx) })
+	l.running.Go(func() { l.herd.run(ctx) })
 	if o.MQTT {
 		l.running.Go(func() { l.mqtt.run(ctx, 5*time.Second/time.Duration(max(o.Rate, 1))) })
 	}
@@ -101,8 +104,13 @@ func (l *load) prepare(ctx context.Context, mqtt bool) error {
 }
 
 func (l *load) prepareOnce(ctx context.Context, mqtt bool) error {
-	org, err := organizationv1.NewOrganizationServiceClient(l.w.conn).CreateOrganization(ctx, &organizationv1.CreateOrganizationRequest{Name: "torture"})
+	organizations := organizationv1.NewOrganizationServiceClient(l.w.conn)
+	org, err := organizations.CreateOrganization(ctx, &organizationv1.CreateOrganizationRequest{Name: "herd"})
 	if err != nil {
+		return err
+	}
+	l.herd = &herd{postgres: l.w.postgres.cluster.PostgresURL(""), organization: org.OrganizationId}
+	if org, err = organizations.CreateOrganization(ctx, &organizationv1.CreateOrganizationRequest{Name: "torture"}); err != nil {
 		return err
 	}
 	l.organization = org.OrganizationId
@@ -246,6 +254,13 @@ func (l *load) recovered(ctx context.Context) time.Time {
 func (l *load) stop() {
 	l.cancel()
 	l.running.Wait()
+}
+
+// names are those of all devices, by id, when the load has stopped.
+func (l *load) names() map[string]string {
+	all := l.herd.devices()
+	maps.Copy(all, l.devices)
+	return all
 }
 
 // sent is how many rows there have to be.

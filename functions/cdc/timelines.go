@@ -2,12 +2,14 @@ package cdc
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"strconv"
 	"strings"
 
 	"github.com/jackc/pglogrepl"
+	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // timelines is what PostgreSQL's log consists of: it begins another timeline when a standby is
@@ -28,8 +30,8 @@ func (t timelines) until(timeline string) pglogrepl.LSN {
 // firstTimeline is that of a cluster as it was made, of which PostgreSQL has no history.
 const firstTimeline = "1"
 
-// timelines asks for those that the current one comes from. Where PostgreSQL does not have them
-// any more, nothing is known of what they share.
+// timelines asks for those that the current one comes from. Where PostgreSQL does not tell,
+// nothing is known of what they share.
 func (s *session) timelines(ctx context.Context, current string) (timelines, error) {
 	t := timelines{current: current}
 	if current == firstTimeline {
@@ -42,37 +44,27 @@ func (s *session) timelines(ctx context.Context, current string) (timelines, err
 	ctx, cancel := unlessSilent(ctx)
 	defer cancel()
 	history, err := pglogrepl.TimelineHistory(ctx, s.conn, int32(n))
-	switch {
-	case hasCode(err, undefinedFile):
+	if errors.As(err, new(*pgconn.PgError)) {
 		return t, nil
-	case err != nil:
+	}
+	if err != nil {
 		return t, fmt.Errorf("TIMELINE_HISTORY: %w", because(ctx, err))
 	}
-	t.left, err = parseHistory(string(history.Content))
-	return t, err
+	t.left = parseHistory(string(history.Content))
+	return t, nil
 }
-
-// undefinedFile is PostgreSQL's code where it does not have a file.
-const undefinedFile = "58P01"
 
 // parseHistory reads a file of pg_wal whose name ends in .history: of each timeline its number,
 // the LSN where it was left, and why, as PostgreSQL's src/backend/access/transam/timeline.c
-// writes it.
-func parseHistory(text string) (map[string]pglogrepl.LSN, error) {
+// writes it. Other lines are comments.
+func parseHistory(text string) map[string]pglogrepl.LSN {
 	left := map[string]pglogrepl.LSN{}
 	for line := range strings.Lines(text) {
-		fields := strings.Fields(line)
-		if len(fields) == 0 || strings.HasPrefix(fields[0], "#") {
-			continue
+		timeline, rest, _ := strings.Cut(strings.TrimSpace(line), "\t")
+		text, _, _ := strings.Cut(rest, "\t")
+		if lsn, err := pglogrepl.ParseLSN(text); err == nil {
+			left[timeline] = lsn
 		}
-		if len(fields) < 2 {
-			return nil, fmt.Errorf("the history of PostgreSQL's timeline has the line %q", line)
-		}
-		lsn, err := pglogrepl.ParseLSN(fields[1])
-		if err != nil {
-			return nil, fmt.Errorf("the history of PostgreSQL's timeline has the line %q: %w", line, err)
-		}
-		left[fields[0]] = lsn
 	}
-	return left, nil
+	return left
 }
