@@ -121,21 +121,19 @@ func (d *Devices) resolve(ctx context.Context, id string, notBefore time.Time) (
 		return device{}, unknown(id)
 	}
 	answer := d.lookUp(ctx, id, notBefore)
-	var enough <-chan time.Time
-	if ok && notBefore.IsZero() {
-		enough = time.After(patient)
+	if !ok || !notBefore.IsZero() {
+		<-answer.done // that has a deadline of its own: to wait for ctx as well would cost more than to look up
+		return answer.of(id)
 	}
 	select {
 	case <-answer.done:
 		dev, err := answer.of(id)
-		if err != nil && enough != nil && away(err) {
+		if err != nil && away(err) {
 			return d.keep(known), nil
 		}
 		return dev, err
-	case <-enough:
+	case <-time.After(patient):
 		return d.keep(known), nil
-	case <-ctx.Done():
-		return device{}, ctx.Err()
 	}
 }
 
