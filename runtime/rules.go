@@ -20,9 +20,9 @@ import (
 type rules struct {
 	of        protoreflect.MessageDescriptor
 	validator protovalidate.Validator
-	some      bool                           // there are some
-	ids       []protoreflect.FieldDescriptor // all of them: that these are ids; nil where there are others
-	lists     []list                         // those that have a length at most
+	some      bool   // there are some
+	ids       []ids  // all of them: that these are ids; nil where there are others
+	lists     []list // those that have a length at most
 }
 
 func rulesOf(v protovalidate.Validator, d protoreflect.MessageDescriptor) rules {
@@ -116,40 +116,69 @@ func hasRules(d protoreflect.MessageDescriptor, seen map[protoreflect.FullName]b
 	return false
 }
 
-// idRule is all that is said of most fields that name something.
-var idRule = func() proto.Message {
+// ids is a field that has an id, or a list of so many.
+type ids struct {
+	protoreflect.FieldDescriptor
+	least, most uint64 // of a list
+}
+
+// idRule is all that is said of most fields that name something, and idsRule of lists of them.
+func idRule() *validatepb.FieldRules {
 	text := &validatepb.StringRules{}
 	proto.SetExtension(text, validatev1.E_Id, true)
 	return validatepb.FieldRules_builder{String: text}.Build()
-}()
+}
+
+func idsRule(least, most uint64) *validatepb.FieldRules {
+	return validatepb.FieldRules_builder{Repeated: validatepb.RepeatedRules_builder{MinItems: &least, MaxItems: &most, Items: idRule()}.Build()}.Build()
+}
 
 // onlyIDs returns a message's fields that have rules, nil where one has another rule
-// than that it is an id, or something else than a field has one.
-func onlyIDs(d protoreflect.MessageDescriptor) (ids []protoreflect.FieldDescriptor) {
+// than that it is an id, or a list of them, or something else than a field has one.
+func onlyIDs(d protoreflect.MessageDescriptor) (all []ids) {
 	if proto.HasExtension(d.Options(), validatepb.E_Message) || d.Oneofs().Len() > 0 {
 		return nil
 	}
 	for i := range d.Fields().Len() {
 		f := d.Fields().Get(i)
-		switch {
-		case f.Message() != nil:
+		if f.Message() != nil {
 			return nil
-		case !proto.HasExtension(f.Options(), validatepb.E_Field):
-		case f.IsList() || !proto.Equal(proto.GetExtension(f.Options(), validatepb.E_Field).(proto.Message), idRule):
-			return nil
-		default:
-			ids = append(ids, f)
 		}
+		if !proto.HasExtension(f.Options(), validatepb.E_Field) {
+			continue
+		}
+		rule, want := proto.GetExtension(f.Options(), validatepb.E_Field).(*validatepb.FieldRules), idRule()
+		list := rule.GetRepeated()
+		if f.IsList() {
+			want = idsRule(list.GetMinItems(), list.GetMaxItems())
+		}
+		if !proto.Equal(rule, want) {
+			return nil
+		}
+		all = append(all, ids{f, list.GetMinItems(), list.GetMaxItems()})
 	}
-	return ids
+	return all
 }
 
 // good tells whether nothing but ids is asked of m, and it has them. Where it is
 // false protovalidate decides.
 func (r *rules) good(m protoreflect.Message) bool {
 	for _, f := range r.ids {
-		if !wire.IsID(m.Get(f).String()) {
+		v := m.Get(f.FieldDescriptor)
+		if !f.IsList() {
+			if !wire.IsID(v.String()) {
+				return false
+			}
+			continue
+		}
+		l := v.List()
+		if n := uint64(l.Len()); n < f.least || n > f.most {
 			return false
+		}
+		for i := range l.Len() {
+			if !wire.IsID(l.Get(i).String()) {
+				return false
+			}
 		}
 	}
 	return r.ids != nil

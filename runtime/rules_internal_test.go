@@ -1,6 +1,7 @@
 package runtime
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -38,6 +39,7 @@ func TestOnlyIDs(t *testing.T) {
 		&organizationv1.ListOrganizationsRequest{}:  0, // the size of a page
 		&enddevicev1.CreateEndDeviceRequest{}:       0, // a name, too
 		&envelopev1.ConvertPayloadRequest{}:         0, // a oneof
+		&enddevicev1.BatchGetEndDevicesRequest{}:    1, // a list of them
 		&organizationv1.CreateOrganizationRequest{}: 0,
 	} {
 		if d := m.ProtoReflect().Descriptor(); len(onlyIDs(d)) != want {
@@ -57,6 +59,16 @@ func TestOnlyIDs(t *testing.T) {
 		m := &organizationv1.GetOrganizationRequest{OrganizationId: id}
 		if fast, err := rules.violations(m); err != nil || (fast == nil) != (v.Validate(m) == nil) {
 			t.Errorf("%q: %v, but protovalidate says %v", id, fast, v.Validate(m))
+		}
+	}
+	rules = rulesOf(v, (&enddevicev1.BatchGetEndDevicesRequest{}).ProtoReflect().Descriptor())
+	for _, list := range [][]string{nil, {"x"}, {"x", "y", ""}, ids, slices.Repeat([]string{"x"}, 1000), slices.Repeat([]string{"x"}, 1001)} {
+		m := &enddevicev1.BatchGetEndDevicesRequest{DeviceIds: list}
+		if fast, err := rules.violations(m); err != nil || (fast == nil) != (v.Validate(m) == nil) {
+			t.Errorf("%d ids: %v, but protovalidate says %v", len(list), fast, v.Validate(m))
+		}
+		if got := rules.good(m.ProtoReflect()); got != (v.Validate(m) == nil) {
+			t.Errorf("%d ids: good is %v", len(list), got)
 		}
 	}
 }
