@@ -125,5 +125,8 @@ func (e *env) onNATS(c config.NATS, name string, run func(*env, *nats.Conn) erro
 	if err != nil && ctx.Err() != nil && e.ctx.Err() == nil {
 		return context.Cause(ctx)
 	}
+	if errors.Is(err, nats.ErrNoResponders) {
+		err = fmt.Errorf("NATS at %s: %w", c.Redacted(), err)
+	}
 	return err
 }

@@ -160,12 +160,7 @@ func (e *env) streaming(t testing.TB) *cdcv1.GetCdcStatusResponse {
 // free waits until nobody reads the slot.
 func (e *env) free(t testing.TB) {
 	t.Helper()
-	runtimetest.Eventually(t, 10*time.Second, func() error {
-		if !e.truth(t, "SELECT NOT active FROM pg_replication_slots WHERE slot_name = '"+e.config.Slot+"'") {
-			return errNotYet
-		}
-		return nil
-	})
+	e.becomes(t, 10*time.Second, "SELECT NOT active FROM pg_replication_slots WHERE slot_name = '"+e.config.Slot+"'")
 }
 
 // truth runs SQL that returns a boolean, or nothing.
@@ -176,6 +171,17 @@ func (e *env) truth(t testing.TB, sql string) bool {
 		t.Fatalf("%s: %v", sql, err)
 	}
 	return yes
+}
+
+// becomes waits until SQL is true.
+func (e *env) becomes(t testing.TB, within time.Duration, sql string) {
+	t.Helper()
+	runtimetest.Eventually(t, within, func() error {
+		if !e.truth(t, sql) {
+			return errNotYet
+		}
+		return nil
+	})
 }
 
 func (e *env) ask(t testing.TB, sql string) (yes bool, err error) {

@@ -78,12 +78,7 @@ func (p *pair) synchronize(t *testing.T, condition string) {
 // has waits until the standby has so many organizations.
 func (p *pair) has(t *testing.T, n int) {
 	t.Helper()
-	runtimetest.Eventually(t, 20*time.Second, func() error {
-		if !p.promoted.truth(t, fmt.Sprintf("SELECT count(*) = %d FROM organizations", n)) {
-			return errNotYet
-		}
-		return nil
-	})
+	p.promoted.becomes(t, 20*time.Second, fmt.Sprintf("SELECT count(*) = %d FROM organizations", n))
 }
 
 // promote ends the primary, has the standby take its place, and holds what is published then.
@@ -139,12 +134,7 @@ func TestPromotedWhileBusy(t *testing.T) {
 	at := p.confirmed(t)
 	p.exec(t, "INSERT INTO organizations (id, name) VALUES ('o', 'before')")
 	p.wantEventOf(t, "before")
-	runtimetest.Eventually(t, 20*time.Second, func() error {
-		if !p.truth(t, fmt.Sprintf("SELECT confirmed_flush_lsn > '%s' FROM pg_replication_slots WHERE slot_name = '%s'", at, p.config.Slot)) {
-			return errNotYet
-		}
-		return nil
-	})
+	p.becomes(t, 20*time.Second, fmt.Sprintf("SELECT confirmed_flush_lsn > '%s' FROM pg_replication_slots WHERE slot_name = '%s'", at, p.config.Slot))
 	stop()
 	p.free(t)
 	kv, err := p.js.KeyValue(t.Context(), p.streams.CaptureState().Bucket)

@@ -30,12 +30,7 @@ func TestSnapshotWhileWritesGoOn(t *testing.T) {
 		END $$`, rounds))
 		done <- err
 	}()
-	runtimetest.Eventually(t, 10*time.Second, func() error {
-		if !e.truth(t, "SELECT max(name::int) > 2 FROM organizations") {
-			return errNotYet
-		}
-		return nil
-	})
+	e.becomes(t, 10*time.Second, "SELECT max(name::int) > 2 FROM organizations")
 	e.instance(t)
 	if err := <-done; err != nil {
 		t.Fatal(err)
